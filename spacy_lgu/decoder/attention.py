@@ -1,0 +1,194 @@
+"""Attention for packed batches in which each decoder layer has its own direction.
+
+For one packed batch of two sequences, [a b c] and [d e], a row sees the columns marked x:
+
+    causal layer          bidirectional layer
+      a b c d e             a b c d e
+    a x                   a x x x
+    b x x                 b x x x
+    c x x x               c x x x
+    d       x             d       x x
+    e       x x           e       x x
+
+The function is registered with transformers under ATTENTION and looked up by the decoder's
+own layers. transformers builds no mask for a name it has no mask function for, so nothing of
+size (total, total) ever exists. Lengths and directions travel with the call, as the keyword
+arguments `packed` and `unmasked`: module state would be wrong under threads, gradient
+checkpointing and shared bases.
+
+Source of the rule that an unmasked layer also loses its sliding window: Dukić & Šnajder, 2024
+(arXiv 2401.14556).
+"""
+
+from typing import Any
+
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface
+
+from .packing import Bucket, PackedBatch
+
+ATTENTION = "spacy_lgu_packed"
+
+# Keyword arguments with which model files ask for more than plain softmax attention.
+_UNSUPPORTED = ("softcap", "s_aux", "head_mask", "position_bias", "alibi")
+
+# Rows of the banded score matrix computed at once for sliding windows.
+_SLIDING_BLOCK = 512
+
+
+def register_attention() -> None:
+    """Make ATTENTION known to transformers. Calling it again changes nothing."""
+    AttentionInterface.register(ATTENTION, packed_attention)
+
+
+def packed_attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    *,
+    packed: PackedBatch | None = None,
+    unmasked: tuple[bool, ...] | None = None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    sliding_window: int | None = None,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attend within each sequence of a packed batch, in the direction of this layer.
+
+    module (Module): The calling attention layer; its layer_idx picks the direction.
+    query (Tensor): Shape: (1, heads, total, head_width).
+    key (Tensor): Shape: (1, key_value_heads, total, head_width).
+    value (Tensor): Shape: (1, key_value_heads, total, head_width).
+    attention_mask (Tensor | None): Must be None: lengths say what a mask would.
+    packed (PackedBatch): The batch, with its lengths.
+    unmasked (tuple[bool, ...]): One flag per decoder layer; True sees the whole sequence.
+    scaling (float | None): Factor on the scores; None: 1 / sqrt(head_width).
+    dropout (float): Share of the attention weights dropped (training only).
+    sliding_window (int | None): Subtokens a causal layer looks back, itself included.
+    RETURNS (tuple[Tensor, None]): Shape: (1, total, heads, head_width). Raises ValueError
+        when the decoder was called without a packed batch, with a mask, or asks for
+        attention this function does not compute.
+    """
+    if packed is None or unmasked is None or attention_mask is not None:
+        raise ValueError(
+            f"A decoder with attention {ATTENTION!r} runs on packed batches only: call it with "
+            "packed=PackedBatch, unmasked=one flag per layer, and without an attention mask."
+        )
+    for name in _UNSUPPORTED:
+        if kwargs.get(name) is not None:
+            raise ValueError(
+                f"{type(module).__name__} asks for attention with {name}={kwargs[name]!r}, which "
+                "packed attention does not compute. Use a decoder without it."
+            )
+    is_unmasked = unmasked[module.layer_idx]  # type: ignore[index]
+    window = None if is_unmasked else sliding_window
+    if window is not None and window >= packed.max_length:
+        window = None
+    if _has_varlen_kernel(query) and not dropout:
+        output = _varlen(query, key, value, packed, is_unmasked, window, scaling)
+    else:
+        output = _bucketed(query, key, value, packed, is_unmasked, window, scaling, dropout)
+    return output[None], None
+
+
+def _has_varlen_kernel(query: torch.Tensor) -> bool:
+    """The flash kernel wants half precision, Ampere or newer, and heads of at most 256."""
+    return (
+        query.is_cuda
+        and query.dtype in (torch.bfloat16, torch.float16)
+        and query.shape[-1] <= 256
+        and query.shape[-1] % 8 == 0
+        and torch.cuda.get_device_capability(query.device) >= (8, 0)
+    )
+
+
+def _varlen(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    packed: PackedBatch,
+    unmasked: bool,
+    window: int | None,
+    scaling: float | None,
+) -> torch.Tensor:
+    from torch.nn.attention.varlen import varlen_attn  # only on CUDA builds of torch >= 2.10
+
+    left = -1 if window is None else window - 1
+    return varlen_attn(
+        query[0].transpose(0, 1),  # (total, heads, head_width)
+        key[0].transpose(0, 1),
+        value[0].transpose(0, 1),
+        packed.cu_seqlens,
+        packed.cu_seqlens,
+        packed.max_length,
+        packed.max_length,
+        scale=scaling,
+        window_size=(-1, -1) if unmasked else (left, 0),
+        enable_gqa=query.shape[1] != key.shape[1],
+    )
+
+
+def _bucketed(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    packed: PackedBatch,
+    unmasked: bool,
+    window: int | None,
+    scaling: float | None,
+    dropout: float,
+) -> torch.Tensor:
+    """Attention on one padded rectangle per bucket; padding exists only in here."""
+    rows_first = [X[0].transpose(0, 1) for X in (query, key, value)]  # (total, heads, head_width)
+    outputs = []
+    for bucket in packed.buckets.groups:
+        # (sequences, longest, heads, head_width) -> (sequences, heads, longest, head_width)
+        Q, K, V = (X[bucket.rows].transpose(1, 2) for X in rows_first)
+        Y = _attend(Q, K, V, bucket, unmasked, window, scaling, dropout)
+        outputs.append(Y.transpose(1, 2).flatten(0, 1))  # (cells, heads, head_width)
+    return torch.cat(outputs)[packed.buckets.source]  # (total, heads, head_width)
+
+
+def _attend(
+    Q: torch.Tensor,
+    K: torch.Tensor,
+    V: torch.Tensor,
+    bucket: Bucket,
+    unmasked: bool,
+    window: int | None,
+    scaling: float | None,
+    dropout: float,
+) -> torch.Tensor:
+    options = {
+        "scale": scaling,
+        "dropout_p": dropout,
+        "enable_gqa": Q.shape[1] != K.shape[1],
+    }
+    longest = Q.shape[2]
+    if unmasked:
+        mask = None if bucket.real is None else bucket.real[:, None, None, :]
+        return scaled_dot_product_attention(Q, K, V, attn_mask=mask, **options)
+    if window is None or window >= longest:
+        # Padding lies on the right, where a causal row never looks.
+        return scaled_dot_product_attention(Q, K, V, is_causal=True, **options)
+    # A band of the score matrix per block of rows: memory grows with the window, not the length.
+    outputs = []
+    for start in range(0, longest, _SLIDING_BLOCK):
+        end = min(start + _SLIDING_BLOCK, longest)
+        first = max(0, start - window + 1)
+        back = (
+            torch.arange(start, end, device=Q.device)[:, None]
+            - torch.arange(first, end, device=Q.device)[None]
+        )
+        Y = scaled_dot_product_attention(
+            Q[:, :, start:end],
+            K[:, :, first:end],
+            V[:, :, first:end],
+            attn_mask=(back >= 0) & (back < window),
+            **options,
+        )
+        outputs.append(Y)
+    return torch.cat(outputs, dim=2)

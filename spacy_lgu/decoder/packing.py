@@ -1,0 +1,168 @@
+"""Packed batches: sequences end to end in one row, no padding.
+
+    sequences     [5 6 7] [8 9]
+    ids           5 6 7 8 9          (1, total)
+    positions     0 1 2 0 1          (1, total)
+    cu_seqlens    0 3 5              (n + 1,)
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy
+import torch
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """Sequences of similar length, for kernels that need a rectangle.
+
+    rows (Tensor): Row of the packed batch behind each cell, padding cells repeat the
+        sequence's last row. Shape: (sequences, longest), int64.
+    real (Tensor | None): True where a cell is not padding. Shape: (sequences, longest),
+        bool. None: no cell is padding.
+    """
+
+    rows: torch.Tensor
+    real: torch.Tensor | None
+
+
+@dataclass(frozen=True)
+class Buckets:
+    """All sequences of a packed batch in buckets, and the way back.
+
+    groups (tuple[Bucket, ...]): Every sequence in exactly one bucket.
+    source (Tensor): Which cell of the flattened, concatenated buckets holds each row of
+        the packed batch. Shape: (total,), int64.
+    """
+
+    groups: tuple[Bucket, ...]
+    source: torch.Tensor
+
+
+@dataclass(frozen=True)
+class PackedBatch:
+    """Sequences of subtokens lying end to end.
+
+    ids (Tensor): Subtoken ids. Shape: (1, total), int64.
+    positions (Tensor): Position of each subtoken in its sequence. Shape: (1, total), int64.
+    cu_seqlens (Tensor): Where each sequence begins, and the total. Shape: (n + 1,), int32.
+    lengths (ndarray): The sequences' lengths, in host memory. Shape: (n,), int64.
+    """
+
+    ids: torch.Tensor
+    positions: torch.Tensor
+    cu_seqlens: torch.Tensor
+    lengths: numpy.ndarray
+
+    @classmethod
+    def pack(
+        cls, ids: numpy.ndarray, lengths: Sequence[int] | numpy.ndarray, *, device: torch.device
+    ) -> "PackedBatch":
+        """Build a batch from the concatenated ids and the length of each sequence.
+
+        ids (ndarray): Subtoken ids of all sequences, concatenated. Shape: (total,).
+        lengths (Sequence[int]): Length of each sequence, all positive, summing to total.
+        device (torch.device): Where the tensors go.
+        RETURNS (PackedBatch): The batch. Raises ValueError when the lengths do not fit.
+        """
+        lengths = numpy.asarray(lengths, dtype="int64")
+        if not len(lengths) or lengths.min() < 1 or lengths.sum() != len(ids):
+            raise ValueError(
+                f"Expected positive sequence lengths that sum to {len(ids)}, the number of "
+                f"subtokens, but got {lengths.tolist()}."
+            )
+        ends = lengths.cumsum()
+        starts = ends - lengths
+        positions = numpy.arange(len(ids)) - numpy.repeat(starts, lengths)
+        cu_seqlens = numpy.concatenate([[0], ends]).astype("int32")
+        return cls(
+            ids=_to_device(numpy.asarray(ids, dtype="int64")[None], device),
+            positions=_to_device(positions[None], device),
+            cu_seqlens=_to_device(cu_seqlens, device),
+            lengths=lengths,
+        )
+
+    @property
+    def n_subtokens(self) -> int:
+        return self.ids.shape[1]
+
+    @cached_property
+    def max_length(self) -> int:
+        return int(self.lengths.max())
+
+    @cached_property
+    def buckets(self) -> "Buckets":
+        """The sequences grouped by length, computed once per batch; see bucket_sequences."""
+        device = self.ids.device
+        groups = bucket_sequences(self.lengths)
+        cells = numpy.concatenate([numpy.flatnonzero(real.ravel()) for _, real in groups])
+        rows = numpy.concatenate([rows[real] for rows, real in groups])
+        offsets = numpy.repeat(
+            numpy.cumsum([0, *(real.size for _, real in groups[:-1])]),
+            [int(real.sum()) for _, real in groups],
+        )
+        source = numpy.empty(self.n_subtokens, dtype="int64")
+        source[rows] = cells + offsets
+        return Buckets(
+            groups=tuple(
+                Bucket(_to_device(rows, device), None if real.all() else _to_device(real, device))
+                for rows, real in groups
+            ),
+            source=_to_device(source, device),
+        )
+
+
+def bucket_sequences(lengths: numpy.ndarray) -> list[tuple[numpy.ndarray, numpy.ndarray]]:
+    """Group sequences so that each group can be padded to a rectangle at little cost.
+
+    Sequences are taken from long to short; a group ends where padding would exceed an
+    eighth of its longest sequence (plus a constant that keeps tiny sequences together).
+
+    lengths (ndarray): Sequence lengths of a packed batch. Shape: (n,).
+    RETURNS (list): One (rows, real) per group, both of shape (sequences, longest):
+        rows of the packed batch (int64), padding repeating the last one, and
+        whether a cell is real (bool).
+    """
+    starts = lengths.cumsum() - lengths
+    order = numpy.argsort(-lengths, kind="stable")
+    groups = []
+    first = 0
+    while first < len(order):
+        longest = int(lengths[order[first]])
+        shortest = longest - max(longest // 8, 4)
+        in_group = lengths[order[first:]] >= shortest
+        n = int(in_group.sum())
+        members = order[first : first + n]
+        offsets = numpy.arange(longest)[None]
+        member_lengths = lengths[members][:, None]
+        rows = starts[members][:, None] + numpy.minimum(offsets, member_lengths - 1)
+        groups.append((rows, offsets < member_lengths))
+        first += n
+    return groups
+
+
+def micro_batches(lengths: numpy.ndarray, max_items: int) -> list[numpy.ndarray]:
+    """Cut sequences into groups of at most max_items subtokens, to bound activations.
+
+    Sequences of similar length stay together. A sequence longer than max_items gets a group
+    of its own; callers cut sequences into windows first.
+
+    lengths (ndarray): Sequence lengths. Shape: (n,).
+    max_items (int): Real subtokens per group, at least 1.
+    RETURNS (list[ndarray]): Indices into lengths; each index in exactly one group.
+    """
+    order = numpy.argsort(-lengths, kind="stable")
+    groups: list[numpy.ndarray] = []
+    first = 0
+    while first < len(order):
+        totals = lengths[order[first:]].cumsum()
+        n = max(1, int(numpy.searchsorted(totals, max_items, side="right")))
+        groups.append(order[first : first + n])
+        first += n
+    return groups
+
+
+def _to_device(array: numpy.ndarray, device: torch.device) -> torch.Tensor:
+    return torch.from_numpy(numpy.ascontiguousarray(array)).to(device)
