@@ -1,9 +1,9 @@
 """Packed batches: sequences end to end in one row, no padding.
 
-    sequences     [5 6 7] [8 9]
-    ids           5 6 7 8 9          (1, total)
-    positions     0 1 2 0 1          (1, total)
-    cu_seqlens    0 3 5              (n + 1,)
+sequences     [5 6 7] [8 9]
+ids           5 6 7 8 9          (1, total)
+positions     0 1 2 0 1          (1, total)
+cu_seqlens    0 3 5              (n + 1,)
 """
 
 from collections.abc import Sequence

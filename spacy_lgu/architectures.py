@@ -1,0 +1,121 @@
+"""Registered builders: values from a config in, thinc models out. Nothing is read or loaded."""
+
+from typing import Any
+
+from spacy.tokens import Doc
+from spacy_transformers.layers.split_trf import split_trf_batch
+from spacy_transformers.layers.trfs2arrays import trfs2arrays
+from spacy_transformers.span_getters import SpannerT
+from thinc.api import Model, chain
+from thinc.types import Floats2d, Ragged
+
+from .decoder.settings import DecoderSettings, LoraSettings
+from .layers.transformer import LGUTransformerT, lgu_transformer
+
+
+def build_lora_v1(
+    rank: int = 64,
+    alpha: float = 16,
+    dropout: float = 0.1,
+    modules: str | list[str] = "attention",
+    path: str | None = None,
+) -> LoraSettings:
+    """Settings of the LoRA adapter; see LoraSettings."""
+    names = modules if isinstance(modules, str) else tuple(modules)
+    return LoraSettings(rank=rank, alpha=alpha, dropout=dropout, modules=names, path=path)
+
+
+def build_lgu_transformer_v1(
+    name: str,
+    get_spans: SpannerT,
+    unmasking: Any,
+    revision: str | None = None,
+    quantization: str = "none",
+    dtype: str = "auto",
+    tuning: str = "lora",
+    gradient_checkpointing: bool = False,
+    window: int | None = None,
+    stride: int | None = None,
+    tokenizer_config: dict[str, Any] = {},  # noqa: B006  spaCy fills configs from defaults
+    lora: LoraSettings | None = None,
+) -> LGUTransformerT:
+    """A decoder-only language model, some of its layer groups without the causal mask.
+
+    name (str): Name on the Hugging Face hub, or a folder.
+    get_spans (Callable): Docs -> for each Doc, the spans to run as sequences.
+    unmasking (str): One letter per layer group, leftmost = layers nearest the input: c keeps
+        the causal mask, b removes it. Source: Dukić & Šnajder, 2024 (arXiv 2401.14556).
+    revision (str | None): Branch, tag or commit on the hub.
+    quantization (str): "none", "nf4" or "int8".
+    dtype (str): Computing dtype: "auto", "float32", "bfloat16" or "float16".
+    tuning (str): "lora", "full" or "frozen".
+    gradient_checkpointing (bool): Trade time for memory in training.
+    window (int | None): Subtokens per window. None: the decoder's context.
+    stride (int | None): Subtokens between windows. None: half a window.
+    tokenizer_config (dict): Passed to AutoTokenizer.
+    lora (LoraSettings | None): Read when tuning is "lora". None: its defaults.
+    RETURNS (Model): Docs -> FullTransformerBatch. Raises ValueError for a bad value.
+    """
+    # `unmasking` is not annotated as str: pydantic would turn the integer 11 into "11".
+    if window is not None and window < 2:
+        raise ValueError(f"The window is {window} subtokens: expected at least 2, or null.")
+    if stride is not None and not 0 < stride <= (window or stride):
+        raise ValueError(f"The stride must lie in 1..{window} (the window), but is {stride}.")
+    settings = DecoderSettings(
+        name=name,
+        revision=revision,
+        unmasking=unmasking,
+        quantization=quantization,
+        dtype=dtype,
+        tuning=tuning,
+        gradient_checkpointing=gradient_checkpointing,
+        lora=lora or LoraSettings(),
+    )
+    return lgu_transformer(
+        settings,
+        get_spans=get_spans,
+        tokenizer_config=dict(tokenizer_config),
+        window=window,
+        stride=stride,
+    )
+
+
+def build_tok2vec_lgu_v1(
+    name: str,
+    get_spans: SpannerT,
+    unmasking: Any,
+    pooling: Model[Ragged, Floats2d],
+    grad_factor: float = 1.0,
+    revision: str | None = None,
+    quantization: str = "none",
+    dtype: str = "auto",
+    tuning: str = "lora",
+    gradient_checkpointing: bool = False,
+    window: int | None = None,
+    stride: int | None = None,
+    tokenizer_config: dict[str, Any] = {},  # noqa: B006  spaCy fills configs from defaults
+    lora: LoraSettings | None = None,
+) -> Model[list[Doc], list[Floats2d]]:
+    """The decoder inside one pipe, as its tok2vec layer.
+
+    pooling (Model[Ragged, Floats2d]): Subtoken vectors -> token vector, e.g. reduce_mean.v1.
+    grad_factor (float): Factor on the gradients that go into the decoder.
+    RETURNS (Model): Docs -> one array of shape (tokens, width) per Doc. The other arguments are
+        those of build_lgu_transformer_v1.
+    """
+    transformer = build_lgu_transformer_v1(
+        name,
+        get_spans,
+        unmasking,
+        revision,
+        quantization,
+        dtype,
+        tuning,
+        gradient_checkpointing,
+        window,
+        stride,
+        tokenizer_config,
+        lora,
+    )
+    # A chain in a chain, the structure that replacing a listener leaves.
+    return chain(chain(transformer, split_trf_batch()), trfs2arrays(pooling, grad_factor))

@@ -1,0 +1,179 @@
+"""From settings to a decoder ready for training: all checks first, then the weights."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PretrainedConfig, PreTrainedTokenizerFast
+
+from ..unmasking import describe_layers, unmask_layers
+from .adapter import BaseReference, add_adapter, check_adapter, find_lora_modules, load_adapter
+from .decoder import LGUDecoder
+from .families import check_family
+from .loading import (
+    SharedBase,
+    Source,
+    check_weight_files,
+    find_source,
+    fingerprint_folder,
+    load_decoder,
+    load_shared_base,
+    load_tokenizer,
+    read_config,
+    resolve_dtype,
+)
+from .settings import DecoderSettings
+
+
+@dataclass
+class BuiltDecoder:
+    """A decoder in memory, with all it takes to save it and to load it again.
+
+    decoder (LGUDecoder): The decoder, perhaps with an adapter.
+    tokenizer (PreTrainedTokenizerFast): Its tokenizer.
+    settings (DecoderSettings): What the user asked for.
+    source (Source): Where the base came from.
+    files (dict | None): Fingerprints of a local base's weights; None for one from the hub.
+    shared (SharedBase | None): The frozen base; None when all weights are trained.
+    written_base (Path | None): A folder that already holds the base as a bundle keeps it.
+    """
+
+    decoder: LGUDecoder
+    tokenizer: PreTrainedTokenizerFast
+    settings: DecoderSettings
+    source: Source
+    files: dict[str, dict[str, Any]] | None
+    shared: SharedBase | None
+    written_base: Path | None = None
+
+    def describe(self) -> list[str]:
+        """The layer map, parameters and memory, a line each, for the log."""
+        decoder, settings = self.decoder, self.settings
+        trainable = sum(p.numel() for _, p in decoder.trainable())
+        total = sum(_n_weights(p) for p in decoder.parameters())
+        n_bytes = sum(_n_bytes(t) for t in [*decoder.parameters(), *decoder.buffers()])
+        return [
+            f"Decoder {self.source.name} ({settings.quantization}, {decoder.dtype}, "
+            f"{settings.tuning}): {settings.unmasking} = {describe_layers(decoder.unmasked)}",
+            f"{trainable:,} of {total:,} parameters are trained ({trainable / total:.2%}); "
+            f"weights take {n_bytes / 2**20:,.1f} MiB on {decoder.device}",
+        ]
+
+
+def check_settings(
+    settings: DecoderSettings, tokenizer_config: dict[str, Any]
+) -> tuple[Source, PretrainedConfig, PreTrainedTokenizerFast]:
+    """Everything that can be wrong with a decoder, found without reading a weight.
+
+    settings (DecoderSettings): The settings.
+    tokenizer_config (dict): Passed to AutoTokenizer.
+    RETURNS (tuple): The source, the decoder's config and its tokenizer.
+    """
+    if settings.dtype == "float16" and settings.tuning != "frozen":
+        raise ValueError(
+            "dtype = 'float16' cannot train: gradients would underflow. Use 'bfloat16', "
+            "'float32' or 'auto'; a trained pipeline may be loaded with 'float16'."
+        )
+    source = find_source(settings.name, settings.revision)
+    config = read_config(source)
+    check_family(config)
+    _check_prequantized(config, settings)
+    unmask_layers(settings.unmasking, config.num_hidden_layers)
+    if settings.tuning == "lora":
+        find_lora_modules(settings.lora, config)
+        if settings.lora.path is not None:
+            check_adapter(Path(settings.lora.path).expanduser(), base=_reference(source))
+    tokenizer = load_tokenizer(source, tokenizer_config)
+    if source.folder is not None:
+        check_weight_files(source.folder)
+    return source, config, tokenizer
+
+
+def build_decoder(
+    settings: DecoderSettings, tokenizer_config: dict[str, Any], *, device: torch.device
+) -> BuiltDecoder:
+    """Check the settings, then load, quantize and adapt the decoder.
+
+    settings (DecoderSettings): The settings.
+    tokenizer_config (dict): Passed to AutoTokenizer.
+    device (torch.device): Where the weights go.
+    RETURNS (BuiltDecoder): The decoder, in evaluation mode.
+    """
+    source, config, tokenizer = check_settings(settings, tokenizer_config)
+    dtype = resolve_dtype(settings.dtype, device)
+    files = None if source.folder is None else fingerprint_folder(source.folder, full=True)
+    unmasked = unmask_layers(settings.unmasking, config.num_hidden_layers)
+    shared, adapter = None, None
+    if settings.tuning == "full":
+        base = load_decoder(source, dtype="float32", quantization="none", device=device)
+        base.requires_grad_(True)
+    else:
+        shared = load_shared_base(
+            source,
+            identity=base_identity(source, files),
+            dtype=dtype,
+            quantization=settings.quantization,
+            device=device,
+        )
+        base = shared.fork()
+    if settings.tuning == "lora":
+        if settings.lora.path is not None:
+            folder = Path(settings.lora.path).expanduser()
+            adapter = load_adapter(base, folder, trainable=True)
+        else:
+            modules = find_lora_modules(settings.lora, config)
+            adapter = add_adapter(base, settings.lora, modules=modules, base=_reference(source))
+    if settings.gradient_checkpointing:
+        enable_gradient_checkpointing(base)
+    decoder = LGUDecoder(base, unmasked=unmasked, dtype=dtype, adapter=adapter)
+    return BuiltDecoder(decoder.eval(), tokenizer, settings, source, files, shared)
+
+
+def base_identity(source: Source, files: dict[str, dict[str, Any]] | None) -> str:
+    """What makes two bases the same: the hub's commit, or a hash over the local files.
+
+    source (Source): Where the base comes from.
+    files (dict | None): Its fingerprints, when it is local.
+    RETURNS (str): A key.
+    """
+    if files is None:
+        return f"{source.name}@{source.commit}"
+    return hashlib.sha256(json.dumps(files, sort_keys=True).encode("utf8")).hexdigest()
+
+
+def enable_gradient_checkpointing(base: torch.nn.Module) -> None:
+    """Recompute each layer in the backward pass instead of keeping its activations."""
+    base.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
+
+
+def _reference(source: Source) -> BaseReference:
+    return BaseReference(source.name, source.commit)
+
+
+def _check_prequantized(config: PretrainedConfig, settings: DecoderSettings) -> None:
+    stored = getattr(config, "quantization_config", None)
+    if stored is None:
+        return
+    stored = stored if isinstance(stored, dict) else stored.to_dict()
+    kinds = {"nf4": stored.get("load_in_4bit"), "int8": stored.get("load_in_8bit")}
+    if stored.get("quant_method") != "bitsandbytes" or not kinds.get(settings.quantization):
+        raise ValueError(
+            f"The weights of {settings.name!r} are already quantized "
+            f"({stored.get('quant_method')}), which does not go with quantization = "
+            f"{settings.quantization!r}. Name the unquantized decoder, or set the quantization "
+            "it was saved with (bitsandbytes only)."
+        )
+
+
+def _n_weights(parameter: torch.nn.Parameter) -> int:
+    state = getattr(parameter, "quant_state", None)
+    return parameter.numel() if state is None else state.shape.numel()
+
+
+def _n_bytes(tensor: torch.Tensor) -> int:
+    state = getattr(tensor, "quant_state", None)
+    extra = 0 if state is None else state.absmax.numel() * state.absmax.element_size()
+    return tensor.numel() * tensor.element_size() + extra

@@ -1,0 +1,405 @@
+"""The base decoder: found, checked before a weight is read, loaded, quantized and shared."""
+
+import copy
+import hashlib
+import json
+import logging
+import os
+import threading
+import weakref
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from safetensors import SafetensorError, safe_open
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PretrainedConfig,
+    PreTrainedTokenizerFast,
+)
+
+from .attention import ATTENTION, register_attention
+
+TORCH_DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a base decoder comes from, after its name was resolved.
+
+    name (str): Hub name, or the folder as the user gave it.
+    folder (Path | None): The folder, for a local decoder.
+    commit (str | None): The commit the revision stands for, for a decoder from the hub.
+    """
+
+    name: str
+    folder: Path | None
+    commit: str | None
+
+    @property
+    def location(self) -> str:
+        """What transformers' from_pretrained takes."""
+        return self.name if self.folder is None else str(self.folder)
+
+
+def find_source(name: str, revision: str | None = None) -> Source:
+    """Resolve a name to a folder, or to a commit on the hub (or in its local cache).
+
+    name (str): Hub name or folder.
+    revision (str | None): Branch, tag or commit; hub only.
+    RETURNS (Source): Raises ValueError or OSError saying what was tried and what to do, for a
+        missing folder or repository, a missing revision, a gated repository without access,
+        and a name that is not cached while the network is off.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        if revision is not None:
+            raise ValueError(
+                f"revision = {revision!r} was given for the folder {name!r}, which has no "
+                "revisions. Set revision = null, or name a repository on the Hugging Face hub."
+            )
+        if not (folder / "config.json").is_file():
+            raise ValueError(
+                f"The folder {name!r} has no config.json: expected a decoder as transformers' "
+                "save_pretrained writes it."
+            )
+        return Source(name, folder.resolve(), None)
+    if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1:
+        if "/" in name or os.sep in name or name.startswith((".", "~")):
+            raise ValueError(
+                f"There is no folder {name!r} (looked in {Path.cwd()}). Give the folder of a "
+                "decoder, or its name on the Hugging Face hub, such as "
+                "'mistralai/Mistral-7B-v0.3'."
+            )
+    return Source(name, None, _find_commit(name, revision))
+
+
+def _find_commit(name: str, revision: str | None) -> str:
+    at = f"{name!r}" if revision is None else f"{name!r} at revision {revision!r}"
+    try:
+        path = hf_hub_download(name, "config.json", revision=revision)
+    except HFValidationError as error:
+        raise ValueError(
+            f"{name!r} is neither a folder here nor a valid name on the Hugging Face hub: {error}"
+        ) from error
+    except GatedRepoError as error:
+        raise OSError(
+            f"The decoder {at} is gated: accept its licence on its page at the Hugging Face hub, "
+            "then log in with `huggingface-cli login` or set HF_TOKEN to a token with access."
+        ) from error
+    except RevisionNotFoundError as error:
+        raise ValueError(
+            f"The decoder {name!r} has no revision {revision!r}: expected a branch, tag or commit "
+            "of its repository on the Hugging Face hub."
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise ValueError(
+            f"There is no decoder {name!r}: neither a folder here (looked in {Path.cwd()}) nor a "
+            "repository on the Hugging Face hub that this account may see. Check the name; for a "
+            "private repository set HF_TOKEN."
+        ) from error
+    except LocalEntryNotFoundError as error:
+        raise OSError(
+            f"The decoder {at} is not in the local cache and the Hugging Face hub cannot be "
+            "reached (no network, or HF_HUB_OFFLINE is set). Connect once to fill the cache, set "
+            "HF_HOME to a cache that has it, or give the decoder's folder."
+        ) from error
+    except EntryNotFoundError as error:
+        raise ValueError(
+            f"The repository {at} has no config.json: it holds no decoder for transformers."
+        ) from error
+    except HfHubHTTPError as error:
+        raise OSError(f"The Hugging Face hub refused the decoder {at}: {error}") from error
+    # .../snapshots/<commit>/config.json
+    return Path(path).parent.name
+
+
+def read_config(source: Source) -> PretrainedConfig:
+    """The decoder's config; no weight is read.
+
+    source (Source): From find_source.
+    RETURNS (PretrainedConfig): Raises ValueError when it is no decoder-only model.
+    """
+    config = AutoConfig.from_pretrained(
+        source.location, revision=source.commit, trust_remote_code=False
+    )
+    architectures = config.architectures or []
+    is_encoder = any("MaskedLM" in name or "PreTraining" in name for name in architectures)
+    if config.is_encoder_decoder or is_encoder or config.model_type in _ENCODER_FAMILIES:
+        raise ValueError(
+            f"{source.name!r} ({config.model_type}) is not a decoder-only language model, so that "
+            "it has no causal mask to remove. Name a decoder such as 'mistralai/Mistral-7B-v0.3'; "
+            "for encoders use the factory 'transformer' of spacy-transformers."
+        )
+    return config
+
+
+_ENCODER_FAMILIES = ("bert", "roberta", "xlm-roberta", "distilbert", "electra", "deberta-v2")
+
+
+def load_tokenizer(source: Source, tokenizer_config: dict[str, Any]) -> PreTrainedTokenizerFast:
+    """The decoder's fast tokenizer.
+
+    source (Source): From find_source.
+    tokenizer_config (dict): Passed to AutoTokenizer.
+    RETURNS (PreTrainedTokenizerFast): Raises ValueError when there is no fast tokenizer.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(
+        source.location, revision=source.commit, trust_remote_code=False, **tokenizer_config
+    )
+    if not getattr(tokenizer, "is_fast", False):
+        raise ValueError(
+            f"The tokenizer of {source.name!r} is {type(tokenizer).__name__}, a slow tokenizer "
+            "without character offsets, which alignment with spaCy's tokens needs. Use a decoder "
+            "with a tokenizer.json, and leave `use_fast` out of tokenizer_config."
+        )
+    return tokenizer
+
+
+def resolve_dtype(dtype: str, device: torch.device) -> str:
+    """ "auto" as bfloat16 where the device computes it fast, else float32.
+
+    dtype (str): As in DecoderSettings.
+    device (torch.device): Where the decoder runs.
+    RETURNS (str): "float32", "bfloat16" or "float16".
+    """
+    if dtype != "auto":
+        return dtype
+    if device.type == "cuda":
+        fast = torch.cuda.get_device_capability(device) >= (8, 0)
+    else:
+        fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bfloat16" if fast else "float32"
+
+
+class SharedBase:
+    """A loaded, frozen base decoder whose tensors several pipelines may use.
+
+    module (Module): The decoder as loaded; never changed. Use fork() to work with it.
+    """
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        self.module = module.eval().requires_grad_(False)
+
+    def fork(self) -> torch.nn.Module:
+        """A module tree of its own over the same tensors.
+
+        PEFT keeps adapters as state of the modules, so pipelines cannot share those.
+        """
+        return copy.deepcopy(self.module, memo=shared_tensors(self.module))
+
+
+def shared_tensors(module: torch.nn.Module) -> dict[int, Any]:
+    """A deepcopy memo under which copies of a module keep its frozen tensors.
+
+    module (Module): Any module; bitsandbytes' quantization state counts as frozen.
+    RETURNS (dict): id(object) -> object for every object that copies shall share.
+    """
+    shared: list[Any] = list(module.buffers())
+    for parameter in module.parameters():
+        if not parameter.requires_grad:
+            shared += [parameter, *(getattr(parameter, n, None) for n in ("CB", "SCB"))]
+            shared.append(getattr(parameter, "quant_state", None))
+    for child in module.modules():
+        state = getattr(child, "state", None)
+        shared += [getattr(child, "quant_state", None)]
+        shared += [getattr(state, name, None) for name in ("CB", "SCB")]
+    return {id(value): value for value in shared if value is not None}
+
+
+_shared_bases: "weakref.WeakValueDictionary[tuple[str, ...], SharedBase]" = (
+    weakref.WeakValueDictionary()
+)
+_shared_bases_lock = threading.Lock()
+
+
+def load_shared_base(
+    source: Source, *, identity: str, dtype: str, quantization: str, device: torch.device
+) -> SharedBase:
+    """Load a frozen base decoder, or find it among those this process has in memory.
+
+    source (Source): Where the weights are.
+    identity (str): The commit or hash that makes two bases the same.
+    dtype (str): "float32", "bfloat16" or "float16".
+    quantization (str): "none", "nf4" or "int8".
+    device (torch.device): Where the tensors go.
+    RETURNS (SharedBase): Kept in memory as long as any pipeline uses it.
+    """
+    key = (identity, dtype, quantization, str(device))
+    with _shared_bases_lock:
+        base = _shared_bases.get(key)
+        if base is None:
+            base = SharedBase(
+                load_decoder(source, dtype=dtype, quantization=quantization, device=device)
+            )
+            _shared_bases[key] = base
+        return base
+
+
+def load_decoder(
+    source: Source, *, dtype: str, quantization: str, device: torch.device
+) -> torch.nn.Module:
+    """Load a base decoder without LM head, with packed attention.
+
+    source (Source): Where the weights are.
+    dtype (str): "float32", "bfloat16" or "float16".
+    quantization (str): "none", "nf4" (double quantization) or "int8". Weights that were saved
+        quantized stay as they are.
+    device (torch.device): Where the tensors go.
+    RETURNS (Module): The decoder, in evaluation mode. Raises ValueError for damaged files.
+    """
+    register_attention()
+    if source.folder is not None:
+        check_weight_files(source.folder)
+    config = AutoConfig.from_pretrained(
+        source.location, revision=source.commit, trust_remote_code=False
+    )
+    is_quantized = getattr(config, "quantization_config", None) is not None
+    options: dict[str, Any] = {}
+    if quantization != "none":
+        # bitsandbytes quantizes while it loads, straight onto the device.
+        options["device_map"] = {"": device}
+        if not is_quantized:
+            options["quantization_config"] = _quantization_config(quantization, dtype)
+    try:
+        decoder = AutoModel.from_pretrained(
+            source.location,
+            revision=source.commit,
+            config=config,
+            use_safetensors=True,
+            trust_remote_code=False,
+            torch_dtype=TORCH_DTYPES[dtype],
+            attn_implementation=ATTENTION,
+            **options,
+        )
+    except SafetensorError as error:
+        raise ValueError(
+            f"The weights of {source.name!r} are damaged: {error}. Delete them from the cache "
+            "(`huggingface-cli delete-cache`) and download them again."
+        ) from error
+    if quantization == "none":
+        decoder.to(device)
+    _prepare_quantized_layers(decoder, TORCH_DTYPES[dtype])
+    return decoder.eval()
+
+
+def _quantization_config(quantization: str, dtype: str) -> BitsAndBytesConfig:
+    skip = ["lm_head"]  # Absent here; naming it keeps transformers from skipping a last layer.
+    if quantization == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=skip)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=TORCH_DTYPES[dtype],
+        llm_int8_skip_modules=skip,
+    )
+
+
+def _prepare_quantized_layers(decoder: torch.nn.Module, dtype: torch.dtype) -> None:
+    """Take from bitsandbytes' layers what they would otherwise change at their first call."""
+    import bitsandbytes
+
+    has_int8 = False
+    for module in decoder.modules():
+        if isinstance(module, bitsandbytes.nn.Linear4bit):
+            # On AVX512-bf16 CPUs the first evaluation would repack the weights in place: not
+            # undone for training (no gradient below the layer) and not safe under threads.
+            module.support_avx512bf16_for_cpu = False
+            module.compute_dtype = dtype
+            module.compute_type_is_set = True
+        elif isinstance(module, bitsandbytes.nn.Linear8bitLt):
+            has_int8 = True
+            if module.weight.CB is not None:
+                module.init_8bit_state()
+    if has_int8:
+        # Each layer warns at each call that it casts its input to float16. That cast is how
+        # LLM.int8() is defined, nothing a user can or should change.
+        logging.getLogger("bitsandbytes.autograd._functions").addFilter(_drop_cast_warning)
+
+
+def _drop_cast_warning(record: logging.LogRecord) -> bool:
+    return "inputs will be cast from" not in record.getMessage()
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files that make up the weights in a folder.
+
+    folder (Path): A folder as save_pretrained writes it.
+    RETURNS (list[Path]): Sorted. Raises ValueError when there are none, or one that the index
+        names is missing.
+    """
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        names = sorted(set(json.loads(index.read_text(encoding="utf8"))["weight_map"].values()))
+    else:
+        names = ["model.safetensors"]
+    files = [folder / name for name in names]
+    missing = [file.name for file in files if not file.is_file()]
+    if missing:
+        raise ValueError(
+            f"The weights in {str(folder)!r} are incomplete: {', '.join(missing)} missing. "
+            "Expected safetensors files as save_pretrained writes them; convert older .bin files "
+            "with `save_pretrained(..., safe_serialization=True)`."
+        )
+    return files
+
+
+def check_weight_files(folder: Path) -> None:
+    """Find truncated or damaged weights by their headers, before anything is loaded.
+
+    folder (Path): A folder as save_pretrained writes it.
+    RETURNS (None): Raises ValueError naming the file.
+    """
+    for file in weight_files(folder):
+        try:
+            with safe_open(file, framework="pt"):
+                pass
+        except SafetensorError as error:
+            raise ValueError(
+                f"The weights file {str(file)!r} ({file.stat().st_size:,} bytes) is damaged or "
+                f"incomplete: {error}. Copy or download it again."
+            ) from error
+
+
+def fingerprint(file: Path, *, full: bool) -> dict[str, Any]:
+    """Size and header of a safetensors file, and on demand a hash of all of it.
+
+    file (Path): A safetensors file.
+    full (bool): Whether to read and hash the whole file.
+    RETURNS (dict): "bytes", "header_sha256" and, if full, "sha256".
+    """
+    with file.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        header = stream.read(min(length, 100_000_000))
+        result: dict[str, Any] = {
+            "bytes": file.stat().st_size,
+            "header_sha256": hashlib.sha256(header).hexdigest(),
+        }
+        if full:
+            stream.seek(0)
+            result["sha256"] = hashlib.file_digest(stream, "sha256").hexdigest()
+    return result
+
+
+def fingerprint_folder(folder: Path, *, full: bool) -> dict[str, dict[str, Any]]:
+    """The fingerprint of every weights file in a folder, by file name."""
+    return {file.name: fingerprint(file, full=full) for file in weight_files(folder)}

@@ -1,0 +1,99 @@
+"""The values a user chooses for a decoder, checked where they are built.
+
+Nothing here touches the disk or the network: spaCy builds a pipeline from its config before it
+knows where the weights are.
+"""
+
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any
+
+from ..unmasking import normalize_pattern
+
+QUANTIZATIONS = ("none", "nf4", "int8")
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+TUNINGS = ("lora", "full", "frozen")
+LORA_MODULES = ("attention", "all-linear")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoraSettings:
+    """Trainable low-rank weights on the frozen base (PEFT LoRA).
+
+    rank (int): Rank of each update, at least 1.
+    alpha (float): Scale of the update is alpha / rank.
+    dropout (float): Share of the inputs of the update dropped in training, in [0, 1).
+    modules (str | list[str]): "attention" (query and value projections, as in the paper, or
+        the fused projection where the family has one), "all-linear", or names of modules.
+    path (str | None): Folder of a saved adapter to start from; training continues it.
+    """
+
+    rank: int = 64
+    alpha: float = 16
+    dropout: float = 0.1
+    modules: str | tuple[str, ...] = "attention"
+    path: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise ValueError(f"LoRA rank must be at least 1, but is {self.rank}.")
+        if self.alpha <= 0:
+            raise ValueError(f"LoRA alpha must be positive, but is {self.alpha}.")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"LoRA dropout must lie in [0, 1), but is {self.dropout}.")
+        if isinstance(self.modules, str):
+            _check_choice("LoRA modules", self.modules, LORA_MODULES, "or a list of module names")
+        elif not self.modules or not all(isinstance(m, str) and m for m in self.modules):
+            raise ValueError(
+                f"LoRA modules are {list(self.modules)!r}: expected 'attention', 'all-linear' or "
+                "a non-empty list of module names such as ['q_proj', 'v_proj']."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderSettings:
+    """Which decoder, which of its layer groups are unmasked, and how it is stored and trained.
+
+    name (str): Name on the Hugging Face hub, or a folder.
+    revision (str | None): Branch, tag or commit on the hub. None: the default branch.
+    unmasking (str): The unmasking pattern, in letters; the paper's digits are converted.
+    quantization (str): "none", "nf4" (4 bit, double quantization) or "int8".
+    dtype (str): Computing dtype: "auto", "float32", "bfloat16" or "float16".
+    tuning (str): "lora", "full" or "frozen".
+    gradient_checkpointing (bool): Recompute activations in the backward pass to save memory.
+    lora (LoraSettings): Read when tuning is "lora".
+    """
+
+    name: str
+    revision: str | None = None
+    unmasking: str
+    quantization: str = "none"
+    dtype: str = "auto"
+    tuning: str = "lora"
+    gradient_checkpointing: bool = False
+    lora: LoraSettings = field(default_factory=LoraSettings)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name.strip():
+            raise ValueError(
+                f"The decoder's name is {self.name!r}: expected a name on the Hugging Face hub, "
+                "such as 'mistralai/Mistral-7B-v0.3', or a folder."
+            )
+        object.__setattr__(self, "unmasking", normalize_pattern(self.unmasking))
+        _check_choice("quantization", self.quantization, QUANTIZATIONS)
+        _check_choice("dtype", self.dtype, DTYPES)
+        _check_choice("tuning", self.tuning, TUNINGS)
+        if self.tuning == "full" and self.quantization != "none":
+            raise ValueError(
+                f"tuning = 'full' cannot train weights quantized with {self.quantization!r}. Use "
+                "quantization = 'none', or tuning = 'lora', which trains on a quantized base."
+            )
+
+
+def _check_choice(what: str, value: Any, choices: tuple[str, ...], more: str = "") -> None:
+    if value in choices:
+        return
+    close = get_close_matches(str(value), choices, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    expected = ", ".join(repr(choice) for choice in choices) + (f" {more}" if more else "")
+    raise ValueError(f"{what} is {value!r}: expected one of {expected}.{hint}")

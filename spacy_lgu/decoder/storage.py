@@ -1,0 +1,320 @@
+"""A decoder on disk.
+
+lgu.json      format version, base identity, pattern, quantization, dtype, width
+adapter/      adapter_config.json + adapter_model.safetensors, loadable by PEFT alone
+tokenizer/    tokenizer.json ...
+weights/      instead of adapter/ and base/ when all weights are trained
+base/         only when bundled: config.json + model*.safetensors, quantized as in training
+"""
+
+import errno
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoTokenizer
+
+from ..unmasking import unmask_layers
+from .adapter import check_adapter, load_adapter, save_adapter
+from .building import BuiltDecoder, base_identity, enable_gradient_checkpointing
+from .decoder import LGUDecoder
+from .loading import (
+    Source,
+    check_weight_files,
+    find_source,
+    fingerprint_folder,
+    load_decoder,
+    load_shared_base,
+)
+from .settings import DecoderSettings
+
+FORMAT = 1
+BASE_WEIGHTS = ("auto", "bundle", "reference")
+# msgpack, in which spaCy's to_bytes packs everything, ends at 4 GiB per object.
+_MAX_BYTES = 2**32 - 2**20
+
+
+def load_decoder_folder(
+    folder: Path, settings: DecoderSettings, *, device: torch.device
+) -> BuiltDecoder:
+    """Read a decoder from a folder written by write_decoder.
+
+    folder (Path): The folder.
+    settings (DecoderSettings): From the pipeline's config. A dtype other than "auto" overrides
+        the saved one; pattern, quantization and tuning must agree with what was saved.
+    device (torch.device): Where the weights go.
+    RETURNS (BuiltDecoder): The decoder, in evaluation mode. Raises ValueError or OSError saying
+        what is missing, damaged or different, and what to do.
+    """
+    folder = finished_folder(folder)
+    saved = _read_description(folder, settings)
+    dtype = saved["dtype"] if settings.dtype == "auto" else settings.dtype
+    tokenizer = AutoTokenizer.from_pretrained(str(folder / "tokenizer"), trust_remote_code=False)
+    source = Source(saved["base"]["name"], None, saved["base"]["commit"])
+    shared, adapter, written_base = None, None, None
+    if settings.tuning == "lora":
+        check_adapter(folder / "adapter")
+    if settings.tuning == "full":
+        weights = Source(str(folder / "weights"), folder / "weights", None)
+        base = load_decoder(weights, dtype="float32", quantization="none", device=device)
+        base.requires_grad_(True)
+    else:
+        if saved["base_weights"] == "bundle":
+            written_base = folder / "base"
+            _compare_files(written_base, saved["bundle"])
+            base_source = Source(str(written_base), written_base, None)
+            identity = base_identity(base_source, saved["bundle"])
+        else:
+            base_source = _find_reference(folder, saved["base"])
+            identity = base_identity(base_source, saved["base"]["files"])
+        shared = load_shared_base(
+            base_source,
+            identity=identity,
+            dtype=dtype,
+            quantization=settings.quantization,
+            device=device,
+        )
+        base = shared.fork()
+    if settings.tuning == "lora":
+        adapter = load_adapter(base, folder / "adapter", trainable=True)
+    if settings.gradient_checkpointing:
+        enable_gradient_checkpointing(base)
+    unmasked = unmask_layers(saved["unmasking"], base.config.num_hidden_layers)
+    decoder = LGUDecoder(base, unmasked=unmasked, dtype=dtype, adapter=adapter)
+    return BuiltDecoder(
+        decoder.eval(), tokenizer, settings, source, saved["base"]["files"], shared, written_base
+    )
+
+
+def decoder_to_files(built: BuiltDecoder, *, base_weights: str = "auto") -> dict[str, bytes]:
+    """The files of write_decoder in memory, by path relative to the folder.
+
+    built (BuiltDecoder): The decoder.
+    base_weights (str): As in write_decoder.
+    RETURNS (dict[str, bytes]): Raises ValueError beyond 4 GiB, before any weight is copied.
+    """
+    with tempfile.TemporaryDirectory(prefix="spacy-lgu-") as name:
+        folder = Path(name)
+        if (n_bytes := _expected_bytes(built, base_weights)) > _MAX_BYTES:
+            raise ValueError(
+                f"The decoder takes {n_bytes:,} bytes, but to_bytes cannot hold more than 4 GiB "
+                "(a limit of msgpack). Save with to_disk instead, or set base_weights = "
+                "'reference' so that only the adapter is saved."
+            )
+        write_decoder(built, folder, base_weights=base_weights)
+        return {
+            str(file.relative_to(folder).as_posix()): file.read_bytes()
+            for file in sorted(folder.rglob("*"))
+            if file.is_file()
+        }
+
+
+def decoder_from_files(
+    files: dict[str, bytes], settings: DecoderSettings, *, device: torch.device
+) -> BuiltDecoder:
+    """The inverse of decoder_to_files; arguments as in load_decoder_folder."""
+    with tempfile.TemporaryDirectory(prefix="spacy-lgu-") as name:
+        folder = Path(name)
+        for path, content in files.items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_bytes(content)
+        built = load_decoder_folder(folder, settings, device=device)
+    built.written_base = None
+    return built
+
+
+def replace_folder(folder: Path, write: Callable[[Path], None]) -> None:
+    """Fill a folder through a hidden one beside it, so that it is never half written.
+
+    folder (Path): What to write or replace. On any failure it stays as it was.
+    write (Callable): Gets the empty hidden folder.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    for left_over in folder.parent.glob(f".{folder.name}.partial-*"):
+        shutil.rmtree(left_over)  # of a save that was killed
+    partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
+    previous = _previous(folder)
+    partial.mkdir()
+    try:
+        write(partial)
+        if folder.exists():
+            if previous.exists():
+                shutil.rmtree(previous)
+            folder.rename(previous)
+        partial.rename(folder)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        if previous.exists() and not folder.exists():
+            previous.rename(folder)
+        raise
+    if previous.exists():
+        shutil.rmtree(previous)
+
+
+def write_decoder(built: BuiltDecoder, folder: Path, *, base_weights: str) -> None:
+    """Write a decoder's files into an empty folder; arguments as in write_decoder."""
+    kind = resolve_base_weights(built, base_weights)
+    settings = built.settings
+    built.tokenizer.save_pretrained(str(folder / "tokenizer"))
+    bundle = None
+    if kind == "weights":
+        built.decoder.base.save_pretrained(  # type: ignore[operator]
+            str(folder / "weights"), safe_serialization=True
+        )
+    elif kind == "bundle":
+        _write_base(built, folder / "base")
+        bundle = fingerprint_folder(folder / "base", full=True)
+    if built.decoder.adapter is not None:
+        save_adapter(built.decoder.adapter, folder / "adapter")
+    description = {
+        "format": FORMAT,
+        "spacy_lgu": version("spacy-lgu"),
+        "base": {"name": built.source.name, "commit": built.source.commit, "files": built.files},
+        "base_weights": kind,
+        "bundle": bundle,
+        "unmasking": settings.unmasking,
+        "quantization": settings.quantization,
+        "dtype": built.decoder.dtype,
+        "tuning": settings.tuning,
+        "width": built.decoder.width,
+    }
+    text = json.dumps(description, indent=2) + "\n"
+    (folder / "lgu.json").write_text(text, encoding="utf8")
+
+
+def resolve_base_weights(built: BuiltDecoder, base_weights: str) -> str:
+    """What a save of this decoder holds: "bundle", "reference" or "weights" (all trained)."""
+    if base_weights not in BASE_WEIGHTS:
+        raise ValueError(
+            f"base_weights is {base_weights!r}: expected 'auto', 'bundle' or 'reference'."
+        )
+    if built.settings.tuning == "full":
+        return "weights"
+    if base_weights == "auto":
+        return "reference" if built.files is None else "bundle"
+    return base_weights
+
+
+def _write_base(built: BuiltDecoder, target: Path) -> None:
+    written = built.written_base
+    if written is None or not written.is_dir():
+        module = built.shared.module  # type: ignore[union-attr]  # a bundle has a frozen base
+        module.save_pretrained(str(target), safe_serialization=True)  # type: ignore[operator]
+        return
+    target.mkdir()
+    for file in written.iterdir():
+        try:
+            os.link(file, target / file.name)
+        except OSError as error:
+            if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP):
+                raise
+            shutil.copy2(file, target / file.name)
+
+
+def _read_description(folder: Path, settings: DecoderSettings) -> dict[str, Any]:
+    file = folder / "lgu.json"
+    if not file.is_file():
+        raise ValueError(
+            f"There is no decoder in {str(folder)!r}: lgu.json is missing. Expected the folder of "
+            "an lgu_transformer component, as nlp.to_disk writes it."
+        )
+    try:
+        saved = json.loads(file.read_text(encoding="utf8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"{str(file)!r} is damaged: {error}. Copy the pipeline again from where it was saved."
+        ) from error
+    if saved.get("format") != FORMAT:
+        raise ValueError(
+            f"{str(folder)!r} was saved in format {saved.get('format')} by spacy-lgu "
+            f"{saved.get('spacy_lgu')}, but this version ({version('spacy-lgu')}) reads format "
+            f"{FORMAT}. Install the version that saved it: pip install "
+            f"spacy-lgu=={saved.get('spacy_lgu')}"
+        )
+    for name in ("unmasking", "quantization", "tuning"):
+        if saved[name] != getattr(settings, name):
+            raise ValueError(
+                f"The decoder in {str(folder)!r} was trained with {name} = {saved[name]!r}, but "
+                f"the config says {getattr(settings, name)!r}. Leave the saved config as it is, or "
+                "train again with the other value."
+            )
+    return saved
+
+
+def _find_reference(folder: Path, base: dict[str, Any]) -> Source:
+    try:
+        source = find_source(base["name"], base["commit"])
+    except (ValueError, OSError) as error:
+        raise OSError(
+            f"The pipeline part {str(folder)!r} holds an adapter only and needs its base decoder "
+            f"{base['name']!r}, which cannot be had: {error} To make a pipeline that needs no "
+            "base, save it with base_weights = 'bundle'."
+        ) from error
+    if base["files"] is not None:
+        if source.folder is None:
+            raise ValueError(
+                f"The base decoder of {str(folder)!r} was the folder {base['name']!r}, which is "
+                "not here. Put it back, or save the pipeline with base_weights = 'bundle'."
+            )
+        _compare_files(source.folder, base["files"])
+    return source
+
+
+def _compare_files(folder: Path, expected: dict[str, dict[str, Any]]) -> None:
+    """Sizes and headers; hashing gigabytes at each load is left to verify_decoder."""
+    check_weight_files(folder)
+    found = fingerprint_folder(folder, full=False)
+    short = {
+        name: {key: value for key, value in file.items() if key != "sha256"}
+        for name, file in expected.items()
+    }
+    if found != short:
+        raise ValueError(
+            f"The base weights in {str(folder)!r} are not those the pipeline was trained with: "
+            f"expected {short}, found {found}. Restore the original files; an adapter is worthless "
+            "on another base."
+        )
+
+
+def verify_decoder(folder: Path) -> list[str]:
+    """Hash every weight of a saved decoder's base and compare with what was saved.
+
+    folder (Path): A folder written by write_decoder.
+    RETURNS (list[str]): The files whose content differs; empty if all is well.
+    """
+    folder = finished_folder(folder)
+    saved = json.loads((folder / "lgu.json").read_text(encoding="utf8"))
+    if saved["base_weights"] == "bundle":
+        place, expected = folder / "base", saved["bundle"]
+    elif saved["base_weights"] == "reference" and saved["base"]["files"] is not None:
+        place, expected = Path(saved["base"]["name"]).expanduser(), saved["base"]["files"]
+    else:
+        return []  # the hub's own checksums cover a base by commit
+    found = fingerprint_folder(place, full=True)
+    return sorted(name for name in expected if found.get(name) != expected[name])
+
+
+def _previous(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.previous")
+
+
+def finished_folder(folder: Path) -> Path:
+    """A save that was killed between its two renames left the earlier one under another name."""
+    if not folder.exists() and _previous(folder).exists():
+        return _previous(folder)
+    return folder
+
+
+def _expected_bytes(built: BuiltDecoder, base_weights: str) -> int:
+    kind = resolve_base_weights(built, base_weights)
+    total = sum(p.numel() * 4 for _, p in built.decoder.trainable())
+    if kind == "bundle" and built.shared is not None:
+        module = built.shared.module
+        total += sum(p.numel() * p.element_size() for p in module.parameters())
+    return total

@@ -1,0 +1,421 @@
+"""spaCy tokens and subtokens: which belong together, and in which sequences they are computed.
+
+    Doc          Ann  ate  naan          spaCy tokens
+    span         <s> Ann Ġate Ġna an     subtokens of one span, special ones included
+    alignment     -   0    1   2  2
+    lengths      Ann 1, ate 1, naan 2    of the Ragged that pooling reads
+
+A span longer than the window is cut into overlapping windows, each with the special subtokens of
+the whole; every subtoken is then read from the window that shows it most context. The same choice
+is made, token by token, where a span getter returns overlapping spans. Nothing is ever cut off.
+
+All arrays cover a whole batch of Docs: there are loops over Docs and spans, none over tokens.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy
+from spacy.attrs import IDX, LENGTH
+from spacy.tokens import Doc, Span
+from transformers import PreTrainedTokenizerFast
+
+
+@dataclass(frozen=True)
+class EncodedDocs:
+    """A batch of Docs as sequences of subtokens.
+
+    ids (ndarray): Subtoken ids of all sequences, concatenated. Shape: (rows,).
+    lengths (ndarray): Length of each sequence. Shape: (sequences,).
+    rows (ndarray | None): The row that holds each of the Docs' subtokens, no row twice; None:
+        they are the rows in order. Shape: (subtokens,).
+    doc_lengths (ndarray): Subtokens of each Doc, 0 for an empty Doc. Shape: (docs,).
+    strings (list[str]): The Docs' subtokens as text, concatenated.
+    indices (ndarray): For each token in turn, its subtokens, counted from the first of the
+        batch. Shape: (alignments,).
+    token_lengths (ndarray): Subtokens of each token, at least 1. Shape: (tokens,).
+    """
+
+    ids: numpy.ndarray
+    lengths: numpy.ndarray
+    rows: numpy.ndarray | None
+    doc_lengths: numpy.ndarray
+    strings: list[str]
+    indices: numpy.ndarray
+    token_lengths: numpy.ndarray
+
+
+@dataclass(frozen=True)
+class _Spans:
+    """All spans of a batch, tokenized. Subtokens and tokens are counted through the batch."""
+
+    ids: numpy.ndarray  # (subtokens,)
+    strings: list[str]
+    lengths: numpy.ndarray  # (spans,) subtokens
+    n_prefix: numpy.ndarray  # (spans,) special subtokens before the text
+    n_suffix: numpy.ndarray  # (spans,) special subtokens behind it
+    n_tokens: numpy.ndarray  # (spans,)
+    indices: numpy.ndarray  # (alignments,)
+    token_lengths: numpy.ndarray  # (tokens,)
+
+
+def encode_docs(
+    docs: Sequence[Doc],
+    spans: Sequence[Sequence[Span]],
+    tokenizer: PreTrainedTokenizerFast,
+    *,
+    window: int,
+    stride: int | None,
+    causal: bool,
+) -> EncodedDocs:
+    """Tokenize Docs span by span and align the subtokens with spaCy's tokens.
+
+    docs (Sequence[Doc]): The Docs; empty ones are allowed.
+    spans (Sequence[Sequence[Span]]): For each Doc, the spans to run as sequences.
+    tokenizer (PreTrainedTokenizerFast): The decoder's tokenizer.
+    window (int): Most subtokens per sequence, special ones included.
+    stride (int | None): Text subtokens from one window's start to the next one's. None: half of
+        what a window holds.
+    causal (bool): Whether every layer is causal, so that only left context counts.
+    RETURNS (EncodedDocs): The sequences and the alignment. Raises ValueError for a Doc with
+        tokens but without spans and for a window or stride that cannot work.
+    """
+    kept_spans = [[span for span in doc_spans if len(span)] for doc_spans in spans]
+    for doc, doc_spans in zip(docs, kept_spans, strict=True):
+        if len(doc) and not doc_spans:
+            raise ValueError(
+                f"get_spans returned no span for a Doc with {len(doc)} tokens "
+                f"({doc.text[:40]!r}...), so that its tokens would have no vectors. Use a span "
+                "getter that covers every Doc, such as spacy-transformers.doc_spans.v1."
+            )
+    flat = _tokenize_spans(list(chain.from_iterable(kept_spans)), tokenizer)
+    ids, lengths, rows = _cut_windows(flat, window=window, stride=stride, causal=causal)
+    n_spans = numpy.array([len(doc_spans) for doc_spans in kept_spans], dtype="int64")
+    span_docs = numpy.repeat(numpy.arange(len(docs)), n_spans)
+    if _spans_tile_docs(docs, kept_spans):
+        doc_lengths = numpy.bincount(span_docs, flat.lengths, len(docs)).astype("int64")
+        return EncodedDocs(
+            ids, lengths, rows, doc_lengths, flat.strings, flat.indices, flat.token_lengths
+        )
+    return _merge_spans(docs, kept_spans, flat, ids, lengths, rows, causal=causal)
+
+
+def _tokenize_spans(spans: list[Span], tokenizer: PreTrainedTokenizerFast) -> _Spans:
+    texts = [span.text for span in spans]
+    # The backend is called directly: transformers' own call sets padding and truncation on the
+    # shared tokenizer, which is not safe under threads, and pads.
+    encodings = tokenizer.backend_tokenizer.encode_batch(texts)
+    lengths = numpy.array([len(e) for e in encodings], dtype="int64")
+    ids = _flatten([e.ids for e in encodings], "int64")
+    special = _flatten([e.special_tokens_mask for e in encodings], "bool")
+    offsets = _flatten([chain.from_iterable(e.offsets) for e in encodings], "int64").reshape(-1, 2)
+    strings = list(chain.from_iterable(e.tokens for e in encodings))
+    if not lengths.all():
+        ids, special, offsets, strings, lengths = _fill_empty(
+            ids, special, offsets, strings, lengths, tokenizer
+        )
+    ends = lengths.cumsum()
+    starts = ends - lengths
+    span_of = numpy.repeat(numpy.arange(len(spans)), lengths)
+    n_special = numpy.bincount(span_of, special, len(spans)).astype("int64")
+    n_prefix = _leading(special, starts, lengths)
+    n_suffix = numpy.minimum(
+        _leading(special[::-1], ends.max(initial=0) - ends, lengths), n_special
+    )
+    n_suffix = numpy.where(n_prefix == lengths, 0, n_suffix)
+
+    # One axis of characters for the whole batch: spans lie behind each other, one apart.
+    text_lengths = numpy.array([len(text) for text in texts], dtype="int64") + 1
+    text_starts = text_lengths.cumsum() - text_lengths
+    n_tokens = numpy.array([len(span) for span in spans], dtype="int64")
+    token_starts, token_ends = _token_characters(spans, text_starts)
+    sub_starts, sub_ends = (offsets + text_starts[span_of][:, None]).T
+    first = numpy.searchsorted(token_ends, sub_starts, side="right")
+    stop = numpy.searchsorted(token_starts, sub_ends, side="left")
+    n_aligned = numpy.where(special | (sub_starts == sub_ends), 0, numpy.maximum(stop - first, 0))
+    subtokens = numpy.repeat(numpy.arange(len(ids)), n_aligned)
+    tokens = numpy.repeat(first - (n_aligned.cumsum() - n_aligned), n_aligned) + numpy.arange(
+        n_aligned.sum()
+    )
+    order = numpy.argsort(tokens, kind="stable")
+    indices, token_lengths = subtokens[order], numpy.bincount(tokens, minlength=n_tokens.sum())
+    if not token_lengths.all():
+        fallback = starts + numpy.where(n_prefix < lengths, n_prefix, 0)
+        indices, token_lengths = _fill_unaligned(indices, token_lengths, n_tokens, fallback)
+    return _Spans(ids, strings, lengths, n_prefix, n_suffix, n_tokens, indices, token_lengths)
+
+
+def _token_characters(
+    spans: list[Span], text_starts: numpy.ndarray
+) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """First and one-past-last character of each token, on the batch's axis."""
+    if not spans:
+        return numpy.zeros(0, dtype="int64"), numpy.zeros(0, dtype="int64")
+    arrays: dict[int, numpy.ndarray] = {}
+    pieces = []
+    for span, text_start in zip(spans, text_starts, strict=True):
+        key = id(span.doc)
+        if key not in arrays:
+            arrays[key] = span.doc.to_array([IDX, LENGTH]).astype("int64")
+        piece = arrays[key][span.start : span.end]
+        pieces.append(piece + [text_start - span.start_char, 0])
+    starts, lengths = numpy.concatenate(pieces).T
+    return starts, starts + lengths
+
+
+def _fill_empty(
+    ids: numpy.ndarray,
+    special: numpy.ndarray,
+    offsets: numpy.ndarray,
+    strings: list[str],
+    lengths: numpy.ndarray,
+    tokenizer: PreTrainedTokenizerFast,
+) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray, list[str], numpy.ndarray]:
+    """Give a span that the tokenizer swallows whole one special subtoken, so that it has a row."""
+    known = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id, 0)
+    filler = next(i for i in known if i is not None)
+    empty = numpy.flatnonzero(lengths == 0)
+    at = (lengths.cumsum() - lengths)[empty]
+    text = tokenizer.convert_ids_to_tokens(filler)
+    for place in at[::-1].tolist():
+        strings.insert(place, text)
+    return (
+        numpy.insert(ids, at, filler),
+        numpy.insert(special, at, True),
+        numpy.insert(offsets, at, 0, axis=0),
+        strings,
+        numpy.maximum(lengths, 1),
+    )
+
+
+def _fill_unaligned(
+    indices: numpy.ndarray,
+    token_lengths: numpy.ndarray,
+    n_tokens: numpy.ndarray,
+    fallback: numpy.ndarray,
+) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """Tokens without a subtoken take the last one of the nearest left neighbour in their span,
+    else the span's fallback.
+
+    indices, token_lengths: As in EncodedDocs.
+    n_tokens (ndarray): Tokens of each span. Shape: (spans,).
+    fallback (ndarray): A subtoken per span. Shape: (spans,).
+    """
+    tokens = numpy.arange(len(token_lengths))
+    span_of = numpy.repeat(numpy.arange(len(n_tokens)), n_tokens)
+    span_first = (n_tokens.cumsum() - n_tokens)[span_of]
+    missing = numpy.flatnonzero(token_lengths == 0)
+    left = numpy.maximum.accumulate(numpy.where(token_lengths > 0, tokens, -1))[missing]
+    has_left = left >= span_first[missing]
+    ends = token_lengths.cumsum()
+    filled = fallback[span_of[missing]]
+    filled[has_left] = indices[ends[left[has_left]] - 1]
+    return numpy.insert(indices, ends[missing], filled), numpy.maximum(token_lengths, 1)
+
+
+def _cut_windows(
+    flat: _Spans, *, window: int, stride: int | None, causal: bool
+) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray | None]:
+    """Sequences of at most `window` subtokens, and the row that holds each subtoken.
+
+    RETURNS: ids (rows,), lengths (sequences,), rows (subtokens,) or None for the identity.
+    """
+    if (flat.lengths <= window).all():
+        return flat.ids, flat.lengths, None
+    pieces, lengths, rows = [], [], []
+    n_rows = 0
+    starts = flat.lengths.cumsum() - flat.lengths
+    for i, (start, length) in enumerate(zip(starts, flat.lengths, strict=True)):
+        ids = flat.ids[start : start + length]
+        if length <= window:
+            pieces.append(ids)
+            lengths.append([length])
+            rows.append(n_rows + numpy.arange(length))
+            n_rows += length
+            continue
+        n_prefix, n_suffix = int(flat.n_prefix[i]), int(flat.n_suffix[i])
+        n_text = int(length) - n_prefix - n_suffix
+        capacity = window - n_prefix - n_suffix
+        if capacity < 1:
+            raise ValueError(
+                f"The window of {window} subtokens leaves no room for text beside the "
+                f"{n_prefix + n_suffix} special subtokens of the tokenizer. Use a larger window."
+            )
+        step = max(1, capacity // 2) if stride is None else stride
+        if step > capacity:
+            raise ValueError(
+                f"The stride is {step}, but a window of {window} subtokens holds {capacity} beside "
+                f"the special ones: text would be skipped. Use a stride of 1 to {capacity}."
+            )
+        n_windows = 1 + -(-(n_text - capacity) // step)
+        # The last window is moved left, so that it is full as well.
+        text_starts = numpy.minimum(numpy.arange(n_windows) * step, n_text - capacity)
+        cells = n_prefix + text_starts[:, None] + numpy.arange(capacity)[None]
+        grid = numpy.concatenate(
+            [
+                numpy.broadcast_to(numpy.arange(n_prefix), (n_windows, n_prefix)),
+                cells,
+                numpy.broadcast_to(
+                    length - n_suffix + numpy.arange(n_suffix), (n_windows, n_suffix)
+                ),
+            ],
+            axis=1,
+        )
+        pieces.append(ids[grid].ravel())
+        lengths.append([window] * n_windows)
+        text = numpy.arange(n_text)
+        if causal:
+            # Most left context: the first window that holds the subtoken.
+            owner = numpy.searchsorted(text_starts + capacity, text, side="right")
+        else:
+            # All windows are of one size, so the smaller context is largest where the window's
+            # middle is nearest; doubled to stay in whole numbers, ties to the left.
+            owner = numpy.searchsorted(text_starts[:-1] + text_starts[1:] + capacity - 1, 2 * text)
+        row = n_rows + owner * window + n_prefix + text - text_starts[owner]
+        prefix_rows = n_rows + numpy.arange(n_prefix)
+        suffix_rows = n_rows + n_windows * window - n_suffix + numpy.arange(n_suffix)
+        rows.append(numpy.concatenate([prefix_rows, row, suffix_rows]))
+        n_rows += n_windows * window
+    return (
+        numpy.concatenate(pieces),
+        numpy.concatenate(lengths).astype("int64"),
+        numpy.concatenate(rows),
+    )
+
+
+def _spans_tile_docs(docs: Sequence[Doc], spans: Sequence[Sequence[Span]]) -> bool:
+    """Whether every Doc's spans follow each other from its first token to its last."""
+    for doc, doc_spans in zip(docs, spans, strict=True):
+        position = 0
+        for span in doc_spans:
+            if span.start != position:
+                return False
+            position = span.end
+        if position != len(doc):
+            return False
+    return True
+
+
+def _merge_spans(
+    docs: Sequence[Doc],
+    spans: Sequence[Sequence[Span]],
+    flat: _Spans,
+    ids: numpy.ndarray,
+    lengths: numpy.ndarray,
+    rows: numpy.ndarray | None,
+    *,
+    causal: bool,
+) -> EncodedDocs:
+    """Read each token from one span, for spans that overlap or leave tokens out.
+
+    The span with the larger smaller context wins (or the larger left one), the first on a tie. A
+    token in no span takes the last subtoken of its nearest left neighbour, else the first there is.
+    """
+    sub_starts = flat.lengths.cumsum() - flat.lengths
+    token_firsts = flat.n_tokens.cumsum() - flat.n_tokens
+    alignment_ends = flat.token_lengths.cumsum()
+    alignment_starts = alignment_ends - flat.token_lengths
+    keep = numpy.zeros(len(flat.ids), dtype="bool")
+    indices, token_lengths, doc_lengths = [], [], []
+    flat_index = 0
+    for doc, doc_spans in zip(docs, spans, strict=True):
+        best = numpy.full(len(doc), -1, dtype="int64")
+        source = numpy.full(len(doc), -1, dtype="int64")  # token, counted through the spans
+        first_index = flat_index
+        for span in doc_spans:
+            n = len(span)
+            tokens = token_firsts[flat_index] + numpy.arange(n)
+            start = sub_starts[flat_index]
+            left = flat.indices[alignment_starts[tokens]] - start - flat.n_prefix[flat_index]
+            last = start + flat.lengths[flat_index] - flat.n_suffix[flat_index] - 1
+            right = last - flat.indices[alignment_ends[tokens] - 1]
+            context = numpy.maximum(left if causal else numpy.minimum(left, right), 0)
+            better = context > best[span.start : span.end]
+            best[span.start : span.end][better] = context[better]
+            source[span.start : span.end][better] = tokens[better]
+            flat_index += 1
+        covered = numpy.flatnonzero(source >= 0)
+        for i in range(first_index, flat_index):
+            _keep_subtokens(keep, i, source[covered], flat, sub_starts, token_firsts)
+        doc_indices, doc_token_lengths = _token_alignment(source, covered, flat, alignment_starts)
+        indices.append(doc_indices)
+        token_lengths.append(doc_token_lengths)
+        in_doc = slice(
+            sub_starts[first_index] if first_index < len(sub_starts) else len(keep),
+            sub_starts[flat_index] if flat_index < len(sub_starts) else len(keep),
+        )
+        doc_lengths.append(int(keep[in_doc].sum()))
+    kept = numpy.flatnonzero(keep)
+    position = keep.cumsum() - 1
+    return EncodedDocs(
+        ids,
+        lengths,
+        kept if rows is None else rows[kept],
+        numpy.array(doc_lengths, dtype="int64"),
+        [flat.strings[i] for i in kept.tolist()],
+        position[numpy.concatenate(indices)],
+        numpy.concatenate(token_lengths),
+    )
+
+
+def _keep_subtokens(
+    keep: numpy.ndarray,
+    i: int,
+    chosen: numpy.ndarray,
+    flat: _Spans,
+    sub_starts: numpy.ndarray,
+    token_firsts: numpy.ndarray,
+) -> None:
+    """Mark the subtokens of span i that are read: special ones, those of tokens read from this
+    span, and unaligned ones (white space, mostly) that follow one of these."""
+    start, length, first = sub_starts[i], flat.lengths[i], token_firsts[i]
+    n_tokens = flat.n_tokens[i]
+    is_chosen = numpy.zeros(n_tokens, dtype="bool")
+    own = chosen[(chosen >= first) & (chosen < first + n_tokens)]
+    is_chosen[own - first] = True
+    offset = flat.token_lengths[:first].sum()
+    span_lengths = flat.token_lengths[first : first + n_tokens]
+    subtokens = flat.indices[offset : offset + span_lengths.sum()] - start
+    aligned = numpy.zeros(length, dtype="bool")
+    aligned[subtokens] = True
+    read = numpy.zeros(length, dtype="bool")
+    read[subtokens[numpy.repeat(is_chosen, span_lengths)]] = True
+    aligned[: flat.n_prefix[i]] = read[: flat.n_prefix[i]] = True
+    if flat.n_suffix[i]:
+        aligned[-flat.n_suffix[i] :] = read[-flat.n_suffix[i] :] = True
+    left = numpy.maximum.accumulate(numpy.where(aligned, numpy.arange(length), -1))
+    keep[start : start + length] = numpy.where(left >= 0, read[numpy.maximum(left, 0)], True)
+
+
+def _token_alignment(
+    source: numpy.ndarray,
+    covered: numpy.ndarray,
+    flat: _Spans,
+    alignment_starts: numpy.ndarray,
+) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """Subtokens of each token of a Doc, given the token of the spans it is read from (or -1)."""
+    if not len(source):
+        return numpy.zeros(0, dtype="int64"), numpy.zeros(0, dtype="int64")
+    lengths = flat.token_lengths[source[covered]]
+    ends = lengths.cumsum()
+    indices = flat.indices[
+        numpy.repeat(alignment_starts[source[covered]] - (ends - lengths), lengths)
+        + numpy.arange(ends[-1])
+    ]
+    all_lengths = numpy.zeros(len(source), dtype="int64")
+    all_lengths[covered] = lengths
+    if len(covered) == len(source):
+        return indices, all_lengths
+    return _fill_unaligned(indices, all_lengths, numpy.array([len(source)]), indices[:1])
+
+
+def _leading(flags: numpy.ndarray, starts: numpy.ndarray, lengths: numpy.ndarray) -> numpy.ndarray:
+    """How many flags are set at the start of each segment. Shape: (segments,)."""
+    clear = numpy.append(numpy.flatnonzero(~flags), len(flags))
+    next_clear = clear[numpy.searchsorted(clear, starts)]
+    return numpy.minimum(next_clear - starts, lengths)
+
+
+def _flatten(lists: Sequence, dtype: str) -> numpy.ndarray:
+    return numpy.fromiter(chain.from_iterable(lists), dtype=dtype)

@@ -1,0 +1,181 @@
+"""thinc's bridge to the decoder.
+
+Only what thinc's PyTorchShim gets wrong for a quantized, shared module that saves its adapter:
+it would flip the module between evaluation and training at each call (another thread can see
+dropout), move it with .to(device), clone all weights in use_params, never find averaged weights
+(it looks for string keys, the optimizer writes tuples) and pickle.
+"""
+
+import contextlib
+import copy
+import os
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy
+import srsly
+import torch
+from thinc.api import Optimizer, get_torch_default_device, torch2xp, xp2torch
+from thinc.shims import Shim
+
+from ..decoder.building import BuiltDecoder, build_decoder
+from ..decoder.packing import PackedBatch
+from ..decoder.settings import DecoderSettings
+from ..decoder.storage import decoder_from_files, decoder_to_files
+
+HiddenBackpropT = Callable[[torch.Tensor], None]
+
+
+class DecoderShim(Shim):
+    """Holds a decoder, runs it and steps its trainable weights.
+
+    settings (DecoderSettings): What to load at initialize.
+    tokenizer_config (dict): Passed to AutoTokenizer.
+    """
+
+    def __init__(self, settings: DecoderSettings, tokenizer_config: dict[str, Any]) -> None:
+        super().__init__(None)
+        self.settings = settings
+        self.tokenizer_config = tokenizer_config
+        self.max_batch_items = 4096
+        self.base_weights = "auto"
+        self.built: BuiltDecoder | None = None
+        self._lock = threading.Lock()
+        self._process = os.getpid()
+
+    @property
+    def ready(self) -> BuiltDecoder:
+        if self.built is None:
+            raise ValueError(
+                "The decoder has no weights yet: initialize the pipeline (nlp.initialize) or load "
+                "it (spacy.load) first."
+            )
+        return self.built
+
+    def initialize(self) -> BuiltDecoder:
+        """Load the base decoder, unless that has been done."""
+        if self.built is None:
+            device = get_torch_default_device()
+            self.set_built(build_decoder(self.settings, self.tokenizer_config, device=device))
+        return self.ready
+
+    def set_built(self, built: BuiltDecoder) -> None:
+        self.built = built
+        self._model = built.decoder
+        self._process = os.getpid()
+        # Truncation and padding may be saved in a tokenizer.json; nothing is to be cut off.
+        backend = built.tokenizer.backend_tokenizer
+        backend.no_truncation()
+        backend.no_padding()
+
+    def __call__(
+        self, inputs: tuple[numpy.ndarray, numpy.ndarray], is_train: bool
+    ) -> tuple[torch.Tensor, HiddenBackpropT]:
+        if is_train:
+            return self.begin_update(inputs)
+        return self.predict(inputs), _no_backprop
+
+    def predict(self, inputs: tuple[numpy.ndarray, numpy.ndarray]) -> torch.Tensor:
+        """Hidden states for (ids, lengths). Shape: (rows, width), float32. Safe under threads."""
+        decoder = self.ready.decoder
+        if os.getpid() != self._process:
+            self._enter_child_process()
+        if decoder.training:
+            with self._lock:
+                decoder.eval()
+        ids, lengths = inputs
+        return decoder.predict(ids, lengths, self.max_batch_items)
+
+    def begin_update(
+        self, inputs: tuple[numpy.ndarray, numpy.ndarray]
+    ) -> tuple[torch.Tensor, HiddenBackpropT]:
+        """Hidden states for (ids, lengths), and the callback for their gradient."""
+        decoder = self.ready.decoder
+        ids, lengths = inputs
+        if self.settings.tuning == "frozen":
+            return self.predict(inputs), _no_backprop
+        decoder.train()
+        Y = decoder(PackedBatch.pack(ids, lengths, device=decoder.device))
+
+        def backprop(dY: torch.Tensor) -> None:
+            torch.autograd.backward(Y, dY)
+
+        return Y.detach(), backprop
+
+    def finish_update(self, optimizer: Optimizer) -> None:
+        for name, parameter in self.ready.decoder.trainable():
+            if parameter.grad is None:
+                continue
+            weights, _ = optimizer(
+                (self.id, name), torch2xp(parameter.data), torch2xp(parameter.grad)
+            )
+            parameter.data = xp2torch(weights, device=parameter.device)
+            parameter.grad = None
+
+    @contextlib.contextmanager
+    def use_params(self, params: dict[Any, Any]) -> Iterator[None]:
+        """Work with the optimizer's averaged weights for a while."""
+        if self.built is None:
+            yield
+            return
+        backup = {}
+        for name, parameter in self.built.decoder.trainable():
+            average = params.get((self.id, name))
+            if average is not None:
+                backup[name] = parameter.data
+                averaged = xp2torch(average, device=parameter.device)
+                parameter.data = averaged.reshape(parameter.shape).clone()
+        try:
+            yield
+        finally:
+            for name, parameter in self.built.decoder.trainable():
+                if name in backup:
+                    parameter.data = backup[name]
+
+    def copy(self) -> "DecoderShim":
+        """A shim with trainable weights of its own, on the same frozen base."""
+        copied = DecoderShim(self.settings, self.tokenizer_config)
+        copied.max_batch_items = self.max_batch_items
+        copied.base_weights = self.base_weights
+        if self.built is not None:
+            built = copy.copy(self.built)
+            built.decoder = copy.deepcopy(self.built.decoder)
+            copied.set_built(built)
+        return copied
+
+    def to_device(self, device_type: str, device_id: int) -> None:
+        wanted = torch.device("cpu") if device_type == "cpu" else torch.device("cuda", device_id)
+        if self.built is not None and self.built.decoder.device != wanted:
+            raise ValueError(
+                f"The decoder lies on {self.built.decoder.device} and cannot be moved to {wanted} "
+                "once loaded: other pipelines may share its weights. Call spacy.require_gpu() or "
+                "spacy.require_cpu() before spacy.load."
+            )
+
+    def to_bytes(self) -> bytes:
+        files = None
+        if self.built is not None:
+            files = decoder_to_files(self.built, base_weights=self.base_weights)
+        return srsly.msgpack_dumps({"files": files})
+
+    def from_bytes(self, data: bytes) -> "DecoderShim":
+        files = srsly.msgpack_loads(data)["files"]
+        if files is not None:
+            device = get_torch_default_device()
+            self.set_built(decoder_from_files(files, self.settings, device=device))
+        return self
+
+    def _enter_child_process(self) -> None:
+        if self.ready.decoder.device.type == "cuda":
+            raise RuntimeError(
+                "The decoder lies on a GPU, which n_process > 1 cannot use: CUDA does not survive "
+                "a fork. Use n_process=1; one GPU gains nothing from several processes."
+            )
+        # OpenMP's threads did not survive the fork; waiting for them would hang.
+        torch.set_num_threads(1)
+        self._process = os.getpid()
+
+
+def _no_backprop(dY: torch.Tensor) -> None:
+    """Nothing below is trained."""

@@ -1,0 +1,195 @@
+"""The component `lgu_transformer`: spacy-transformers' Transformer with a disk format of its own."""
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import srsly
+from spacy.language import Language
+from spacy.pipeline.pipe import deserialize_config
+from spacy.tokens import Doc
+from spacy.util import ensure_path, minibatch
+from spacy.vocab import Vocab
+from spacy_transformers.annotation_setters import null_annotation_setter
+from spacy_transformers.data_classes import FullTransformerBatch
+from spacy_transformers.pipeline_component import Transformer, install_extensions
+from thinc.api import Config, get_torch_default_device
+
+from ..decoder.storage import (
+    BASE_WEIGHTS,
+    finished_folder,
+    load_decoder_folder,
+    replace_folder,
+    write_decoder,
+)
+from ..layers.shim import DecoderShim
+from ..layers.transformer import LGUTransformerT
+
+DEFAULT_CONFIG = Config().from_str(
+    """
+[transformer]
+base_weights = "auto"
+max_batch_items = 4096
+
+[transformer.set_extra_annotations]
+@annotation_setters = "spacy-transformers.null_annotation_setter.v1"
+
+[transformer.model]
+@architectures = "spacy-lgu.LGUTransformer.v1"
+name = "mistralai/Mistral-7B-v0.3"
+revision = null
+unmasking = "ccbb"
+quantization = "nf4"
+dtype = "auto"
+tuning = "lora"
+gradient_checkpointing = false
+window = null
+stride = null
+tokenizer_config = {}
+
+[transformer.model.lora]
+@misc = "spacy-lgu.lora.v1"
+rank = 64
+alpha = 16
+dropout = 0.1
+modules = "attention"
+path = null
+
+[transformer.model.get_spans]
+@span_getters = "spacy-transformers.doc_spans.v1"
+"""
+)
+
+
+@Language.factory(
+    "lgu_transformer", assigns=["doc._.trf_data"], default_config=DEFAULT_CONFIG["transformer"]
+)
+def make_lgu_transformer(
+    nlp: Language,
+    name: str,
+    model: LGUTransformerT,
+    set_extra_annotations: Callable[[list[Doc], FullTransformerBatch], None],
+    max_batch_items: int,
+    base_weights: str,
+) -> "LGUTransformer":
+    """A pretrained decoder, some of its layer groups unmasked, as spaCy's transformer component.
+
+    model (Model[List[Doc], FullTransformerBatch]): Usually spacy-lgu.LGUTransformer.v1.
+    set_extra_annotations (Callable): Gets the Docs and the FullTransformerBatch of each batch.
+    max_batch_items (int): Real subtokens per forward pass at inference; may split one Doc.
+    base_weights (str): What a save holds of the frozen base: "bundle" (all), "reference" (its
+        name), or "auto": bundle if it came from a local folder, else reference.
+    """
+    return LGUTransformer(
+        nlp.vocab,
+        model,
+        set_extra_annotations,
+        name=name,
+        max_batch_items=max_batch_items,
+        base_weights=base_weights,
+    )
+
+
+class LGUTransformer(Transformer):
+    """A transformer component around a decoder under layer group unmasking.
+
+    Used as spacy-transformers' Transformer is: other pipes listen to it, the output is in
+    doc._.trf_data. It saves what was trained as safetensors, and the base once or not at all.
+    """
+
+    def __init__(
+        self,
+        vocab: Vocab,
+        model: LGUTransformerT,
+        set_extra_annotations: Callable = null_annotation_setter,
+        *,
+        name: str = "transformer",
+        max_batch_items: int = 4096,
+        base_weights: str = "auto",
+    ) -> None:
+        super().__init__(
+            vocab, model, set_extra_annotations, name=name, max_batch_items=max_batch_items
+        )
+        if max_batch_items < 1:
+            raise ValueError(f"max_batch_items must be at least 1, but is {max_batch_items}.")
+        if base_weights not in BASE_WEIGHTS:
+            raise ValueError(
+                f"base_weights is {base_weights!r}: expected 'auto', 'bundle' or 'reference'."
+            )
+        self.cfg["base_weights"] = base_weights
+        self._configure_shim()
+
+    @property
+    def shim(self) -> DecoderShim:
+        """RETURNS (DecoderShim): The bridge to the decoder."""
+        shim = self.model.shims[0] if self.model.shims else None
+        if not isinstance(shim, DecoderShim):
+            raise ValueError(
+                f"The factory lgu_transformer needs the architecture spacy-lgu.LGUTransformer.v1, "
+                f"but its model is {self.model.name!r}."
+            )
+        return shim
+
+    def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
+        """Apply the component to a stream of Docs.
+
+        stream (Iterable[Doc]): The Docs.
+        batch_size (int): Docs to buffer; max_batch_items bounds what is computed at once.
+        YIELDS (Doc): The Docs in order.
+        """
+        install_extensions()
+        for batch in minibatch(stream, batch_size):
+            docs = list(batch)
+            self.set_annotations(docs, self.predict(docs))
+            yield from docs
+
+    def to_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> None:
+        """Save the component. A save that fails leaves an earlier one in its place whole.
+
+        path (str / Path): The component's folder.
+        exclude (Iterable[str]): "cfg", "vocab" or "model".
+        """
+        built = self.shim.built
+        excluded = set(exclude)
+
+        def write(folder: Path) -> None:
+            if "cfg" not in excluded:
+                srsly.write_json(folder / "cfg", self.cfg)
+            if "vocab" not in excluded:
+                self.vocab.to_disk(folder / "vocab")
+            if "model" not in excluded and built is not None:
+                write_decoder(built, folder, base_weights=self.cfg["base_weights"])
+
+        folder = ensure_path(path)
+        replace_folder(folder, write)
+        if built is not None and (folder / "base").is_dir():
+            built.written_base = folder / "base"
+
+    def from_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> "LGUTransformer":
+        """Load the component.
+
+        path (str / Path): The component's folder.
+        exclude (Iterable[str]): "cfg", "vocab" or "model".
+        RETURNS (LGUTransformer): Itself.
+        """
+        folder = finished_folder(ensure_path(path))
+        excluded = set(exclude)
+        if "cfg" not in excluded:
+            self.cfg.update(deserialize_config(folder / "cfg"))
+        if "vocab" not in excluded:
+            self.vocab.from_disk(folder / "vocab")
+        if "model" not in excluded:
+            device = get_torch_default_device()
+            built = load_decoder_folder(folder, self.shim.settings, device=device)
+            self.shim.set_built(built)
+            self.model.set_dim("nO", built.decoder.width)
+        self._configure_shim()
+        return self
+
+    def from_bytes(self, bytes_data: bytes, *, exclude: Iterable[str] = ()) -> "LGUTransformer":
+        super().from_bytes(bytes_data, exclude=exclude)
+        self._configure_shim()
+        return self
+
+    def _configure_shim(self) -> None:
+        self.shim.max_batch_items = self.cfg["max_batch_items"]
+        self.shim.base_weights = self.cfg["base_weights"]

@@ -1,0 +1,75 @@
+"""Tiny random decoders and tokenizers, made on the spot: no test needs the network or a GPU."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import MistralConfig, MistralForCausalLM, PreTrainedTokenizerFast
+
+TEXTS = [
+    "Ann Lee ate naan in New York on 3 May 2021 and paid $12.50 for it.",
+    "The decoder reads from left to right, unless its mask is gone.",
+    "Zürich, Łódź, 東京 and São Paulo are cities; 😀 is not.",
+]
+
+
+def make_tokenizer(*, bos: bool = True, vocab_size: int = 400) -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer, trained on three sentences."""
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    bpe.train_from_iterator(
+        TEXTS,
+        trainers.BpeTrainer(
+            vocab_size=vocab_size,
+            special_tokens=["<s>", "</s>"],
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
+    if bos:
+        bpe.post_processor = processors.TemplateProcessing(
+            single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", 0)]
+        )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=bpe, bos_token="<s>", eos_token="</s>", model_max_length=64
+    )
+
+
+def make_decoder(folder: Path, *, bos: bool = True, n_layers: int = 4, seed: int = 0) -> Path:
+    """A random Mistral decoder with its tokenizer, saved as from_pretrained expects it."""
+    torch.manual_seed(seed)
+    tokenizer = make_tokenizer(bos=bos)
+    config = MistralConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=96,
+        num_hidden_layers=n_layers,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=64,
+        sliding_window=None,
+        bos_token_id=0,
+        eos_token_id=1,
+        initializer_range=0.1,
+    )
+    MistralForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    # Tiny matrices are slower on several threads, and the tests run in parallel.
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def decoder_folder(tmp_path_factory) -> Path:
+    """A random Mistral decoder: 4 layers, width 64, context 64, with BOS. Not to be changed."""
+    return make_decoder(tmp_path_factory.mktemp("decoder"))
