@@ -1,0 +1,347 @@
+"""Throughput of lgu_transformer and of spacy-transformers, on the same weights and texts.
+
+    python benchmarks/throughput.py --output throughput.json
+    python benchmarks/throughput.py --decoder assets/decoder --no-random --rounds 7
+
+Each is a pipeline with the transformer component alone, fed with Docs through nlp.pipe:
+
+- ours float32   lgu_transformer with every layer causal, unquantized, frozen
+- ours auto      the same in the default dtype of the device
+- peer float32   TransformerModel.v3 with its default strided_spans, padding with EOS
+
+All run once per round, in turns, so that what else the machine does hits all alike; ratios are
+taken within a round. The token vectors (mean over the token's subtokens) of float32 are compared
+on the Docs that both run as one sequence: both do the same work there.
+"""
+
+import json
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy
+import spacy
+import torch
+import typer
+from spacy.language import Language
+from spacy.tokens import Doc
+from spacy_transformers.span_getters import get_strided_spans
+from texts import load_texts
+from thinc.api import to_numpy
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tqdm import tqdm
+from transformers import AutoTokenizer, LlamaConfig, LlamaModel, PreTrainedTokenizerFast
+
+DECODER = Path(__file__).parent.parent / "assets" / "decoder"
+WINDOW, STRIDE = 128, 96  # spacy-transformers' defaults, in spaCy's tokens
+EOS = "<|endoftext|>"
+OURS = {"ours float32": "float32", "ours auto": "auto"}
+PEER = "peer float32"
+
+
+def save_random_decoder(folder: Path, texts: list[str], seed: int) -> None:
+    """A decoder of SmolLM-135M's shape with random weights, and a tokenizer trained on the texts.
+
+    folder (Path): Where both go.
+    texts (list[str]): A pair of subtokens is merged where it occurs twice, so that rare words
+        stay in several pieces.
+    seed (int): Of the weights.
+    """
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    config = LlamaConfig(
+        vocab_size=49152,
+        hidden_size=576,
+        intermediate_size=1536,
+        num_hidden_layers=30,
+        num_attention_heads=9,
+        num_key_value_heads=3,
+        max_position_embeddings=2048,
+        tie_word_embeddings=True,
+        bos_token_id=0,
+        eos_token_id=0,
+    )
+    trainer = trainers.BpeTrainer(
+        vocab_size=config.vocab_size,
+        min_frequency=2,
+        special_tokens=[EOS],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )
+    bpe.train_from_iterator(sorted(set(texts)), trainer)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=bpe, eos_token=EOS, model_max_length=config.max_position_embeddings
+    )
+    torch.manual_seed(seed)
+    LlamaModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def make_ours(decoder: Path, dtype: str) -> Language:
+    """A pipeline with lgu_transformer alone.
+
+    decoder (Path): The decoder's folder.
+    dtype (str): "float32" or "auto".
+    """
+    nlp = spacy.blank("en")
+    model = {
+        "name": str(decoder),
+        "unmasking": "cccc",
+        "quantization": "none",
+        "dtype": dtype,
+        "tuning": "frozen",
+    }
+    nlp.add_pipe("lgu_transformer", name="transformer", config={"model": model})
+    nlp.initialize()
+    return nlp
+
+
+def make_peer(decoder: Path) -> Language:
+    """A pipeline with spacy-transformers' component alone.
+
+    decoder (Path): The decoder's folder.
+    """
+    nlp = spacy.blank("en")
+    model = {
+        "@architectures": "spacy-transformers.TransformerModel.v3",
+        "name": str(decoder),
+        "get_spans": {
+            "@span_getters": "spacy-transformers.strided_spans.v1",
+            "window": WINDOW,
+            "stride": STRIDE,
+        },
+        # Without a pad token it refuses any batch of two.
+        "tokenizer_config": {"pad_token": AutoTokenizer.from_pretrained(decoder).eos_token},
+    }
+    nlp.add_pipe("transformer", config={"model": model})
+    nlp.initialize()
+    return nlp
+
+
+class Timer:
+    """Seconds spent in a module's forward.
+
+    module (Module): Where the hooks go.
+    """
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        self.seconds = 0.0
+        self._begun = 0.0
+        module.register_forward_pre_hook(self._begin)
+        module.register_forward_hook(self._end)
+
+    def _begin(self, module: torch.nn.Module, args: Any) -> None:
+        self._begun = now()
+
+    def _end(self, module: torch.nn.Module, args: Any, output: Any) -> None:
+        self.seconds += now() - self._begun
+
+
+def now() -> float:
+    """Seconds on a clock, after all that was asked of the GPU is done."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def run(nlp: Language, texts: list[str]) -> tuple[float, list[Doc]]:
+    """Seconds for the pipeline to annotate the texts, spaCy's tokenizer left out.
+
+    nlp (Language): The pipeline.
+    texts (list[str]): The texts.
+    RETURNS (tuple): Seconds, and the Docs.
+    """
+    docs = [nlp.make_doc(text) for text in texts]
+    start = now()
+    docs = list(nlp.pipe(docs))
+    return now() - start, docs
+
+
+def token_vectors(doc: Doc) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """Means over subtokens, for a Doc that was run as one span.
+
+    doc (Doc): With trf_data.
+    RETURNS (tuple): Vectors (tokens, width), and how many subtokens each is made of (tokens,).
+    """
+    data = doc._.trf_data
+    hidden = to_numpy(data.model_output.last_hidden_state)
+    hidden = hidden.reshape(-1, hidden.shape[-1])
+    lengths = to_numpy(data.align.lengths)
+    sums = numpy.zeros((len(doc), hidden.shape[1]))
+    rows = numpy.repeat(numpy.arange(len(doc)), lengths)
+    numpy.add.at(sums, rows, hidden[to_numpy(data.align.dataXd).ravel()])
+    return sums / numpy.maximum(lengths, 1)[:, None], lengths
+
+
+def compare_vectors(ours: list[Doc], peer: list[Doc]) -> dict[str, Any]:
+    """How far token vectors differ, in Docs that the peer runs as one span as we do.
+
+    ours, peer (list[Doc]): The same Docs.
+    RETURNS (dict): The largest distance of two vectors relative to the peer's length, and over
+        how many tokens. Tokens that the two align with different numbers of subtokens (the peer
+        leaves some without any) are counted, not compared.
+    """
+    largest, n_compared, n_aligned_otherwise = 0.0, 0, 0
+    for our_doc, peer_doc in zip(ours, peer, strict=True):
+        if len(get_strided_spans([peer_doc], WINDOW, STRIDE)[0]) > 1:
+            continue
+        X, n_ours = token_vectors(our_doc)
+        Y, n_peer = token_vectors(peer_doc)
+        same = n_ours == n_peer
+        distances = numpy.linalg.norm(X - Y, axis=1) / numpy.linalg.norm(Y, axis=1).clip(1e-9)
+        largest = max(largest, distances[same].max(initial=0.0))
+        n_compared += int(same.sum())
+        n_aligned_otherwise += int((~same).sum())
+    return {
+        "max_relative_difference": float(largest),
+        "tokens_compared": n_compared,
+        "tokens_aligned_otherwise": n_aligned_otherwise,
+    }
+
+
+def benchmark(name: str, decoder: Path, texts: list[str], rounds: int) -> dict[str, Any]:
+    """Measure one decoder.
+
+    name (str): What the results call it.
+    decoder (Path): Its folder.
+    texts (list[str]): The texts.
+    rounds (int): How often each pipeline annotates all texts, after a round to warm up.
+    RETURNS (dict): Medians, ratios and the comparison of vectors.
+    """
+    pipelines = {kind: make_ours(decoder, dtype) for kind, dtype in OURS.items()}
+    timers = {kind: Timer(_base(nlp)) for kind, nlp in pipelines.items()}
+    dtype = pipelines["ours auto"].get_pipe("transformer").shim.ready.decoder.dtype
+    pipelines[PEER] = make_peer(decoder)
+    seconds: dict[str, list[float]] = {kind: [] for kind in pipelines}
+    outside: dict[str, list[float]] = {kind: [] for kind in timers}
+    docs: dict[str, list[Doc]] = {}
+    with tqdm(total=(rounds + 1) * len(pipelines), desc=name, mininterval=1) as progress:
+        for i in range(rounds + 1):
+            for kind, nlp in pipelines.items():
+                before = timers[kind].seconds if kind in timers else 0.0
+                elapsed, docs[kind] = run(nlp, texts)
+                progress.update()
+                if i == 0:
+                    continue  # buffers are allocated, kernels are chosen
+                seconds[kind].append(elapsed)
+                if kind in timers:
+                    outside[kind].append(1 - (timers[kind].seconds - before) / elapsed)
+    n_words = sum(len(doc) for doc in docs["ours auto"])
+    n_subtokens = sum(len(doc._.trf_data.wordpieces.strings[0]) for doc in docs["ours auto"])
+    results: dict[str, Any] = {
+        "decoder": name,
+        "auto_dtype": dtype,
+        "words": n_words,
+        "subtokens": n_subtokens,
+        "vectors": compare_vectors(docs["ours float32"], docs[PEER]),
+        "pipelines": {},
+    }
+    for kind, measured in seconds.items():
+        median = statistics.median(measured)
+        result = {
+            "seconds": measured,
+            "words_per_second": n_words / median,
+            "subtokens_per_second": n_subtokens / median,
+            "ratio": statistics.median(
+                theirs / own for theirs, own in zip(seconds[PEER], measured, strict=True)
+            ),
+        }
+        if kind in outside:
+            result["outside_decoder"] = statistics.median(outside[kind])
+        results["pipelines"][kind] = result
+    return results
+
+
+def _base(nlp: Language) -> torch.nn.Module:
+    return nlp.get_pipe("transformer").shim.ready.decoder.base
+
+
+def print_table(results: dict[str, Any]) -> None:
+    """One line per pipeline, then the comparison of vectors."""
+    print(
+        f"\n{results['decoder']}: {results['words']:,} words, {results['subtokens']:,} subtokens; "
+        f"auto is {results['auto_dtype']}"
+    )
+    print(f"{'':14}{'words/s':>10}{'subtokens/s':>13}{'x peer':>8}{'outside decoder':>17}")
+    for kind, result in results["pipelines"].items():
+        share = f"{result['outside_decoder']:.1%}" if "outside_decoder" in result else ""
+        print(
+            f"{kind:14}{result['words_per_second']:10,.0f}{result['subtokens_per_second']:13,.0f}"
+            f"{result['ratio']:8.2f}{share:>17}"
+        )
+    vectors = results["vectors"]
+    print(
+        f"float32 vectors differ by at most {vectors['max_relative_difference']:.1e} (relative) on "
+        f"{vectors['tokens_compared']:,} tokens; {vectors['tokens_aligned_otherwise']} are "
+        "aligned otherwise"
+    )
+
+
+def describe_machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    packages = ("spacy", "spacy-transformers", "torch", "transformers")
+    return {
+        "cpu": platform.processor() or platform.machine(),
+        "gpu": gpu,
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        **{package: version(package) for package in packages},
+    }
+
+
+def describe_lengths(texts: list[str]) -> dict[str, float]:
+    """Words per text: how mixed the lengths are."""
+    nlp = spacy.blank("en")
+    lengths = [len(doc) for doc in nlp.pipe(texts)]
+    quantiles = numpy.quantile(lengths, [0, 0.25, 0.5, 0.75, 1])
+    names = ("shortest", "quarter", "median", "three_quarters", "longest")
+    return {"texts": len(texts), **dict(zip(names, quantiles.tolist(), strict=True))}
+
+
+@contextmanager
+def random_decoder(texts: list[str], seed: int) -> Iterator[Path]:
+    """A folder with the decoder of save_random_decoder, for a while."""
+    with tempfile.TemporaryDirectory(prefix="throughput-") as name:
+        folder = Path(name) / "decoder"
+        save_random_decoder(folder, texts, seed)
+        yield folder
+
+
+def main(
+    decoder: Annotated[Path, typer.Option(help="Folder of the second decoder")] = DECODER,
+    random: Annotated[bool, typer.Option(help="Measure SmolLM-135M's shape")] = True,
+    given: Annotated[bool, typer.Option(help="Measure --decoder")] = True,
+    texts: Annotated[Path | None, typer.Option(help="A text per line, or .jsonl")] = None,
+    n_texts: Annotated[int, typer.Option(help="How many texts")] = 100,
+    rounds: Annotated[int, typer.Option(help="Measured rounds, after one to warm up")] = 5,
+    gpu: Annotated[bool, typer.Option(help="Run on the GPU")] = False,
+    seed: Annotated[int, typer.Option(help="Of the texts and the random weights")] = 0,
+    output: Annotated[Path | None, typer.Option(help="Write the results as JSON")] = None,
+) -> None:
+    if gpu:
+        spacy.require_gpu()
+    loaded = load_texts(texts, n_texts, seed)
+    lengths = describe_lengths(loaded)
+    print("Words per text:", ", ".join(f"{name} {n:,.0f}" for name, n in lengths.items()))
+    results = []
+    if random:
+        with random_decoder(loaded, seed) as folder:
+            results.append(benchmark("SmolLM-135M's shape", folder, loaded, rounds))
+        print_table(results[-1])
+    if given:
+        results.append(benchmark(str(decoder), decoder, loaded, rounds))
+        print_table(results[-1])
+    if output is not None:
+        report = {"machine": describe_machine(), "lengths": lengths, "decoders": results}
+        output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf8")
+
+
+if __name__ == "__main__":
+    typer.run(main)

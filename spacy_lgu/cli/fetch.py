@@ -1,0 +1,66 @@
+"""`python -m spacy lgu fetch`: find or download a decoder and check that it can be used."""
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from wasabi import msg
+
+from ..unmasking import describe_layers, unmask_layers
+from . import app
+
+if TYPE_CHECKING:
+    from ..decoder.loading import Source
+
+
+@app.command("fetch")
+def fetch_cli(
+    name: Annotated[str, typer.Argument(help="Name on the Hugging Face hub, or a folder")],
+    revision: Annotated[
+        str | None, typer.Option(help="Branch, tag or commit on the hub; null for the default")
+    ] = None,
+    unmasking: Annotated[str, typer.Option(help="Unmasking pattern, such as ccbb")] = "cccc",
+) -> None:
+    """Download a decoder, or find it on disk, and check it against an unmasking pattern.
+
+    Checks come first: a decoder that cannot be used is refused before its weights are downloaded.
+    """
+    # Every `python -m spacy` imports this file: torch and transformers only where they are used.
+    from ..decoder.building import check_settings
+    from ..decoder.settings import DecoderSettings
+
+    settings = DecoderSettings(
+        name=name,
+        revision=None if revision == "null" else revision,
+        unmasking=unmasking,
+        tuning="frozen",
+    )
+    source, config, _ = check_settings(settings, {})
+    layers = describe_layers(unmask_layers(settings.unmasking, config.num_hidden_layers))
+    msg.good(f"{name} is a {config.model_type} decoder; {settings.unmasking} = {layers}")
+    if source.folder is None:
+        n_files = download_weights(source)
+        msg.good(f"{n_files} weights file(s) at commit {source.commit} are in the local cache")
+
+
+def download_weights(source: "Source") -> int:
+    """Download the safetensors files that transformers would load, and no others.
+
+    source (Source): A decoder on the hub.
+    RETURNS (int): How many files there are.
+    """
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
+
+    try:
+        index = hf_hub_download(
+            source.name, "model.safetensors.index.json", revision=source.commit
+        )
+    except EntryNotFoundError:
+        names = ["model.safetensors"]
+    else:
+        with open(index, encoding="utf8") as stream:
+            names = sorted(set(json.load(stream)["weight_map"].values()))
+    for file in names:
+        hf_hub_download(source.name, file, revision=source.commit)
+    return len(names)
