@@ -2,13 +2,17 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import peft
 import torch
 from safetensors import SafetensorError, safe_open
 from transformers import AutoModel, PretrainedConfig
 
 from .settings import LoraSettings
+
+if TYPE_CHECKING:
+    # PEFT takes three seconds to import, which every `import spacy_lgu` component would pay.
+    import peft
 
 # The projections that the paper adapts (query and value), by family; "attention" means these.
 _ATTENTION_MODULES = {
@@ -69,7 +73,7 @@ def find_lora_modules(lora: LoraSettings, config: PretrainedConfig) -> list[str]
 
 def add_adapter(
     module: torch.nn.Module, lora: LoraSettings, *, modules: list[str], base: BaseReference
-) -> peft.PeftModel:
+) -> "peft.PeftModel":
     """Put a new, trainable LoRA adapter on a frozen decoder.
 
     module (Module): The decoder; its layers are changed in place.
@@ -78,6 +82,8 @@ def add_adapter(
     base (BaseReference): Recorded in the adapter's config.
     RETURNS (PeftModel): The decoder with the adapter, whose weights are float32.
     """
+    import peft
+
     config = peft.LoraConfig(
         # A decoder without LM head has no task head: PEFT's TOKEN_CLS would look for one.
         task_type=peft.TaskType.FEATURE_EXTRACTION,
@@ -86,7 +92,6 @@ def add_adapter(
         lora_dropout=lora.dropout,
         target_modules=modules,
         bias="none",
-        base_model_name_or_path=base.name,
         revision=base.revision,
     )
     model = peft.get_peft_model(module, config)
@@ -95,7 +100,7 @@ def add_adapter(
     return model
 
 
-def save_adapter(model: peft.PeftModel, folder: Path) -> None:
+def save_adapter(model: "peft.PeftModel", folder: Path) -> None:
     """Write adapter_config.json and adapter_model.safetensors.
 
     model (PeftModel): From add_adapter or load_adapter.
@@ -106,13 +111,15 @@ def save_adapter(model: peft.PeftModel, folder: Path) -> None:
     (folder / "README.md").unlink(missing_ok=True)  # PEFT's model card, all placeholders
 
 
-def check_adapter(folder: Path, *, base: BaseReference | None = None) -> peft.LoraConfig:
+def check_adapter(folder: Path, *, base: BaseReference | None = None) -> "peft.LoraConfig":
     """Read an adapter's config and find damaged weights or a foreign base, before loading.
 
     folder (Path): A folder in PEFT's format.
     base (BaseReference | None): The base it is meant for. None: not compared.
     RETURNS (LoraConfig): The adapter's config. Raises ValueError saying what is wrong.
     """
+    import peft
+
     config_file, weights_file = folder / "adapter_config.json", folder / "adapter_model.safetensors"
     for file in (config_file, weights_file):
         if not file.is_file():
@@ -145,7 +152,7 @@ def check_adapter(folder: Path, *, base: BaseReference | None = None) -> peft.Lo
     return config
 
 
-def load_adapter(module: torch.nn.Module, folder: Path, *, trainable: bool) -> peft.PeftModel:
+def load_adapter(module: torch.nn.Module, folder: Path, *, trainable: bool) -> "peft.PeftModel":
     """Put a saved adapter on a decoder.
 
     module (Module): The decoder it was trained on; its layers are changed in place.
@@ -154,6 +161,8 @@ def load_adapter(module: torch.nn.Module, folder: Path, *, trainable: bool) -> p
     RETURNS (PeftModel): The decoder with the adapter. Raises ValueError when the adapter's
         weights do not fit the decoder.
     """
+    import peft
+
     config = check_adapter(folder)
     try:
         model = peft.PeftModel.from_pretrained(

@@ -1,15 +1,17 @@
 """The decoder with a direction per layer, and perhaps an adapter: packed batches in, vectors out."""
 
 import copy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy
-import peft
 import torch
 
 from .families import find_layers
 from .loading import TORCH_DTYPES, shared_tensors
 from .packing import PackedBatch, micro_batches
+
+if TYPE_CHECKING:
+    import peft
 
 
 class LGUDecoder(torch.nn.Module):
@@ -27,7 +29,7 @@ class LGUDecoder(torch.nn.Module):
         *,
         unmasked: tuple[bool, ...],
         dtype: str,
-        adapter: peft.PeftModel | None = None,
+        adapter: "peft.PeftModel | None" = None,
     ) -> None:
         super().__init__()
         self.base = base

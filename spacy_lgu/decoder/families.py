@@ -53,8 +53,19 @@ _TINY = {
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
     "head_dim": 8,
+    "qk_rope_head_dim": 8,
     "vocab_size": 64,
     "pad_token_id": None,
+    # Mixtures of experts, by the names that families give them.
+    "num_experts": 4,
+    "num_local_experts": 4,
+    "n_routed_experts": 4,
+    "moe_num_experts": 4,
+    "num_experts_per_tok": 2,
+    "n_group": 1,
+    "topk_group": 1,
+    "moe_intermediate_size": 16,
+    "shared_expert_intermediate_size": 16,
 }
 # Attention that looks back a limited way shows it on sequences longer than this.
 _TINY_WINDOW = 3
@@ -89,6 +100,8 @@ def check_family(config: PretrainedConfig) -> None:
         raise _refusal(family, "it is an encoder-decoder")
     if family not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         raise _refusal(family, "it is not a language model that reads from left to right")
+    if config.get_text_config() is not config:
+        raise _refusal(family, "it reads more than text")
     rope = getattr(config, "rope_scaling", None) or {}
     rope_type = rope.get("rope_type", rope.get("type", "default"))
     if rope_type in ("dynamic", "longrope"):

@@ -340,6 +340,15 @@ def _drop_cast_warning(record: logging.LogRecord) -> bool:
     return "inputs will be cast from" not in record.getMessage()
 
 
+def _drop_kernel_warning(record: logging.LogRecord) -> bool:
+    return "pip install kernels" not in record.getMessage()
+
+
+# When it is imported, bitsandbytes asks for a kernel that it would download from the hub. The
+# compiled one that it ships is used instead.
+logging.getLogger("bitsandbytes.backends.cpu.ops").addFilter(_drop_kernel_warning)
+
+
 def weight_files(folder: Path) -> list[Path]:
     """The safetensors files that make up the weights in a folder.
 

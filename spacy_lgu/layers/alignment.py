@@ -19,7 +19,7 @@ from itertools import chain
 import numpy
 from spacy.attrs import IDX, LENGTH
 from spacy.tokens import Doc, Span
-from transformers import PreTrainedTokenizerFast
+from transformers.tokenization_utils_fast import PreTrainedTokenizerFast
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,13 @@ def encode_docs(
         what a window holds.
     causal (bool): Whether every layer is causal, so that only left context counts.
     RETURNS (EncodedDocs): The sequences and the alignment. Raises ValueError for a Doc with
-        tokens but without spans and for a window or stride that cannot work.
+        tokens but without spans and, as window_capacity, for a window or stride that cannot work.
     """
+    if len(spans) != len(docs):
+        raise ValueError(
+            f"get_spans returned {len(spans)} lists of spans for {len(docs)} Docs: expected one "
+            "list per Doc."
+        )
     kept_spans = [[span for span in doc_spans if len(span)] for doc_spans in spans]
     for doc, doc_spans in zip(docs, kept_spans, strict=True):
         if len(doc) and not doc_spans:
@@ -158,8 +163,8 @@ def _token_characters(
         key = id(span.doc)
         if key not in arrays:
             arrays[key] = span.doc.to_array([IDX, LENGTH]).astype("int64")
-        piece = arrays[key][span.start : span.end]
-        pieces.append(piece + [text_start - span.start_char, 0])
+        in_doc = arrays[key][span.start : span.end]
+        pieces.append(in_doc + numpy.array([text_start - span.start_char, 0]))
     starts, lengths = numpy.concatenate(pieces).T
     return starts, starts + lengths
 
@@ -177,7 +182,7 @@ def _fill_empty(
     filler = next(i for i in known if i is not None)
     empty = numpy.flatnonzero(lengths == 0)
     at = (lengths.cumsum() - lengths)[empty]
-    text = tokenizer.convert_ids_to_tokens(filler)
+    text = tokenizer.convert_ids_to_tokens([filler])[0]
     for place in at[::-1].tolist():
         strings.insert(place, text)
     return (
@@ -214,6 +219,30 @@ def _fill_unaligned(
     return numpy.insert(indices, ends[missing], filled), numpy.maximum(token_lengths, 1)
 
 
+def window_capacity(window: int, stride: int | None, *, n_special: int) -> tuple[int, int]:
+    """What a window holds, and how far the next one is.
+
+    window (int): Most subtokens per sequence, special ones included.
+    stride (int | None): As in encode_docs.
+    n_special (int): Special subtokens in each window.
+    RETURNS (tuple[int, int]): Text subtokens per window, and from one window's start to the next
+        one's. Raises ValueError when a window holds no text or the stride skips some.
+    """
+    capacity = window - n_special
+    if capacity < 1:
+        raise ValueError(
+            f"The window of {window} subtokens leaves no room for text beside the {n_special} "
+            "special subtokens of the tokenizer. Use a larger window."
+        )
+    step = max(1, capacity // 2) if stride is None else stride
+    if step > capacity:
+        raise ValueError(
+            f"The stride is {step}, but a window of {window} subtokens holds {capacity} beside "
+            f"the special ones: text would be skipped. Use a stride of 1 to {capacity}."
+        )
+    return capacity, step
+
+
 def _cut_windows(
     flat: _Spans, *, window: int, stride: int | None, causal: bool
 ) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray | None]:
@@ -236,18 +265,7 @@ def _cut_windows(
             continue
         n_prefix, n_suffix = int(flat.n_prefix[i]), int(flat.n_suffix[i])
         n_text = int(length) - n_prefix - n_suffix
-        capacity = window - n_prefix - n_suffix
-        if capacity < 1:
-            raise ValueError(
-                f"The window of {window} subtokens leaves no room for text beside the "
-                f"{n_prefix + n_suffix} special subtokens of the tokenizer. Use a larger window."
-            )
-        step = max(1, capacity // 2) if stride is None else stride
-        if step > capacity:
-            raise ValueError(
-                f"The stride is {step}, but a window of {window} subtokens holds {capacity} beside "
-                f"the special ones: text would be skipped. Use a stride of 1 to {capacity}."
-            )
+        capacity, step = window_capacity(window, stride, n_special=n_prefix + n_suffix)
         n_windows = 1 + -(-(n_text - capacity) // step)
         # The last window is moved left, so that it is full as well.
         text_starts = numpy.minimum(numpy.arange(n_windows) * step, n_text - capacity)
@@ -316,16 +334,13 @@ def _merge_spans(
     token_firsts = flat.n_tokens.cumsum() - flat.n_tokens
     alignment_ends = flat.token_lengths.cumsum()
     alignment_starts = alignment_ends - flat.token_lengths
-    keep = numpy.zeros(len(flat.ids), dtype="bool")
-    indices, token_lengths, doc_lengths = [], [], []
+    indices, token_lengths, sources = [], [], []
     flat_index = 0
     for doc, doc_spans in zip(docs, spans, strict=True):
         best = numpy.full(len(doc), -1, dtype="int64")
         source = numpy.full(len(doc), -1, dtype="int64")  # token, counted through the spans
-        first_index = flat_index
         for span in doc_spans:
-            n = len(span)
-            tokens = token_firsts[flat_index] + numpy.arange(n)
+            tokens = token_firsts[flat_index] + numpy.arange(len(span))
             start = sub_starts[flat_index]
             left = flat.indices[alignment_starts[tokens]] - start - flat.n_prefix[flat_index]
             last = start + flat.lengths[flat_index] - flat.n_suffix[flat_index] - 1
@@ -336,56 +351,46 @@ def _merge_spans(
             source[span.start : span.end][better] = tokens[better]
             flat_index += 1
         covered = numpy.flatnonzero(source >= 0)
-        for i in range(first_index, flat_index):
-            _keep_subtokens(keep, i, source[covered], flat, sub_starts, token_firsts)
         doc_indices, doc_token_lengths = _token_alignment(source, covered, flat, alignment_starts)
         indices.append(doc_indices)
         token_lengths.append(doc_token_lengths)
-        in_doc = slice(
-            sub_starts[first_index] if first_index < len(sub_starts) else len(keep),
-            sub_starts[flat_index] if flat_index < len(sub_starts) else len(keep),
-        )
-        doc_lengths.append(int(keep[in_doc].sum()))
+        sources.append(source[covered])
+    keep = _kept_subtokens(flat, numpy.concatenate(sources))
+    n_spans = [len(doc_spans) for doc_spans in spans]
+    doc_of = numpy.repeat(numpy.repeat(numpy.arange(len(docs)), n_spans), flat.lengths)
     kept = numpy.flatnonzero(keep)
     position = keep.cumsum() - 1
     return EncodedDocs(
         ids,
         lengths,
         kept if rows is None else rows[kept],
-        numpy.array(doc_lengths, dtype="int64"),
+        numpy.bincount(doc_of, keep, len(docs)).astype("int64"),
         [flat.strings[i] for i in kept.tolist()],
         position[numpy.concatenate(indices)],
         numpy.concatenate(token_lengths),
     )
 
 
-def _keep_subtokens(
-    keep: numpy.ndarray,
-    i: int,
-    chosen: numpy.ndarray,
-    flat: _Spans,
-    sub_starts: numpy.ndarray,
-    token_firsts: numpy.ndarray,
-) -> None:
-    """Mark the subtokens of span i that are read: special ones, those of tokens read from this
-    span, and unaligned ones (white space, mostly) that follow one of these."""
-    start, length, first = sub_starts[i], flat.lengths[i], token_firsts[i]
-    n_tokens = flat.n_tokens[i]
-    is_chosen = numpy.zeros(n_tokens, dtype="bool")
-    own = chosen[(chosen >= first) & (chosen < first + n_tokens)]
-    is_chosen[own - first] = True
-    offset = flat.token_lengths[:first].sum()
-    span_lengths = flat.token_lengths[first : first + n_tokens]
-    subtokens = flat.indices[offset : offset + span_lengths.sum()] - start
-    aligned = numpy.zeros(length, dtype="bool")
-    aligned[subtokens] = True
-    read = numpy.zeros(length, dtype="bool")
-    read[subtokens[numpy.repeat(is_chosen, span_lengths)]] = True
-    aligned[: flat.n_prefix[i]] = read[: flat.n_prefix[i]] = True
-    if flat.n_suffix[i]:
-        aligned[-flat.n_suffix[i] :] = read[-flat.n_suffix[i] :] = True
-    left = numpy.maximum.accumulate(numpy.where(aligned, numpy.arange(length), -1))
-    keep[start : start + length] = numpy.where(left >= 0, read[numpy.maximum(left, 0)], True)
+def _kept_subtokens(flat: _Spans, sources: numpy.ndarray) -> numpy.ndarray:
+    """Flags of the subtokens that are read: special ones, those of tokens read from their span,
+    and unaligned ones (white space, mostly) that follow one of these.
+
+    sources (ndarray): The tokens that are read, counted through the spans.
+    """
+    row = numpy.arange(len(flat.ids))
+    span_of = numpy.repeat(numpy.arange(len(flat.lengths)), flat.lengths)
+    start = (flat.lengths.cumsum() - flat.lengths)[span_of]
+    position = row - start
+    special = (position < flat.n_prefix[span_of]) | (
+        position >= (flat.lengths - flat.n_suffix)[span_of]
+    )
+    is_source = numpy.zeros(len(flat.token_lengths), dtype="bool")
+    is_source[sources] = True
+    aligned, read = special.copy(), special.copy()
+    aligned[flat.indices] = True
+    read[flat.indices[numpy.repeat(is_source, flat.token_lengths)]] = True
+    left = numpy.maximum.accumulate(numpy.where(aligned, row, -1))
+    return numpy.where(left >= start, read[left], True)
 
 
 def _token_alignment(

@@ -11,13 +11,14 @@ import copy
 import os
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import numpy
 import srsly
 import torch
 from thinc.api import Optimizer, get_torch_default_device, torch2xp, xp2torch
 from thinc.shims import Shim
+from thinc.types import FloatsXd
 
 from ..decoder.building import BuiltDecoder, build_decoder
 from ..decoder.packing import PackedBatch
@@ -65,7 +66,7 @@ class DecoderShim(Shim):
         self._model = built.decoder
         self._process = os.getpid()
         # Truncation and padding may be saved in a tokenizer.json; nothing is to be cut off.
-        backend = built.tokenizer.backend_tokenizer
+        backend = cast(Any, built.tokenizer).backend_tokenizer
         backend.no_truncation()
         backend.no_padding()
 
@@ -81,8 +82,10 @@ class DecoderShim(Shim):
         decoder = self.ready.decoder
         if os.getpid() != self._process:
             self._enter_child_process()
-        if decoder.training:
-            with self._lock:
+        # Inside the lock: eval() switches layer by layer, and its root first, so that another
+        # thread would find a decoder that says it is in evaluation mode with dropout still on.
+        with self._lock:
+            if decoder.training:
                 decoder.eval()
         ids, lengths = inputs
         return decoder.predict(ids, lengths, self.max_batch_items)
@@ -108,7 +111,9 @@ class DecoderShim(Shim):
             if parameter.grad is None:
                 continue
             weights, _ = optimizer(
-                (self.id, name), torch2xp(parameter.data), torch2xp(parameter.grad)
+                (self.id, name),
+                cast(FloatsXd, torch2xp(parameter.data)),
+                cast(FloatsXd, torch2xp(parameter.grad)),
             )
             parameter.data = xp2torch(weights, device=parameter.device)
             parameter.grad = None

@@ -1,8 +1,9 @@
 """The thinc layer: Docs in, one TransformerData per Doc out."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy
 import torch
@@ -11,15 +12,14 @@ from spacy_transformers.data_classes import FullTransformerBatch, TransformerDat
 from spacy_transformers.layers.split_trf import split_trf_batch
 from spacy_transformers.span_getters import SpannerT
 from thinc.api import Model, chain, get_array_module, torch2xp, xp2torch
-from thinc.types import Floats3d, Ragged
+from thinc.types import Floats3d, Ints1d, Ragged
 from transformers.file_utils import ModelOutput
 
 from ..decoder.settings import DecoderSettings
-from .alignment import EncodedDocs, encode_docs
+from .alignment import EncodedDocs, encode_docs, window_capacity
 from .shim import DecoderShim
 
-# A child of spaCy's logger, so that `spacy train` prints it.
-logger = logging.getLogger("spacy.lgu")
+logger = logging.getLogger("spacy_lgu")
 
 LGUTransformerT = Model[list[Doc], FullTransformerBatch]
 
@@ -38,10 +38,10 @@ class LGUTransformerBatch(FullTransformerBatch):
     def split_by_doc(self) -> list[TransformerData]:
         """RETURNS (list[TransformerData]): One per Doc; its last_hidden_state has the shape
         (1, subtokens of the Doc, width)."""
-        Y = torch2xp(self.model_output.last_hidden_state)
-        ids = self.wordpieces.input_ids
+        Y = cast(Any, torch2xp(_hidden(self)))  # thinc types no indexing along two axes
+        ids = cast(numpy.ndarray, self.wordpieces.input_ids)
         strings = self.wordpieces.strings[0]
-        n_aligned = self.align.lengths
+        n_aligned = cast(numpy.ndarray, self.align.lengths)
         token_ends = self.token_lengths.cumsum()
         aligned_ends = numpy.append(0, n_aligned.cumsum())
         outputs = []
@@ -59,8 +59,9 @@ class LGUTransformerBatch(FullTransformerBatch):
                 TransformerData(
                     wordpieces=_wordpieces(strings[start:end], ids[:, start:end]),
                     model_output=ModelOutput(last_hidden_state=Y[:, start:end]),
-                    align=Ragged(
-                        self.align.dataXd[aligned] - start, n_aligned[token_start:token_end]
+                    align=_ragged(
+                        cast(Any, self.align.dataXd[aligned]) - start,
+                        n_aligned[token_start:token_end],
                     ),
                 )
             )
@@ -125,14 +126,14 @@ def lgu_transformer(
 
 def forward(
     model: LGUTransformerT, docs: list[Doc], is_train: bool
-) -> tuple[LGUTransformerBatch, Any]:
+) -> tuple[FullTransformerBatch, Callable[[FullTransformerBatch], list[Doc]]]:
     shim: DecoderShim = model.shims[0]  # type: ignore[assignment]
     built = shim.ready
     spans = model.attrs["get_spans"](docs)
     encoded = encode_docs(
         docs,
         spans,
-        built.tokenizer,
+        cast(Any, built.tokenizer),  # transformers types it as a stub without attributes
         window=window_size(model),
         stride=model.attrs["stride"],
         causal=not any(built.decoder.unmasked),
@@ -147,7 +148,7 @@ def forward(
     output = _as_batch(docs, spans, encoded, Y)
 
     def backprop(d_output: FullTransformerBatch) -> list[Doc]:
-        dY = d_output.model_output.last_hidden_state[0].to(hidden.device)
+        dY = _hidden(d_output)[0].to(hidden.device)
         if rows is None:
             d_hidden = dY
         else:
@@ -165,7 +166,8 @@ def init(model: LGUTransformerT, X: Any = None, Y: Any = None) -> None:
         return
     built = shim.initialize()
     model.set_dim("nO", built.decoder.width)
-    window_size(model)
+    n_special = cast(Any, built.tokenizer).num_special_tokens_to_add()
+    window_capacity(window_size(model), model.attrs["stride"], n_special=n_special)
     for line in built.describe():
         logger.info(line)
 
@@ -210,17 +212,25 @@ def _as_batch(
         spans=spans,
         wordpieces=_wordpieces(encoded.strings, ids[None]),
         model_output=ModelOutput(last_hidden_state=Y[None]),
-        align=Ragged(encoded.indices.astype("int32"), encoded.token_lengths.astype("int32")),
+        align=_ragged(encoded.indices.astype("int32"), encoded.token_lengths.astype("int32")),
         doc_lengths=encoded.doc_lengths,
         token_lengths=numpy.array([len(doc) for doc in docs], dtype="int64"),
     )
 
 
+def _hidden(batch: FullTransformerBatch) -> torch.Tensor:
+    return cast(Any, batch.model_output).last_hidden_state
+
+
+def _ragged(data: numpy.ndarray, lengths: numpy.ndarray) -> Ragged:
+    return Ragged(cast(Ints1d, data), cast(Ints1d, lengths))
+
+
 def _wordpieces(strings: list[str], ids: numpy.ndarray) -> WordpieceBatch:
     return WordpieceBatch(
         strings=[strings],
-        input_ids=ids,
-        attention_mask=numpy.ones(ids.shape, dtype="float32"),
+        input_ids=cast(Any, ids),
+        attention_mask=cast(Any, numpy.ones(ids.shape, dtype="float32")),
         lengths=[len(strings)],
         token_type_ids=None,
     )

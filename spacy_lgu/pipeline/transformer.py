@@ -1,11 +1,9 @@
-"""The component `lgu_transformer`: spacy-transformers' Transformer with a disk format of its own."""
+"""The component `lgu_transformer`: spacy-transformers' Transformer with its own disk format."""
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-import srsly
 from spacy.language import Language
-from spacy.pipeline.pipe import deserialize_config
 from spacy.tokens import Doc
 from spacy.util import ensure_path, minibatch
 from spacy.vocab import Vocab
@@ -115,8 +113,9 @@ class LGUTransformer(Transformer):
             raise ValueError(
                 f"base_weights is {base_weights!r}: expected 'auto', 'bundle' or 'reference'."
             )
-        self.cfg["base_weights"] = base_weights
-        self._configure_shim()
+        self.base_weights = base_weights
+        self.shim.max_batch_items = max_batch_items
+        self.shim.base_weights = base_weights
 
     @property
     def shim(self) -> DecoderShim:
@@ -146,18 +145,16 @@ class LGUTransformer(Transformer):
         """Save the component. A save that fails leaves an earlier one in its place whole.
 
         path (str / Path): The component's folder.
-        exclude (Iterable[str]): "cfg", "vocab" or "model".
+        exclude (Iterable[str]): "vocab" or "model".
         """
         built = self.shim.built
         excluded = set(exclude)
 
         def write(folder: Path) -> None:
-            if "cfg" not in excluded:
-                srsly.write_json(folder / "cfg", self.cfg)
             if "vocab" not in excluded:
                 self.vocab.to_disk(folder / "vocab")
             if "model" not in excluded and built is not None:
-                write_decoder(built, folder, base_weights=self.cfg["base_weights"])
+                write_decoder(built, folder, base_weights=self.base_weights)
 
         folder = ensure_path(path)
         replace_folder(folder, write)
@@ -165,16 +162,14 @@ class LGUTransformer(Transformer):
             built.written_base = folder / "base"
 
     def from_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> "LGUTransformer":
-        """Load the component.
+        """Load the component; its options are those of the config, not the saved ones.
 
         path (str / Path): The component's folder.
-        exclude (Iterable[str]): "cfg", "vocab" or "model".
+        exclude (Iterable[str]): "vocab" or "model".
         RETURNS (LGUTransformer): Itself.
         """
         folder = finished_folder(ensure_path(path))
         excluded = set(exclude)
-        if "cfg" not in excluded:
-            self.cfg.update(deserialize_config(folder / "cfg"))
         if "vocab" not in excluded:
             self.vocab.from_disk(folder / "vocab")
         if "model" not in excluded:
@@ -182,14 +177,14 @@ class LGUTransformer(Transformer):
             built = load_decoder_folder(folder, self.shim.settings, device=device)
             self.shim.set_built(built)
             self.model.set_dim("nO", built.decoder.width)
-        self._configure_shim()
         return self
 
     def from_bytes(self, bytes_data: bytes, *, exclude: Iterable[str] = ()) -> "LGUTransformer":
-        super().from_bytes(bytes_data, exclude=exclude)
-        self._configure_shim()
-        return self
+        """Load the component from bytes; its options are those of the config.
 
-    def _configure_shim(self) -> None:
-        self.shim.max_batch_items = self.cfg["max_batch_items"]
-        self.shim.base_weights = self.cfg["base_weights"]
+        bytes_data (bytes): From to_bytes.
+        exclude (Iterable[str]): "vocab" or "model".
+        RETURNS (LGUTransformer): Itself.
+        """
+        super().from_bytes(bytes_data, exclude=[*exclude, "cfg"])
+        return self
