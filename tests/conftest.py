@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from spacy.util import registry
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import MistralConfig, MistralForCausalLM, PreTrainedTokenizerFast
 
@@ -73,3 +74,49 @@ def _one_thread():
 def decoder_folder(tmp_path_factory) -> Path:
     """A random Mistral decoder: 4 layers, width 64, context 64, with BOS. Not to be changed."""
     return make_decoder(tmp_path_factory.mktemp("decoder"))
+
+
+def layer_config(folder: Path, **options) -> dict:
+    """The config of a transformer layer: float32, unquantized, LoRA of rank 4, no dropout.
+
+    options: Values that differ; those of `lora` are given as lora_rank, lora_dropout ...
+    """
+    lora = {
+        "@misc": "spacy-lgu.lora.v1",
+        "rank": 4,
+        "alpha": 8,
+        "dropout": 0.0,
+        "modules": "attention",
+        "path": None,
+    }
+    lora.update({key[5:]: options.pop(key) for key in list(options) if key.startswith("lora_")})
+    return {
+        "@architectures": "spacy-lgu.LGUTransformer.v1",
+        "name": str(folder),
+        "unmasking": "ccbb",
+        "quantization": "none",
+        "dtype": "float32",
+        "lora": lora,
+        "get_spans": {"@span_getters": "spacy-transformers.doc_spans.v1"},
+        **options,
+    }
+
+
+def make_layer(folder: Path, *, adapter: bool = True, **options):
+    """An initialized transformer layer. A new LoRA adapter changes nothing; this one does."""
+    torch.manual_seed(1)
+    model = registry.resolve({"model": layer_config(folder, **options)})["model"]
+    model.initialize()
+    if adapter:
+        shake_adapter(model)
+    return model
+
+
+def shake_adapter(model, seed: int = 2) -> None:
+    """Give the LoRA weights of a layer (or one inside it) values as if trained."""
+    torch.manual_seed(seed)
+    for node in model.walk():
+        for shim in node.shims:
+            for name, parameter in shim.ready.decoder.trainable():
+                if "lora_" in name:
+                    parameter.data.normal_(std=0.2)

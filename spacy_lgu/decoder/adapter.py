@@ -88,7 +88,7 @@ def add_adapter(
         # A decoder without LM head has no task head: PEFT's TOKEN_CLS would look for one.
         task_type=peft.TaskType.FEATURE_EXTRACTION,
         r=lora.rank,
-        lora_alpha=lora.alpha,
+        lora_alpha=lora.alpha,  # type: ignore[arg-type]  # PEFT divides: any number does
         lora_dropout=lora.dropout,
         target_modules=modules,
         bias="none",

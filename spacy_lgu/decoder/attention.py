@@ -87,17 +87,18 @@ def packed_attention(
     window = None if is_unmasked else sliding_window
     if window is not None and window >= packed.max_length:
         window = None
-    if _has_varlen_kernel(query) and not dropout:
+    if _has_varlen_kernel(query, value) and not dropout:
         output = _varlen(query, key, value, packed, is_unmasked, window, scaling)
     else:
         output = _bucketed(query, key, value, packed, is_unmasked, window, scaling, dropout)
     return output[None], None
 
 
-def _has_varlen_kernel(query: torch.Tensor) -> bool:
-    """The flash kernel wants half precision, Ampere or newer, and heads of at most 256."""
+def _has_varlen_kernel(query: torch.Tensor, value: torch.Tensor) -> bool:
+    """The flash kernel wants half precision, Ampere or newer, and equal heads of at most 256."""
     return (
         query.is_cuda
+        and query.shape[-1] == value.shape[-1]
         and query.dtype in (torch.bfloat16, torch.float16)
         and query.shape[-1] <= 256
         and query.shape[-1] % 8 == 0
@@ -117,7 +118,7 @@ def _varlen(
     from torch.nn.attention.varlen import varlen_attn  # only on CUDA builds of torch >= 2.10
 
     left = -1 if window is None else window - 1
-    return varlen_attn(
+    output: Any = varlen_attn(
         query[0].transpose(0, 1),  # (total, heads, head_width)
         key[0].transpose(0, 1),
         value[0].transpose(0, 1),
@@ -129,6 +130,7 @@ def _varlen(
         window_size=(-1, -1) if unmasked else (left, 0),
         enable_gqa=query.shape[1] != key.shape[1],
     )
+    return output  # (total, heads, head_width)
 
 
 def _bucketed(
@@ -162,7 +164,7 @@ def _attend(
     scaling: float | None,
     dropout: float,
 ) -> torch.Tensor:
-    options = {
+    options: dict[str, Any] = {
         "scale": scaling,
         "dropout_p": dropout,
         "enable_gqa": Q.shape[1] != K.shape[1],

@@ -16,7 +16,7 @@ from .families import check_family
 from .loading import (
     SharedBase,
     Source,
-    check_weight_files,
+    check_weights,
     find_source,
     fingerprint_folder,
     load_decoder,
@@ -87,8 +87,7 @@ def check_settings(
         if settings.lora.path is not None:
             check_adapter(Path(settings.lora.path).expanduser(), base=_reference(source))
     tokenizer = load_tokenizer(source, tokenizer_config)
-    if source.folder is not None:
-        check_weight_files(source.folder)
+    check_weights(source)
     return source, config, tokenizer
 
 

@@ -1,4 +1,4 @@
-"""The decoder with a direction per layer, and perhaps an adapter: packed batches in, vectors out."""
+"""The decoder, a direction per layer and perhaps an adapter: packed batches in, vectors out."""
 
 import copy
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,10 @@ class LGUDecoder(torch.nn.Module):
     dtype (str): Computing dtype.
     adapter (PeftModel | None): PEFT's view of the same decoder, when it has an adapter.
     """
+
+    # transformers gives its models their attributes at run time.
+    base: Any
+    adapter: "peft.PeftModel | None"
 
     def __init__(
         self,

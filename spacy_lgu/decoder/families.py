@@ -33,15 +33,20 @@ _REFUSED = {
     "gpt2": "its model file builds a mask of (total, total) for every packed batch",
     "gemma2": "its attention caps the logits, which packed attention does not compute",
     "gemma3": "it is a vision-language model; use a text-only decoder (gemma3_text)",
+    "gemma3n_text": "its upper layers read the keys and values of lower ones",
     "gpt_oss": "its attention has sinks, which packed attention does not compute",
     "bloom": "its attention uses ALiBi, which packed attention does not compute",
     "mpt": "its attention uses ALiBi, which packed attention does not compute",
     "mamba": "it has state-space layers, which have no causal mask to remove",
     "mamba2": "it has state-space layers, which have no causal mask to remove",
     "jamba": "it has state-space layers, which have no causal mask to remove",
+    "granitemoehybrid": "it has state-space layers, which have no causal mask to remove",
     "bamba": "it has state-space layers, which have no causal mask to remove",
     "falcon_h1": "it has state-space layers, which have no causal mask to remove",
     "zamba2": "it has state-space layers, which have no causal mask to remove",
+    "minimax": "it has linear attention layers, which have no causal mask to remove",
+    "llama4_text": "its attention is cut into chunks, which packed attention does not compute",
+    "phi4_multimodal": "it reads more than text; use a text-only decoder (phi3)",
     "recurrent_gemma": "it has recurrent layers, which have no causal mask to remove",
 }
 
@@ -53,7 +58,11 @@ _TINY = {
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
     "head_dim": 8,
+    # Multi-head latent attention: the width of a query or key is the sum of two.
+    "qk_nope_head_dim": 8,
     "qk_rope_head_dim": 8,
+    "qk_head_dim": 16,
+    "v_head_dim": 8,
     "vocab_size": 64,
     "pad_token_id": None,
     # Mixtures of experts, by the names that families give them.
@@ -136,7 +145,8 @@ def check_layers(config: PretrainedConfig) -> None:
             raise
         raise _refusal(
             config.model_type,
-            f"a tiny decoder of it does not run on packed batches ({type(error).__name__}: {error})",
+            "a tiny decoder of it does not run on packed batches "
+            f"({type(error).__name__}: {error})",
         ) from error
 
 
@@ -144,8 +154,12 @@ class FamilyError(ValueError):
     """Decoders of a family cannot be unmasked."""
 
 
-def find_layers(decoder: torch.nn.Module) -> torch.nn.ModuleList:
-    """The list of decoder layers: "layers" in most families, "h" in older ones."""
+def find_layers(decoder: Any) -> torch.nn.ModuleList:
+    """The list of decoder layers: "layers" in most families, "h" in older ones.
+
+    decoder (PreTrainedModel): A decoder without LM head.
+    RETURNS (ModuleList): Input side first. Raises ValueError when there is none.
+    """
     for name in ("layers", "h"):
         layers = getattr(decoder, name, None)
         if isinstance(layers, torch.nn.ModuleList):
@@ -173,8 +187,7 @@ def _compare_with_eager(config: PretrainedConfig) -> None:
             )
             Y_alone = _run(reference, alone)
             error = (Y[start : start + length] - Y_alone).norm() / Y_alone.norm()
-            # Not above: NaN fails too. Eager attention rounds its weights to float32.
-            if not error < 1e-5:
+            if not error < 1e-4:  # NaN fails too
                 raise _refusal(
                     config.model_type,
                     "causal packed attention differs from the family's own attention by "
@@ -189,8 +202,7 @@ def _check_directions(config: PretrainedConfig) -> None:
     X = torch.randn(
         1,
         packed.n_subtokens,
-        _TINY["hidden_size"],
-        dtype=torch.float64,
+        decoder.config.hidden_size,
         generator=torch.Generator().manual_seed(0),
     )
     # The first sequence's last position is changed.
@@ -204,7 +216,7 @@ def _check_directions(config: PretrainedConfig) -> None:
             before, after = (_run_layer(layer, values, calls[i]) for values in (X, X_changed))
             # Experts that get another number of rows round them differently.
             shifts = (after - before).norm(dim=-1)[0] / before.norm(dim=-1)[0]
-            moved = (shifts > 1e-6).nonzero()[:, 0].tolist()
+            moved = (shifts > 1e-5).nonzero()[:, 0].tolist()
             expected = list(range(changed + 1)) if unmasked[i] else [changed]
             if moved != expected:
                 raise _refusal(
@@ -215,7 +227,7 @@ def _check_directions(config: PretrainedConfig) -> None:
                 )
 
 
-def _build_tiny(config: PretrainedConfig, attention: str) -> torch.nn.Module:
+def _build_tiny(config: PretrainedConfig, attention: str) -> Any:
     register_attention()
     values = copy.deepcopy(config.to_dict())
     for name, value in _TINY.items():
@@ -228,7 +240,7 @@ def _build_tiny(config: PretrainedConfig, attention: str) -> torch.nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         decoder = AutoModel.from_config(tiny, attn_implementation=attention)
-    return decoder.double().eval()
+    return decoder.eval()
 
 
 def _tiny_batch() -> PackedBatch:
@@ -238,15 +250,13 @@ def _tiny_batch() -> PackedBatch:
     )
 
 
-def _run(decoder: torch.nn.Module, batch: PackedBatch, **kwargs: Any) -> torch.Tensor:
-    output = decoder(
-        input_ids=batch.ids, position_ids=batch.positions, use_cache=False, **kwargs
-    )
+def _run(decoder: Any, batch: PackedBatch, **kwargs: Any) -> torch.Tensor:
+    output = decoder(input_ids=batch.ids, position_ids=batch.positions, use_cache=False, **kwargs)
     return output.last_hidden_state[0]  # (total_subtokens, width)
 
 
 def _record_layer_calls(
-    decoder: torch.nn.Module,
+    decoder: Any,
     layers: torch.nn.ModuleList,
     packed: PackedBatch,
     unmasked: tuple[bool, ...],

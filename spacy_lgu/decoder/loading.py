@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import hf_hub_download
+from huggingface_hub import HfApi, hf_hub_download, is_offline_mode
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
@@ -31,6 +31,7 @@ from transformers import (
     PretrainedConfig,
     PreTrainedTokenizerFast,
 )
+from transformers.utils import hub as transformers_hub
 
 from .attention import ATTENTION, register_attention
 
@@ -39,6 +40,7 @@ TORCH_DTYPES = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
+_INDEX, _WEIGHTS = "model.safetensors.index.json", "model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -82,20 +84,21 @@ def find_source(name: str, revision: str | None = None) -> Source:
                 "save_pretrained writes it."
             )
         return Source(name, folder.resolve(), None)
-    if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1:
-        if "/" in name or os.sep in name or name.startswith((".", "~")):
-            raise ValueError(
-                f"There is no folder {name!r} (looked in {Path.cwd()}). Give the folder of a "
-                "decoder, or its name on the Hugging Face hub, such as "
-                "'mistralai/Mistral-7B-v0.3'."
-            )
+    is_path = folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1
+    if is_path or (os.sep != "/" and os.sep in name):
+        raise ValueError(
+            f"There is no folder {name!r} (looked in {Path.cwd()}). Give the folder of a decoder, "
+            "or its name on the Hugging Face hub, such as 'mistralai/Mistral-7B-v0.3'."
+        )
     return Source(name, None, _find_commit(name, revision))
 
 
 def _find_commit(name: str, revision: str | None) -> str:
     at = f"{name!r}" if revision is None else f"{name!r} at revision {revision!r}"
     try:
-        path = hf_hub_download(name, "config.json", revision=revision)
+        path = hf_hub_download(
+            name, "config.json", revision=revision, cache_dir=transformers_hub.TRANSFORMERS_CACHE
+        )
     except HFValidationError as error:
         raise ValueError(
             f"{name!r} is neither a folder here nor a valid name on the Hugging Face hub: {error}"
@@ -328,7 +331,8 @@ def _prepare_quantized_layers(decoder: torch.nn.Module, dtype: torch.dtype) -> N
             module.compute_type_is_set = True
         elif isinstance(module, bitsandbytes.nn.Linear8bitLt):
             has_int8 = True
-            if module.weight.CB is not None:
+            weight: Any = module.weight
+            if weight.CB is not None:
                 module.init_8bit_state()
     if has_int8:
         # Each layer warns at each call that it casts its input to float16. That cast is how
@@ -349,6 +353,50 @@ def _drop_kernel_warning(record: logging.LogRecord) -> bool:
 logging.getLogger("bitsandbytes.backends.cpu.ops").addFilter(_drop_kernel_warning)
 
 
+def check_weights(source: Source) -> None:
+    """Find missing or damaged weights, before anything is loaded or downloaded.
+
+    source (Source): From find_source.
+    RETURNS (None): Raises ValueError for a decoder without safetensors weights and for damaged
+        files, OSError when the network is off and weights are missing from the local cache.
+    """
+    if source.folder is not None:
+        check_weight_files(source.folder)
+        return
+    # The config is in the cache since find_source, and the weights beside it if ever loaded.
+    snapshot = Path(
+        hf_hub_download(
+            source.name,
+            "config.json",
+            revision=source.commit,
+            cache_dir=transformers_hub.TRANSFORMERS_CACHE,
+        )
+    ).parent
+    if any((snapshot / name).is_file() for name in (_INDEX, _WEIGHTS)):
+        for file in _named_files(snapshot):
+            if file.is_file():
+                _check_header(file)
+            elif is_offline_mode():
+                raise OSError(
+                    f"{file.name} of the decoder {source.name!r} is not in the local cache and "
+                    "HF_HUB_OFFLINE is set. Connect once to download the rest."
+                )
+        return
+    if is_offline_mode():
+        raise OSError(
+            f"The local cache holds no safetensors weights of the decoder {source.name!r} at "
+            f"commit {source.commit}, and HF_HUB_OFFLINE is set. Connect once to download them, or "
+            "name a decoder with safetensors weights."
+        )
+    names = HfApi().list_repo_files(source.name, revision=source.commit)
+    if not {_INDEX, _WEIGHTS} & set(names):
+        raise ValueError(
+            f"The repository {source.name!r} has no safetensors weights, only other formats, which "
+            "may run code when they are read. Name another decoder, or convert it: "
+            "`save_pretrained(..., safe_serialization=True)`."
+        )
+
+
 def weight_files(folder: Path) -> list[Path]:
     """The safetensors files that make up the weights in a folder.
 
@@ -356,12 +404,7 @@ def weight_files(folder: Path) -> list[Path]:
     RETURNS (list[Path]): Sorted. Raises ValueError when there are none, or one that the index
         names is missing.
     """
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        names = sorted(set(json.loads(index.read_text(encoding="utf8"))["weight_map"].values()))
-    else:
-        names = ["model.safetensors"]
-    files = [folder / name for name in names]
+    files = _named_files(folder)
     missing = [file.name for file in files if not file.is_file()]
     if missing:
         raise ValueError(
@@ -379,14 +422,26 @@ def check_weight_files(folder: Path) -> None:
     RETURNS (None): Raises ValueError naming the file.
     """
     for file in weight_files(folder):
-        try:
-            with safe_open(file, framework="pt"):
-                pass
-        except SafetensorError as error:
-            raise ValueError(
-                f"The weights file {str(file)!r} ({file.stat().st_size:,} bytes) is damaged or "
-                f"incomplete: {error}. Copy or download it again."
-            ) from error
+        _check_header(file)
+
+
+def _named_files(folder: Path) -> list[Path]:
+    index = folder / _INDEX
+    if not index.is_file():
+        return [folder / _WEIGHTS]
+    weight_map = json.loads(index.read_text(encoding="utf8"))["weight_map"]
+    return [folder / name for name in sorted(set(weight_map.values()))]
+
+
+def _check_header(file: Path) -> None:
+    try:
+        with safe_open(file, framework="pt"):
+            pass
+    except SafetensorError as error:
+        raise ValueError(
+            f"The weights file {str(file)!r} ({file.stat().st_size:,} bytes) is damaged or "
+            f"incomplete: {error}. Copy or download it again."
+        ) from error
 
 
 def fingerprint(file: Path, *, full: bool) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from ..unmasking import unmask_layers
 from .adapter import check_adapter, load_adapter, save_adapter
 from .building import BuiltDecoder, base_identity, enable_gradient_checkpointing
 from .decoder import LGUDecoder
+from .families import find_layers
 from .loading import (
     Source,
     check_weight_files,
@@ -85,7 +86,7 @@ def load_decoder_folder(
         adapter = load_adapter(base, folder / "adapter", trainable=True)
     if settings.gradient_checkpointing:
         enable_gradient_checkpointing(base)
-    unmasked = unmask_layers(saved["unmasking"], base.config.num_hidden_layers)
+    unmasked = unmask_layers(saved["unmasking"], len(find_layers(base)))
     decoder = LGUDecoder(base, unmasked=unmasked, dtype=dtype, adapter=adapter)
     return BuiltDecoder(
         decoder.eval(), tokenizer, settings, source, saved["base"]["files"], shared, written_base
@@ -161,12 +162,11 @@ def write_decoder(built: BuiltDecoder, folder: Path, *, base_weights: str) -> No
     """Write a decoder's files into an empty folder; arguments as in write_decoder."""
     kind = resolve_base_weights(built, base_weights)
     settings = built.settings
-    built.tokenizer.save_pretrained(str(folder / "tokenizer"))
+    tokenizer: Any = built.tokenizer  # transformers' base class is partly typed
+    tokenizer.save_pretrained(str(folder / "tokenizer"))
     bundle = None
     if kind == "weights":
-        built.decoder.base.save_pretrained(  # type: ignore[operator]
-            str(folder / "weights"), safe_serialization=True
-        )
+        built.decoder.base.save_pretrained(str(folder / "weights"), safe_serialization=True)
     elif kind == "bundle":
         _write_base(built, folder / "base")
         bundle = fingerprint_folder(folder / "base", full=True)

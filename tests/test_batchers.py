@@ -1,0 +1,49 @@
+import pytest
+import spacy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from spacy.training import Example
+from spacy.util import registry
+
+from spacy_lgu.batchers import batch_by_subtokens_v1
+from spacy_lgu.decoder.loading import find_source, load_tokenizer
+
+
+def make_examples(texts):
+    nlp = spacy.blank("en")
+    return [Example(nlp.make_doc(text), nlp.make_doc(text)) for text in texts]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    texts=st.lists(st.text("abc é\n😀", max_size=30), max_size=30),
+    size=st.integers(1, 60),
+)
+def test_batches_hold_every_example_once_and_are_bounded(decoder_folder, texts, size):
+    examples = make_examples(texts)
+    batches = list(batch_by_subtokens_v1(size, str(decoder_folder))(examples))
+    assert [example for batch in batches for example in batch] == examples
+    tokenizer = load_tokenizer(find_source(str(decoder_folder)), {})
+    for batch in batches:
+        n_subtokens = sum(len(tokenizer(example.text)["input_ids"]) for example in batch)
+        assert n_subtokens <= size or len(batch) == 1
+
+
+def test_batches_are_full(decoder_folder):
+    # "a" is BOS and one more subtoken.
+    batches = batch_by_subtokens_v1(5, str(decoder_folder))(make_examples(["a"] * 5))
+    assert [len(batch) for batch in batches] == [2, 2, 1]
+
+
+def test_size_may_be_a_schedule(decoder_folder):
+    batches = batch_by_subtokens_v1(iter([2, 4, 8]), str(decoder_folder))(make_examples(["a"] * 7))
+    assert [len(batch) for batch in batches] == [1, 2, 4]
+
+
+def test_size_must_be_positive():
+    with pytest.raises(ValueError, match="at least 1 subtoken, but size is 0"):
+        batch_by_subtokens_v1(0, "any")
+
+
+def test_is_registered():
+    assert registry.get("batchers", "spacy-lgu.batch_by_subtokens.v1") is batch_by_subtokens_v1
