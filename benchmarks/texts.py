@@ -11,7 +11,7 @@ CORPUS = Path(__file__).parent.parent / "assets" / "corpus" / "ner"
 # How many of a hundred texts are one sentence, and how many one article; the rest are long.
 _SENTENCES, _ARTICLES = 60, 30
 # Articles in a long text, fewest and most.
-_LONG = (5, 25)
+_LONG = (4, 12)
 _ENTITY = re.compile(r"\[([^\[\]|]+)\|([^\[\]|]+)\]")
 
 

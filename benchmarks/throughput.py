@@ -40,6 +40,7 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaModel, PreTrainedToken
 
 DECODER = Path(__file__).parent.parent / "assets" / "decoder"
 WINDOW, STRIDE = 128, 96  # spacy-transformers' defaults, in spaCy's tokens
+BATCH_SIZE = 128  # of nlp.pipe: what spaCy's quickstart gives pipelines with a transformer
 EOS = "<|endoftext|>"
 OURS = {"ours float32": "float32", "ours auto": "auto"}
 PEER = "peer float32"
@@ -160,7 +161,7 @@ def run(nlp: Language, texts: list[str]) -> tuple[float, list[Doc]]:
     """
     docs = [nlp.make_doc(text) for text in texts]
     start = now()
-    docs = list(nlp.pipe(docs))
+    docs = list(nlp.pipe(docs, batch_size=BATCH_SIZE))
     return now() - start, docs
 
 
@@ -316,7 +317,7 @@ def main(
     random: Annotated[bool, typer.Option(help="Measure SmolLM-135M's shape")] = True,
     given: Annotated[bool, typer.Option(help="Measure --decoder")] = True,
     texts: Annotated[Path | None, typer.Option(help="A text per line, or .jsonl")] = None,
-    n_texts: Annotated[int, typer.Option(help="How many texts")] = 100,
+    n_texts: Annotated[int, typer.Option(help="How many texts")] = 128,
     rounds: Annotated[int, typer.Option(help="Measured rounds, after one to warm up")] = 5,
     gpu: Annotated[bool, typer.Option(help="Run on the GPU")] = False,
     seed: Annotated[int, typer.Option(help="Of the texts and the random weights")] = 0,

@@ -115,7 +115,9 @@ class WindowStream:
         bos = self.tokenizer.bos_token_id
         while len(self.buffer) < self.buffer_size:
             texts = [self._next_text() for _ in range(32)]
-            for encoding in self.tokenizer._tokenizer.encode_batch(texts, add_special_tokens=False):
+            for encoding in self.tokenizer.backend_tokenizer.encode_batch(
+                texts, add_special_tokens=False
+            ):
                 ids = numpy.array(encoding.ids, dtype="uint16")
                 for start in range(0, len(ids), self.window - 1):
                     piece = ids[start : start + self.window - 1]
@@ -218,7 +220,7 @@ def bits_per_byte(
     """
     bits, n_bytes = 0.0, 0
     for text in texts:
-        ids = tokenizer(text, return_tensors="np")["input_ids"][0]
+        ids = numpy.array(tokenizer.backend_tokenizer.encode(text).ids)
         n_bytes += len(text.encode("utf8"))
         for start in range(0, len(ids), window - context):
             piece = ids[start : start + window]

@@ -60,7 +60,8 @@ def build_lgu_transformer_v1(
     if window is not None and window < 2:
         raise ValueError(f"The window is {window} subtokens: expected at least 2, or null.")
     if stride is not None and not 0 < stride <= (window or stride):
-        raise ValueError(f"The stride must lie in 1..{window} (the window), but is {stride}.")
+        most = "" if window is None else f" and at most {window}, the window"
+        raise ValueError(f"The stride is {stride} subtokens: expected at least 1{most}, or null.")
     settings = DecoderSettings(
         name=name,
         revision=revision,

@@ -102,10 +102,15 @@ def layer_config(folder: Path, **options) -> dict:
     }
 
 
+def build_layer(folder: Path, **options):
+    """A transformer layer as its builder makes it, without weights."""
+    return registry.resolve({"model": layer_config(folder, **options)})["model"]
+
+
 def make_layer(folder: Path, *, adapter: bool = True, **options):
     """An initialized transformer layer. A new LoRA adapter changes nothing; this one does."""
     torch.manual_seed(1)
-    model = registry.resolve({"model": layer_config(folder, **options)})["model"]
+    model = build_layer(folder, **options)
     model.initialize()
     if adapter:
         shake_adapter(model)

@@ -116,7 +116,8 @@ def package_pipeline(
         package.mkdir(parents=True)
         shutil.move(data, package / data.name)
         shutil.copy(made / "README.md", target / "README.md")
-    srsly.write_json(package / "meta.json", meta)
+    for folder in (package, package / data.name):
+        srsly.write_json(folder / "meta.json", meta)
     description = meta.get("description") or f"A spaCy pipeline with {', '.join(meta['pipeline'])}"
     (package / "__init__.py").write_text(_INIT.format(description=description), encoding="utf8")
     (target / "pyproject.toml").write_text(_pyproject(name, meta, description), encoding="utf8")

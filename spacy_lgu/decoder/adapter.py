@@ -1,5 +1,6 @@
 """LoRA adapters: put on a base decoder, saved and loaded in PEFT's own folder format."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -127,6 +128,18 @@ def check_adapter(folder: Path, *, base: BaseReference | None = None) -> "peft.L
                 f"There is no adapter in {str(folder)!r}: {file.name} is missing. Expected a "
                 "folder as PEFT's save_pretrained writes it, with safetensors weights."
             )
+    try:
+        values = json.loads(config_file.read_text(encoding="utf8"))
+    except ValueError as error:  # neither JSON nor UTF-8
+        raise ValueError(
+            f"{str(config_file)!r} is damaged: {error}. Copy the adapter again from where it was "
+            "saved."
+        ) from error
+    if values.get("peft_type") != "LORA":
+        raise ValueError(
+            f"The adapter in {str(folder)!r} is of the kind {values.get('peft_type')!r}: expected "
+            "'LORA'."
+        )
     config = peft.LoraConfig.from_pretrained(str(folder))
     try:
         with safe_open(weights_file, framework="pt"):
@@ -164,6 +177,8 @@ def load_adapter(module: torch.nn.Module, folder: Path, *, trainable: bool) -> "
     import peft
 
     config = check_adapter(folder)
+    with safe_open(folder / "adapter_model.safetensors", framework="pt") as weights:
+        saved = set(weights.keys())
     try:
         model = peft.PeftModel.from_pretrained(
             module, str(folder), config=config, is_trainable=trainable
@@ -173,6 +188,15 @@ def load_adapter(module: torch.nn.Module, folder: Path, *, trainable: bool) -> "
             f"The adapter in {str(folder)!r} does not fit this decoder: {error} It was trained "
             f"on {config.base_model_name_or_path!r}."
         ) from error
+    # PEFT leaves out weights that have no place in the decoder, without a word.
+    expected = set(peft.get_peft_model_state_dict(model, save_embedding_layers=False))
+    if differing := sorted(saved ^ expected):
+        raise ValueError(
+            f"The adapter in {str(folder)!r} does not fit this decoder: {len(differing)} weights, "
+            f"such as {differing[0]!r}, are only in one of them. It was trained on "
+            f"{config.base_model_name_or_path!r}; expected is an adapter of the decoder without LM "
+            "head (task type FEATURE_EXTRACTION)."
+        )
     return model
 
 

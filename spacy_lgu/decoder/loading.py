@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import HfApi, hf_hub_download, is_offline_mode
+from huggingface_hub import HfApi, constants, hf_hub_download
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
@@ -376,13 +376,13 @@ def check_weights(source: Source) -> None:
         for file in _named_files(snapshot):
             if file.is_file():
                 _check_header(file)
-            elif is_offline_mode():
+            elif constants.HF_HUB_OFFLINE:
                 raise OSError(
                     f"{file.name} of the decoder {source.name!r} is not in the local cache and "
                     "HF_HUB_OFFLINE is set. Connect once to download the rest."
                 )
         return
-    if is_offline_mode():
+    if constants.HF_HUB_OFFLINE:
         raise OSError(
             f"The local cache holds no safetensors weights of the decoder {source.name!r} at "
             f"commit {source.commit}, and HF_HUB_OFFLINE is set. Connect once to download them, or "

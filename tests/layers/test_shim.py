@@ -8,11 +8,11 @@ import numpy
 import pytest
 import torch
 from numpy.testing import assert_allclose
-from thinc.api import SGD, Adam, registry
+from thinc.api import SGD, Adam
 
 from spacy_lgu.decoder.decoder import LGUDecoder
 
-from ..conftest import layer_config, make_layer
+from ..conftest import build_layer, make_layer
 
 IDS = numpy.array([0, 40, 41, 42, 0, 50, 51, 0, 60, 61, 62, 63])
 LENGTHS = numpy.array([4, 3, 5])
@@ -204,7 +204,7 @@ def test_averages_of_other_weights_change_nothing(decoder_folder):
 
 
 def test_averages_before_there_are_weights(decoder_folder):
-    model = registry.resolve({"model": layer_config(decoder_folder)})["model"]
+    model = build_layer(decoder_folder)
     with model.shims[0].use_params({}):
         assert model.shims[0].built is None
 
@@ -239,7 +239,7 @@ def test_a_copy_of_a_fully_trained_decoder_shares_no_weight(decoder_folder):
 
 
 def test_a_copy_before_there_are_weights(decoder_folder):
-    model = registry.resolve({"model": layer_config(decoder_folder)})["model"]
+    model = build_layer(decoder_folder)
     assert model.copy().shims[0].built is None
 
 
@@ -249,8 +249,8 @@ def test_a_copy_before_there_are_weights(decoder_folder):
 def test_bytes_restore_what_was_trained(decoder_folder, tuning, quantization):
     trained = make_layer(decoder_folder, tuning=tuning, quantization=quantization)
     train_step(trained.shims[0], SGD(0.1))
-    config = layer_config(decoder_folder, tuning=tuning, quantization=quantization)
-    restored = registry.resolve({"model": config})["model"].from_bytes(trained.to_bytes())
+    untrained = build_layer(decoder_folder, tuning=tuning, quantization=quantization)
+    restored = untrained.from_bytes(trained.to_bytes())
     assert restored.get_dim("nO") == 64
     expected = trained.shims[0].predict(INPUTS)
     assert_allclose(restored.shims[0].predict(INPUTS), expected, atol=1e-5)
@@ -260,7 +260,7 @@ def test_bytes_restore_what_was_trained(decoder_folder, tuning, quantization):
 
 def test_restored_weights_can_be_trained_on(decoder_folder):
     trained = make_layer(decoder_folder)
-    model = registry.resolve({"model": layer_config(decoder_folder)})["model"]
+    model = build_layer(decoder_folder)
     restored = model.from_bytes(trained.to_bytes()).shims[0]
     expected = train_step(trained.shims[0])
     for name, gradient in train_step(restored).items():
@@ -268,8 +268,8 @@ def test_restored_weights_can_be_trained_on(decoder_folder):
 
 
 def test_bytes_before_there_are_weights(decoder_folder):
-    empty = registry.resolve({"model": layer_config(decoder_folder)})["model"]
-    restored = registry.resolve({"model": layer_config(decoder_folder)})["model"]
+    empty = build_layer(decoder_folder)
+    restored = build_layer(decoder_folder)
     assert restored.from_bytes(empty.to_bytes()).shims[0].built is None
 
 
@@ -288,5 +288,5 @@ def test_a_loaded_decoder_stays_on_its_device(decoder_folder):
     layer.to_cpu()
     with pytest.raises(ValueError, match="lies on cpu and cannot be moved to cuda:0 once loaded"):
         layer.shims[0].to_device("gpu", 0)
-    empty = registry.resolve({"model": layer_config(decoder_folder)})["model"]
+    empty = build_layer(decoder_folder)
     empty.shims[0].to_device("gpu", 0)

@@ -1,0 +1,88 @@
+import pytest
+import torch
+
+from spacy_lgu.decoder.building import base_identity, build_decoder, check_settings
+from spacy_lgu.decoder.loading import Source
+from spacy_lgu.decoder.settings import LoraSettings
+
+from .conftest import SECOND
+from .helpers import BATCH, CPU, build, gradients, make_settings, vectors
+
+
+def test_decoder_is_described(decoder_folder):
+    built = build(decoder_folder)
+    # 4 layers; q: 64 x 2 + 2 x 64, v: 64 x 2 + 2 x 32.
+    trained = 4 * (256 + 192)
+    total = sum(p.numel() for p in built.decoder.parameters())
+    first, second = built.describe()
+    assert first == (
+        f"Decoder {decoder_folder} (none, float32, lora): ccbb = layers 0-1 causal, layers 2-3 "
+        "bidirectional"
+    )
+    assert second == (
+        f"{trained:,} of {total:,} parameters are trained ({trained / total:.2%}); weights take "
+        f"{(total * 4 + 32) / 2**20:,.1f} MiB on cpu"
+    )
+
+
+def test_quantized_weights_count_as_what_they_stand_for(decoder_folder):
+    plain, nf4, int8 = (
+        build(decoder_folder, tuning="frozen", quantization=q).describe()[1]
+        for q in ("none", "nf4", "int8")
+    )
+    counts = {line.split(" parameters")[0] for line in (plain, nf4, int8)}
+    assert len(counts) == 1
+
+
+@pytest.mark.parametrize(("tuning", "trained"), [("frozen", 0), ("lora", 16), ("full", 38)])
+def test_what_is_trained(decoder_folder, tuning, trained):
+    built = build(decoder_folder, tuning=tuning)
+    assert len(built.decoder.trainable()) == trained
+    assert not built.decoder.training
+    assert (built.shared is None) == (tuning == "full")
+
+
+def test_identity_is_the_commit_or_the_files_content(hub_name, decoder_folder):
+    hub = build(hub_name, tuning="frozen")
+    assert hub.files is None
+    assert base_identity(hub.source, hub.files) == f"org/tiny@{SECOND}"
+    local, other = {"model.safetensors": {"sha256": "a"}}, {"model.safetensors": {"sha256": "b"}}
+    source = Source("x", decoder_folder, None)
+    assert base_identity(source, local) == base_identity(source, dict(local))
+    assert base_identity(source, local) != base_identity(source, other)
+
+
+def test_unknown_modules_are_found_before_weights(decoder_folder):
+    lora = LoraSettings(modules=("c_attn",))
+    with pytest.raises(ValueError, match=r"LoRA modules \['c_attn'\] do not exist"):
+        check_settings(make_settings(decoder_folder, lora=lora), {})
+
+
+def test_missing_adapter_is_found_before_weights(decoder_folder, tmp_path):
+    lora = LoraSettings(path=str(tmp_path))
+    with pytest.raises(ValueError, match="There is no adapter in"):
+        check_settings(make_settings(decoder_folder, lora=lora), {})
+
+
+def test_gradient_checkpointing_is_set(decoder_folder):
+    built = build(decoder_folder, gradient_checkpointing=True)
+    assert built.decoder.base.is_gradient_checkpointing
+    expected = gradients(build(decoder_folder).decoder)
+    for name, gradient in gradients(built.decoder).items():
+        torch.testing.assert_close(gradient, expected[name])
+
+
+def test_pattern_decides_what_is_seen(decoder_folder):
+    causal, opened = (build(decoder_folder, unmasking=p, tuning="frozen") for p in ("c", "b"))
+    firsts = BATCH.cu_seqlens[:-1].long()
+    # A causal decoder's first position knows nothing of the rest; that of length 1 has none.
+    same = (vectors(causal) - vectors(opened))[firsts].abs().amax(1) < 1e-6
+    assert same.tolist() == [False, True, False, False]
+
+
+def test_build_is_repeatable(decoder_folder):
+    first, second = (
+        build_decoder(make_settings(decoder_folder, tuning="frozen"), {}, device=CPU)
+        for _ in range(2)
+    )
+    assert torch.equal(vectors(first), vectors(second))

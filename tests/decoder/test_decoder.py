@@ -1,0 +1,96 @@
+import copy
+
+import numpy
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spacy_lgu.decoder.building import enable_gradient_checkpointing
+from spacy_lgu.unmasking import parse_pattern
+
+from .helpers import BATCH, build, gradients, shake, vectors
+from .reference import BY_NAME, make_lgu, make_pair, random_ids
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    packed, _ = make_pair(BY_NAME["llama"])
+    return make_lgu(packed, parse_pattern("ccbb"))
+
+
+@given(
+    lengths=st.lists(st.integers(1, 20), min_size=1, max_size=8),
+    max_items=st.integers(1, 60),
+)
+@settings(max_examples=25, deadline=None)
+def test_micro_batches_equal_a_single_pass(tiny, lengths, max_items):
+    ids = random_ids(lengths)
+    expected = tiny.predict(ids, numpy.array(lengths), 10_000)
+    Y = tiny.predict(ids, numpy.array(lengths), max_items)
+    torch.testing.assert_close(Y, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_predict_keeps_no_graph(tiny):
+    Y = tiny.predict(random_ids([4]), numpy.array([4]), 100)
+    assert Y.shape == (4, 32)
+    assert not Y.requires_grad
+    assert (tiny.width, tiny.device) == (32, torch.device("cpu"))
+
+
+def test_one_direction_per_layer_is_needed():
+    packed, _ = make_pair(BY_NAME["llama"])
+    with pytest.raises(ValueError, match="Expected one direction per layer, 4, but got 3"):
+        make_lgu(packed, (True, False, True))
+
+
+@pytest.mark.parametrize("quantization", ["none", "nf4", "int8"])
+@pytest.mark.parametrize("tuning", ["lora", "frozen", "full"])
+def test_copy_has_its_own_trained_weights_on_shared_frozen_ones(
+    decoder_folder, tuning, quantization
+):
+    if tuning == "full" and quantization != "none":
+        return
+    built = build(decoder_folder, tuning=tuning, quantization=quantization)
+    before = vectors(built)
+    copied = copy.deepcopy(built.decoder)
+    assert copied.unmasked == built.decoder.unmasked
+    assert torch.equal(copied(BATCH), before)
+    for (name, p), (name_copied, p_copied) in zip(
+        built.decoder.named_parameters(), copied.named_parameters(), strict=True
+    ):
+        assert name == name_copied
+        assert (p.data_ptr() == p_copied.data_ptr()) == (not p.requires_grad)
+    shake(copied, seed=9)
+    assert torch.equal(copied(BATCH), before) == (tuning == "frozen")
+    assert torch.equal(vectors(built), before)
+    if tuning != "frozen":
+        # PEFT's view belongs to the copy, too.
+        assert gradients(copied).keys() == gradients(built.decoder).keys()
+    assert (copied.adapter is None) == (tuning != "lora")
+    if copied.adapter is not None:
+        assert copied.adapter.get_base_model() is copied.base
+
+
+def test_copy_keeps_the_mode(decoder_folder):
+    decoder = build(decoder_folder).decoder
+    assert not copy.deepcopy(decoder).training
+    assert copy.deepcopy(decoder.train()).training
+
+
+@pytest.mark.parametrize("quantization", ["none", "nf4", "int8"])
+def test_checkpointing_changes_no_gradient(decoder_folder, quantization):
+    built = build(decoder_folder, quantization=quantization)
+    plain = gradients(built.decoder)
+    enable_gradient_checkpointing(built.decoder.base)
+    for name, gradient in gradients(built.decoder).items():
+        torch.testing.assert_close(gradient, plain[name], msg=name)
+
+
+def test_full_tuning_computes_in_half_precision_on_float32_weights(decoder_folder):
+    exact = build(decoder_folder, tuning="full")
+    built = build(decoder_folder, tuning="full", dtype="bfloat16")
+    assert {p.dtype for p in built.decoder.parameters()} == {torch.float32}
+    error = (vectors(built) - vectors(exact)).norm() / vectors(exact).norm()
+    assert 1e-5 < error < 0.05
+    assert {g.dtype for g in gradients(built.decoder).values()} == {torch.float32}

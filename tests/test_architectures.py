@@ -1,0 +1,198 @@
+"""The registered builders: every bad value fails at once, before disk or network are touched."""
+
+import builtins
+import socket
+
+import pytest
+import spacy
+from confection import ConfigValidationError
+from spacy.util import registry
+from thinc.api import Config
+
+from spacy_lgu.decoder.settings import LoraSettings
+from spacy_lgu.layers.shim import DecoderShim
+
+# What DESIGN.md documents under "Config", and the setter that spacy-transformers documents.
+DOCUMENTED = """
+[components.transformer]
+factory = "lgu_transformer"
+base_weights = "auto"
+max_batch_items = 4096
+
+[components.transformer.model]
+@architectures = "spacy-lgu.LGUTransformer.v1"
+name = "mistralai/Mistral-7B-v0.3"
+revision = null
+unmasking = "ccbb"
+quantization = "nf4"
+dtype = "auto"
+tuning = "lora"
+gradient_checkpointing = false
+window = null
+stride = null
+tokenizer_config = {}
+
+[components.transformer.model.lora]
+@misc = "spacy-lgu.lora.v1"
+rank = 64
+alpha = 16
+dropout = 0.1
+modules = "attention"
+path = null
+
+[components.transformer.model.get_spans]
+@span_getters = "spacy-transformers.doc_spans.v1"
+
+[components.transformer.set_extra_annotations]
+@annotation_setters = "spacy-transformers.null_annotation_setter.v1"
+"""
+
+LORA = {"@misc": "spacy-lgu.lora.v1"}
+
+BAD_VALUES = [
+    ({"name": "  "}, r"name is '  ': expected a name on the Hugging Face hub"),
+    ({"unmasking": "ccxb"}, r"unmasking pattern is 'ccxb'.*for example 'ccbb'"),
+    ({"unmasking": ""}, r"unmasking pattern is empty.*for example 'ccbb'"),
+    ({"unmasking": None}, r"unmasking pattern is None.*for example 'ccbb'"),
+    ({"unmasking": 11}, r"arrived as the integer 11.*loses its leading zeros.*Use letters"),
+    ({"quantization": "nf5"}, r"quantization is 'nf5'.*Did you mean 'nf4'"),
+    ({"dtype": "bf16"}, r"dtype is 'bf16': expected one of 'auto', 'float32', 'bfloat16'"),
+    ({"tuning": "qlora"}, r"tuning is 'qlora'.*Did you mean 'lora'"),
+    ({"tuning": "full", "quantization": "nf4"}, r"'full' cannot train weights quantized with 'nf4"),
+    ({"tuning": "full", "quantization": "int8"}, r"'full' cannot train.*'int8'.*tuning = 'lora'"),
+    ({"window": 1}, r"window is 1 subtokens: expected at least 2, or null"),
+    ({"window": 0}, r"window is 0 subtokens: expected at least 2, or null"),
+    (
+        {"window": 8, "stride": 9},
+        r"stride is 9 subtokens: expected at least 1 and at most 8, the w",
+    ),
+    (
+        {"window": 8, "stride": 0},
+        r"stride is 0 subtokens: expected at least 1 and at most 8, the w",
+    ),
+    ({"stride": -1}, r"stride is -1 subtokens: expected at least 1, or null"),
+    ({"lora": {**LORA, "rank": 0}}, r"rank must be at least 1, but is 0"),
+    ({"lora": {**LORA, "alpha": 0}}, r"alpha must be positive, but is 0"),
+    ({"lora": {**LORA, "dropout": 1.0}}, r"dropout must lie in \[0, 1\), but is 1.0"),
+    ({"lora": {**LORA, "modules": "q_proj"}}, r"modules is 'q_proj'.*or a list of module names"),
+    ({"lora": {**LORA, "modules": []}}, r"modules are \[\]: expected .* a non-empty list of"),
+]
+IDS = [" ".join(f"{k}={v}" for k, v in values.items()) for values, _ in BAD_VALUES]
+
+
+@pytest.fixture
+def _no_access(monkeypatch):
+    """Neither files nor sockets."""
+
+    def refuse(*args, **kwargs):
+        raise AssertionError(f"The builder asked for {args}")
+
+    spacy.blank("en").add_pipe("lgu_transformer")  # what is imported late is imported now
+    monkeypatch.setattr(builtins, "open", refuse)
+    monkeypatch.setattr(socket, "socket", refuse)
+
+
+def fill_config(text):
+    nlp = spacy.util.load_model_from_config(Config().from_str(text), auto_fill=True)
+    return nlp.config.interpolate()["components"]["transformer"]
+
+
+def test_filled_config_is_the_documented_one():
+    minimal = '[nlp]\nlang = "en"\npipeline = ["transformer"]\n\n[components.transformer]\n'
+    filled = fill_config(f'{minimal}factory = "lgu_transformer"')
+    assert filled == Config().from_str(DOCUMENTED)["components"]["transformer"]
+
+
+@pytest.mark.usefixtures("_no_access")
+def test_building_needs_neither_disk_nor_network():
+    nlp = spacy.blank("en")
+    model = nlp.add_pipe("lgu_transformer", config={"model": {"unmasking": "0011"}}).model
+    shim = model.shims[0]
+    assert isinstance(shim, DecoderShim)
+    assert shim.built is None
+    assert shim.settings.name == "mistralai/Mistral-7B-v0.3"
+    assert shim.settings.unmasking == "ccbb"  # the paper's digits arrive as letters
+    assert shim.settings.lora == LoraSettings(rank=64, alpha=16, dropout=0.1)
+    assert model.has_dim("nO") is None
+
+
+@pytest.mark.usefixtures("_no_access")
+@pytest.mark.parametrize(("values", "message"), BAD_VALUES, ids=IDS)
+def test_bad_values_fail_in_add_pipe(values, message):
+    with pytest.raises(ValueError, match=message):
+        spacy.blank("en").add_pipe("lgu_transformer", config={"model": values})
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A saved pipeline whose decoder was never loaded: nothing but its config."""
+    nlp = spacy.blank("en")
+    nlp.add_pipe("lgu_transformer", name="transformer", config={"model": {"quantization": "none"}})
+    folder = tmp_path_factory.mktemp("saved")
+    nlp.to_disk(folder)
+    return folder
+
+
+@pytest.mark.parametrize(("values", "message"), BAD_VALUES, ids=IDS)
+def test_bad_values_fail_in_spacy_load(saved, values, message):
+    with pytest.raises(ValueError, match=message):
+        spacy.load(saved, config={"components": {"transformer": {"model": values}}})
+
+
+def test_digits_on_the_command_line_arrive_as_an_integer(saved):
+    from spacy.cli._util import parse_config_overrides
+
+    overrides = parse_config_overrides(["--components.transformer.model.unmasking", "0011"])
+    assert overrides == {"components.transformer.model.unmasking": 11}
+    with pytest.raises(ValueError, match="arrived as the integer 11.*Use letters"):
+        spacy.load(saved, config=overrides)
+
+
+@pytest.mark.usefixtures("_no_access")
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"max_batch_items": 0}, "max_batch_items must be at least 1, but is 0"),
+        ({"base_weights": "all"}, "base_weights is 'all': expected 'auto', 'bundle' or 'reference"),
+    ],
+)
+def test_bad_options_of_the_component(values, message):
+    with pytest.raises(ValueError, match=message):
+        spacy.blank("en").add_pipe("lgu_transformer", config=values)
+
+
+def test_values_of_another_type_are_named():
+    with pytest.raises(ConfigValidationError, match="window.*'wide' is not <class 'int'>"):
+        spacy.blank("en").add_pipe("lgu_transformer", config={"model": {"window": "wide"}})
+
+
+def test_lora_modules_may_be_a_list():
+    lora = registry.resolve({"lora": {**LORA, "modules": ["q_proj", "o_proj"]}})["lora"]
+    assert lora.modules == ("q_proj", "o_proj")
+    assert registry.resolve({"lora": LORA})["lora"] == LoraSettings()
+
+
+def test_arguments_are_not_changed():
+    tokenizer_config = {"add_bos_token": False}
+    build = registry.architectures.get("spacy-lgu.LGUTransformer.v1")
+    get_spans = registry.span_getters.get("spacy-transformers.doc_spans.v1")()
+    shim = build("no/where", get_spans, "cb", tokenizer_config=tokenizer_config).shims[0]
+    assert shim.tokenizer_config == tokenizer_config
+    assert shim.tokenizer_config is not tokenizer_config
+    assert shim.settings.lora == LoraSettings()
+
+
+@pytest.mark.usefixtures("_no_access")
+@pytest.mark.parametrize(("values", "message"), BAD_VALUES, ids=IDS)
+def test_bad_values_fail_inside_another_pipe(values, message):
+    tok2vec = {
+        "@architectures": "spacy-lgu.Tok2VecLGU.v1",
+        "name": "no/where",
+        "unmasking": "ccbb",
+        "get_spans": {"@span_getters": "spacy-transformers.doc_spans.v1"},
+        "pooling": {"@layers": "reduce_mean.v1"},
+        **values,
+    }
+    config = {"model": {"@architectures": "spacy.Tagger.v2", "tok2vec": tok2vec}}
+    with pytest.raises(ValueError, match=message):
+        spacy.blank("en").add_pipe("tagger", config=config)
