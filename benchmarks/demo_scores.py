@@ -88,8 +88,10 @@ def run_variant(task: str, settings: dict[str, Any], project: dict[str, Any], se
         )
         seconds = time.perf_counter() - start
         subprocess.run(
-            [*command, "evaluate", f"{place}/model-best", f"corpus/{corpus}/test.spacy"]
-            + ["--output", f"{place}/scores.json"],
+            [
+                *(*command, "evaluate", f"{place}/model-best", f"corpus/{corpus}/test.spacy"),
+                *("--output", f"{place}/scores.json"),
+            ],
             check=True,
             stdout=subprocess.DEVNULL,
         )

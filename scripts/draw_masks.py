@@ -1,6 +1,6 @@
 """Draw what each layer group may see under an unmasking pattern, as an SVG.
 
-    python scripts/draw_masks.py docs/masks.svg --pattern ccbb
+python scripts/draw_masks.py docs/masks.svg --pattern ccbb
 """
 
 from pathlib import Path

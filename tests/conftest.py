@@ -7,8 +7,11 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 from pathlib import Path
 
 import pytest
+import spacy
 import torch
+from spacy.training import Example
 from spacy.util import registry
+from thinc.api import Adam, fix_random_seed
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import MistralConfig, MistralForCausalLM, PreTrainedTokenizerFast
 
@@ -125,3 +128,86 @@ def shake_adapter(model, seed: int = 2) -> None:
             for name, parameter in shim.ready.decoder.trainable():
                 if "lora_" in name:
                     parameter.data.normal_(std=0.2)
+
+
+LISTENER = {
+    "@architectures": "spacy-transformers.TransformerListener.v1",
+    "grad_factor": 1.0,
+    "pooling": {"@layers": "reduce_mean.v1"},
+    "upstream": "*",
+}
+
+ENTITY_TEXTS = [
+    ("Ann Lee ate naan in New York", {"entities": [(0, 7, "PER"), (20, 28, "LOC")]}),
+    ("Zürich is a city", {"entities": [(0, 6, "LOC")]}),
+    ("The mask is gone for Ann", {"entities": [(21, 24, "PER")]}),
+    ("It paid Lee in 2021", {"entities": [(8, 11, "PER")]}),
+]
+
+
+def ner_config(tok2vec: dict) -> dict:
+    return {
+        "model": {
+            "@architectures": "spacy.TransitionBasedParser.v2",
+            "state_type": "ner",
+            "extra_state_tokens": False,
+            "hidden_width": 16,
+            "maxout_pieces": 2,
+            "use_upper": False,
+            "tok2vec": tok2vec,
+        }
+    }
+
+
+def tagger_config(tok2vec: dict) -> dict:
+    return {"model": {"@architectures": "spacy.Tagger.v2", "tok2vec": tok2vec}}
+
+
+def entity_examples(nlp) -> list:
+    """Sentences with persons and places; their tags say whether a word begins in upper case."""
+    examples = []
+    for text, annotations in ENTITY_TEXTS:
+        doc = nlp.make_doc(text)
+        tags = ["UP" if token.text[0].isupper() else "LOW" for token in doc]
+        examples.append(Example.from_dict(doc, {**annotations, "tags": tags}))
+    return examples
+
+
+def make_nlp(
+    folder: Path,
+    *,
+    pipes: tuple[str, ...] = ("ner",),
+    factory: str = "lgu_transformer",
+    listener: dict | None = None,
+    component: dict | None = None,
+    **options,
+):
+    """An initialized pipeline: a transformer with a shaken adapter, and pipes that listen.
+
+    component (dict): Options of the component. options: As in layer_config.
+    """
+    fix_random_seed(0)
+    nlp = spacy.blank("en")
+    config = {"model": layer_config(folder, **options), **(component or {})}
+    nlp.add_pipe(factory, name="transformer", config=config)
+    make_config = {"ner": ner_config, "tagger": tagger_config}
+    for name in pipes:
+        nlp.add_pipe(name, config=make_config[name]({**LISTENER, **(listener or {})}))
+    examples = entity_examples(nlp)
+
+    def get_examples():
+        return examples
+
+    nlp.initialize(get_examples)
+    shake_adapter(nlp.get_pipe("transformer").model)
+    return nlp
+
+
+def train_nlp(nlp, *, steps: int, learn_rate: float = 0.01, **options) -> list[dict[str, float]]:
+    """Train on the entity examples. RETURNS: The losses of each step."""
+    optimizer = Adam(learn_rate, use_averages=False)
+    history = []
+    for _ in range(steps):
+        history.append({})
+        nlp.update(entity_examples(nlp), sgd=optimizer, losses=history[-1], **options)
+    return history

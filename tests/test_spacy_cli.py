@@ -254,6 +254,11 @@ def test_project_trains_a_decoder_from_the_hub_by_vars_alone(monkeypatch):
     assert printed.count("--gpu-id 0 ") == 2
 
 
+# spaCy's package command does not close the files it writes.
+leaves_files_open = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+
+
+@leaves_files_open
 def test_packaged_pipeline_loads_by_its_name(pipeline, tmp_path):
     run("lgu", "package", pipeline, tmp_path, "--name", "lgu_tiny", "--version", "1.2.3")
     (wheel,) = (tmp_path / "lgu_tiny-1.2.3" / "dist").glob("*.whl")
@@ -277,6 +282,7 @@ def test_packaged_pipeline_loads_by_its_name(pipeline, tmp_path):
     assert json.loads(printed) == ["1.2.3", expected]
 
 
+@leaves_files_open
 def test_package_refuses_to_replace(pipeline, tmp_path):
     (tmp_path / "lgu_tiny-0.0.0").mkdir()
     with pytest.raises(AssertionError) as error:

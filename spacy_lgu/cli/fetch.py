@@ -53,9 +53,7 @@ def download_weights(source: "Source") -> int:
     from huggingface_hub.errors import EntryNotFoundError
 
     try:
-        index = hf_hub_download(
-            source.name, "model.safetensors.index.json", revision=source.commit
-        )
+        index = hf_hub_download(source.name, "model.safetensors.index.json", revision=source.commit)
     except EntryNotFoundError:
         names = ["model.safetensors"]
     else:

@@ -105,9 +105,7 @@ def package_pipeline(
         target = output_dir / f"{name}-{meta['version']}"
         if target.exists():
             if not force:
-                raise FileExistsError(
-                    f"{str(target)!r} exists already. Use --force to replace it."
-                )
+                raise FileExistsError(f"{str(target)!r} exists already. Use --force to replace it.")
             shutil.rmtree(target)
         # <lang>_<name>-<version>/<lang>_<name>/<lang>_<name>-<version> is spaCy's layout; the
         # innermost folder keeps its name, which spaCy derives from the meta when it loads.

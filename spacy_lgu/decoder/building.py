@@ -28,6 +28,19 @@ from .loading import (
 from .settings import DecoderSettings
 
 
+@dataclass(frozen=True)
+class Bundle:
+    """A base on disk.
+
+    files (dict): Fingerprints of its weights, by file name.
+    states (dict): Size and time of change (ns) of every file, by file name. Where these differ,
+        something else was saved in the same place since.
+    """
+
+    files: dict[str, dict[str, Any]]
+    states: dict[str, tuple[int, int]]
+
+
 @dataclass
 class BuiltDecoder:
     """A decoder in memory, with all it takes to save it and to load it again.
@@ -39,6 +52,7 @@ class BuiltDecoder:
     files (dict | None): Fingerprints of a local base's weights; None for one from the hub.
     shared (SharedBase | None): The frozen base; None when all weights are trained.
     written_base (Path | None): A folder that already holds the base as a bundle keeps it.
+    bundle (Bundle | None): What was in that folder when it was written or read.
     """
 
     decoder: LGUDecoder
@@ -48,6 +62,7 @@ class BuiltDecoder:
     files: dict[str, dict[str, Any]] | None
     shared: SharedBase | None
     written_base: Path | None = None
+    bundle: Bundle | None = None
 
     def describe(self) -> list[str]:
         """The layer map, parameters and memory, a line each, for the log."""

@@ -8,6 +8,7 @@ base/         only when bundled: config.json + model*.safetensors, quantized as 
 """
 
 import errno
+import glob
 import json
 import os
 import shutil
@@ -22,12 +23,13 @@ from transformers import AutoTokenizer
 
 from ..unmasking import unmask_layers
 from .adapter import check_adapter, load_adapter, save_adapter
-from .building import BuiltDecoder, base_identity, enable_gradient_checkpointing
+from .building import BuiltDecoder, Bundle, base_identity, enable_gradient_checkpointing
 from .decoder import LGUDecoder
 from .families import find_layers
 from .loading import (
     Source,
     check_weight_files,
+    check_weights,
     find_source,
     fingerprint_folder,
     load_decoder,
@@ -54,11 +56,17 @@ def load_decoder_folder(
         what is missing, damaged or different, and what to do.
     """
     folder = finished_folder(folder)
-    saved = _read_description(folder, settings)
+    saved = _read_description(folder)
+    _compare_settings(folder, saved, settings)
     dtype = saved["dtype"] if settings.dtype == "auto" else settings.dtype
+    if not (folder / "tokenizer").is_dir():
+        raise ValueError(
+            f"The decoder in {str(folder)!r} is incomplete: the folder tokenizer is missing. Copy "
+            "the pipeline again from where it was saved."
+        )
     tokenizer = AutoTokenizer.from_pretrained(str(folder / "tokenizer"), trust_remote_code=False)
     source = Source(saved["base"]["name"], None, saved["base"]["commit"])
-    shared, adapter, written_base = None, None, None
+    shared, adapter, written_base, bundle = None, None, None, None
     if settings.tuning == "lora":
         check_adapter(folder / "adapter")
     if settings.tuning == "full":
@@ -69,6 +77,7 @@ def load_decoder_folder(
         if saved["base_weights"] == "bundle":
             written_base = folder / "base"
             _compare_files(written_base, saved["bundle"])
+            bundle = Bundle(saved["bundle"], _file_states(written_base))
             base_source = Source(str(written_base), written_base, None)
             identity = base_identity(base_source, saved["bundle"])
         else:
@@ -89,7 +98,14 @@ def load_decoder_folder(
     unmasked = unmask_layers(saved["unmasking"], len(find_layers(base)))
     decoder = LGUDecoder(base, unmasked=unmasked, dtype=dtype, adapter=adapter)
     return BuiltDecoder(
-        decoder.eval(), tokenizer, settings, source, saved["base"]["files"], shared, written_base
+        decoder.eval(),
+        tokenizer,
+        settings,
+        source,
+        saved["base"]["files"],
+        shared,
+        written_base,
+        bundle,
     )
 
 
@@ -121,12 +137,17 @@ def decoder_from_files(
 ) -> BuiltDecoder:
     """The inverse of decoder_to_files; arguments as in load_decoder_folder."""
     with tempfile.TemporaryDirectory(prefix="spacy-lgu-") as name:
-        folder = Path(name)
+        folder = Path(name).resolve()
         for path, content in files.items():
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            (folder / path).write_bytes(content)
+            file = (folder / path).resolve()
+            if not file.is_relative_to(folder):
+                raise ValueError(
+                    f"The bytes hold a file {path!r}, outside of the decoder's folder."
+                )
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
         built = load_decoder_folder(folder, settings, device=device)
-    built.written_base = None
+    built.written_base, built.bundle = None, None
     return built
 
 
@@ -137,7 +158,7 @@ def replace_folder(folder: Path, write: Callable[[Path], None]) -> None:
     write (Callable): Gets the empty hidden folder.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    for left_over in folder.parent.glob(f".{folder.name}.partial-*"):
+    for left_over in folder.parent.glob(f".{glob.escape(folder.name)}.partial-*"):
         shutil.rmtree(left_over)  # of a save that was killed
     partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
     previous = _previous(folder)
@@ -164,20 +185,22 @@ def write_decoder(built: BuiltDecoder, folder: Path, *, base_weights: str) -> No
     settings = built.settings
     tokenizer: Any = built.tokenizer  # transformers' base class is partly typed
     tokenizer.save_pretrained(str(folder / "tokenizer"))
-    bundle = None
+    name = built.source.name
     if kind == "weights":
         built.decoder.base.save_pretrained(str(folder / "weights"), safe_serialization=True)
     elif kind == "bundle":
         _write_base(built, folder / "base")
-        bundle = fingerprint_folder(folder / "base", full=True)
+    elif built.source.folder is not None:
+        # A relative path would mean another folder in another working directory.
+        name = built.source.location
     if built.decoder.adapter is not None:
         save_adapter(built.decoder.adapter, folder / "adapter")
     description = {
         "format": FORMAT,
         "spacy_lgu": version("spacy-lgu"),
-        "base": {"name": built.source.name, "commit": built.source.commit, "files": built.files},
+        "base": {"name": name, "commit": built.source.commit, "files": built.files},
         "base_weights": kind,
-        "bundle": bundle,
+        "bundle": built.bundle.files if kind == "bundle" and built.bundle else None,
         "unmasking": settings.unmasking,
         "quantization": settings.quantization,
         "dtype": built.decoder.dtype,
@@ -202,10 +225,12 @@ def resolve_base_weights(built: BuiltDecoder, base_weights: str) -> str:
 
 
 def _write_base(built: BuiltDecoder, target: Path) -> None:
-    written = built.written_base
-    if written is None or not written.is_dir():
-        module = built.shared.module  # type: ignore[union-attr]  # a bundle has a frozen base
-        module.save_pretrained(str(target), safe_serialization=True)  # type: ignore[operator]
+    written, bundle = built.written_base, built.bundle
+    if written is None or bundle is None or _file_states(written) != bundle.states:
+        module: Any = built.shared.module  # type: ignore[union-attr]  # a bundle is frozen
+        module.save_pretrained(str(target), safe_serialization=True)
+        files = fingerprint_folder(target, full=True)
+        built.bundle = Bundle(files, _file_states(target))
         return
     target.mkdir()
     for file in written.iterdir():
@@ -214,10 +239,18 @@ def _write_base(built: BuiltDecoder, target: Path) -> None:
         except OSError as error:
             if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP):
                 raise
-            shutil.copy2(file, target / file.name)
+            shutil.copy2(file, target / file.name)  # with its time of change
 
 
-def _read_description(folder: Path, settings: DecoderSettings) -> dict[str, Any]:
+def _file_states(folder: Path) -> dict[str, tuple[int, int]]:
+    """RETURNS (dict): See Bundle; empty if there is no such folder."""
+    if not folder.is_dir():
+        return {}
+    stats = {file.name: file.stat() for file in folder.iterdir()}
+    return {n: (s.st_size, s.st_mtime_ns) for n, s in stats.items()}
+
+
+def _read_description(folder: Path) -> dict[str, Any]:
     file = folder / "lgu.json"
     if not file.is_file():
         raise ValueError(
@@ -226,7 +259,9 @@ def _read_description(folder: Path, settings: DecoderSettings) -> dict[str, Any]
         )
     try:
         saved = json.loads(file.read_text(encoding="utf8"))
-    except json.JSONDecodeError as error:
+        if not isinstance(saved, dict):
+            raise ValueError("expected a JSON object")
+    except ValueError as error:  # not JSON, or not UTF-8
         raise ValueError(
             f"{str(file)!r} is damaged: {error}. Copy the pipeline again from where it was saved."
         ) from error
@@ -237,6 +272,10 @@ def _read_description(folder: Path, settings: DecoderSettings) -> dict[str, Any]
             f"{FORMAT}. Install the version that saved it: pip install "
             f"spacy-lgu=={saved.get('spacy_lgu')}"
         )
+    return saved
+
+
+def _compare_settings(folder: Path, saved: dict[str, Any], settings: DecoderSettings) -> None:
     for name in ("unmasking", "quantization", "tuning"):
         if saved[name] != getattr(settings, name):
             raise ValueError(
@@ -244,24 +283,24 @@ def _read_description(folder: Path, settings: DecoderSettings) -> dict[str, Any]
                 f"the config says {getattr(settings, name)!r}. Leave the saved config as it is, or "
                 "train again with the other value."
             )
-    return saved
 
 
 def _find_reference(folder: Path, base: dict[str, Any]) -> Source:
+    if base["files"] is not None and not Path(base["name"]).expanduser().is_dir():
+        raise ValueError(
+            f"The base decoder of {str(folder)!r} was the folder {base['name']!r}, which is not "
+            "here. Put it back, or save the pipeline with base_weights = 'bundle'."
+        )
     try:
         source = find_source(base["name"], base["commit"])
+        check_weights(source)
     except (ValueError, OSError) as error:
         raise OSError(
             f"The pipeline part {str(folder)!r} holds an adapter only and needs its base decoder "
             f"{base['name']!r}, which cannot be had: {error} To make a pipeline that needs no "
             "base, save it with base_weights = 'bundle'."
         ) from error
-    if base["files"] is not None:
-        if source.folder is None:
-            raise ValueError(
-                f"The base decoder of {str(folder)!r} was the folder {base['name']!r}, which is "
-                "not here. Put it back, or save the pipeline with base_weights = 'bundle'."
-            )
+    if source.folder is not None:
         _compare_files(source.folder, base["files"])
     return source
 
@@ -289,7 +328,7 @@ def verify_decoder(folder: Path) -> list[str]:
     RETURNS (list[str]): The files whose content differs; empty if all is well.
     """
     folder = finished_folder(folder)
-    saved = json.loads((folder / "lgu.json").read_text(encoding="utf8"))
+    saved = _read_description(folder)
     if saved["base_weights"] == "bundle":
         place, expected = folder / "base", saved["bundle"]
     elif saved["base_weights"] == "reference" and saved["base"]["files"] is not None:

@@ -1,0 +1,555 @@
+"""The component in a pipeline: predictions, training, saving, listeners."""
+
+import builtins
+import json
+
+import numpy
+import pytest
+import spacy
+from numpy.testing import assert_allclose
+from spacy.tokens import Doc
+from spacy.training import Example
+from spacy.util import registry
+from spacy_transformers.pipeline_component import Transformer
+from thinc.api import SGD, Adam
+
+from spacy_lgu.decoder.decoder import LGUDecoder
+from spacy_lgu.pipeline.transformer import LGUTransformer
+
+from ..conftest import (
+    LISTENER,
+    TEXTS,
+    entity_examples,
+    layer_config,
+    make_nlp,
+    ner_config,
+    shake_adapter,
+    tagger_config,
+    train_nlp,
+)
+
+MIXED = [TEXTS[0], "", " \n ", "naan", TEXTS[2], " ", "Ann Lee in Zürich"]
+
+
+@pytest.fixture(scope="module")
+def nlp(decoder_folder):
+    """Trained for a few steps. Not to be changed."""
+    nlp = make_nlp(decoder_folder, pipes=("ner", "tagger"))
+    train_nlp(nlp, steps=15)
+    return nlp
+
+
+def answers(docs):
+    return [
+        ([(e.start, e.end, e.label_) for e in doc.ents], [token.tag_ for token in doc])
+        for doc in docs
+    ]
+
+
+def vectors(docs):
+    return [doc._.trf_data.model_output.get("last_hidden_state") for doc in docs]
+
+
+def assert_same(docs, expected, *, atol=1e-4):
+    assert [doc.text for doc in docs] == [doc.text for doc in expected]
+    assert answers(docs) == answers(expected)
+    for X, Y in zip(vectors(docs), vectors(expected), strict=True):
+        assert (X is None) == (Y is None)
+        if X is not None:
+            assert_allclose(X, Y, atol=atol)
+
+
+def decoder_of(nlp, name="transformer"):
+    for node in nlp.get_pipe(name).model.walk():
+        for shim in node.shims:
+            return shim.ready.decoder
+    raise AssertionError(f"No decoder in {name}")
+
+
+def trained_weights(nlp, name="transformer"):
+    return {n: p.detach().clone() for n, p in decoder_of(nlp, name).trainable()}
+
+
+def test_the_factory_is_found_by_its_entry_point(nlp):
+    assert isinstance(nlp.get_pipe("transformer"), LGUTransformer)
+    assert isinstance(nlp.get_pipe("transformer"), Transformer)
+    assert nlp.get_pipe_meta("transformer").factory == "lgu_transformer"
+    assert nlp.get_pipe_meta("transformer").assigns == ["doc._.trf_data"]
+    assert "spacy-lgu.Tok2VecLGU.v1" in registry.architectures.get_entry_points()
+
+
+def test_one_by_one_is_in_a_pipe(nlp):
+    expected = [nlp(text) for text in MIXED]
+    assert_same(list(nlp.pipe(MIXED)), expected)
+    assert_same(list(nlp.pipe(MIXED, batch_size=2)), expected)
+    for doc, Y in zip(expected, vectors(expected), strict=True):
+        if len(doc):
+            assert Y.shape == (1, len(doc._.trf_data.wordpieces.strings[0]), 64)
+
+
+def test_an_empty_stream(nlp):
+    assert list(nlp.pipe([])) == []
+    assert [len(doc) for doc in nlp.pipe(["", ""])] == [0, 0]
+
+
+def test_select_pipes(nlp):
+    with nlp.select_pipes(disable=["ner", "tagger"]):
+        doc = nlp("Ann Lee")
+    assert doc._.trf_data.model_output.last_hidden_state.shape[2] == 64
+    assert doc.ents == ()
+    assert_same([nlp("Ann Lee")], [nlp("Ann Lee")])
+
+
+@pytest.mark.parametrize("pooling", ["reduce_first.v1", "reduce_mean.v1", "reduce_last.v1"])
+def test_poolings(decoder_folder, pooling):
+    listener = {"pooling": {"@layers": pooling}}
+    nlp = make_nlp(decoder_folder, pipes=("tagger",), listener=listener)
+    docs = list(nlp.pipe(MIXED))
+    arrays = nlp.get_pipe("tagger").model.get_ref("tok2vec").predict(docs)
+    for doc, X in zip(docs, arrays, strict=True):
+        data = doc._.trf_data
+        if not len(doc):
+            assert X.shape[0] == 0
+            continue
+        rows = [
+            data.model_output.last_hidden_state[0][data.align[i].dataXd.ravel()]
+            for i in range(len(doc))
+        ]
+        take = {"reduce_first.v1": 0, "reduce_last.v1": -1}
+        expected = [
+            r[take[pooling]] if pooling in take else r.mean(axis=0, dtype="float32") for r in rows
+        ]
+        assert_allclose(X, numpy.array(expected), atol=1e-5)
+    # Gradients come back through each pooling, empty Docs and white space included.
+    examples = [Example(doc, nlp.make_doc(doc.text)) for doc in nlp.pipe(MIXED[:4])]
+    for example in examples:
+        for token in example.reference:
+            token.tag_ = "UP"
+    before = trained_weights(nlp)
+    nlp.update(examples, sgd=SGD(0.1))
+    after = trained_weights(nlp)
+    assert all((before[name] != after[name]).any() for name in before)
+
+
+def test_extra_annotations_are_set(decoder_folder):
+    @registry.annotation_setters("tests.first_subtokens")
+    def make_setter():
+        def set_annotations(docs, batch):
+            for doc, data in zip(docs, batch.doc_data, strict=True):
+                doc.user_data["subtokens"] = sum(data.wordpieces.lengths)
+
+        return set_annotations
+
+    component = {"set_extra_annotations": {"@annotation_setters": "tests.first_subtokens"}}
+    nlp = make_nlp(decoder_folder, pipes=(), component=component)
+    docs = list(nlp.pipe(["Ann ate naan", "", "Ann"]))
+    assert [doc.user_data["subtokens"] for doc in docs] == [4, 0, 2]
+    assert nlp("Ann ate").user_data["subtokens"] == 3
+
+
+# Batches.
+
+
+@pytest.fixture
+def passes(monkeypatch):
+    """The sequence lengths of every forward pass."""
+    recorded = []
+    original = LGUDecoder.forward
+
+    def forward(decoder, packed):
+        recorded.append(packed.lengths.tolist())
+        return original(decoder, packed)
+
+    monkeypatch.setattr(LGUDecoder, "forward", forward)
+    return recorded
+
+
+@pytest.mark.parametrize("max_batch_items", [10, 33, 64])
+def test_max_batch_items_bounds_every_forward_pass(decoder_folder, passes, max_batch_items):
+    options = {"pipes": (), "window": 10, "stride": 5}
+    texts = [*MIXED, " ".join(TEXTS * 3)]
+    whole = make_nlp(decoder_folder, component={"max_batch_items": 100_000}, **options)
+    expected = list(whole.pipe(texts))
+    assert len(passes) == 1
+    total = sum(passes[0])
+    passes.clear()
+    nlp = make_nlp(decoder_folder, component={"max_batch_items": max_batch_items}, **options)
+    assert_same(list(nlp.pipe(texts)), expected)
+    assert max(sum(lengths) for lengths in passes) <= max_batch_items
+    assert sum(sum(lengths) for lengths in passes) == total
+    # One Doc is split as well.
+    passes.clear()
+    nlp(texts[-1])
+    assert len(passes) > 1
+    assert max(sum(lengths) for lengths in passes) <= max_batch_items
+
+
+def test_max_batch_items_given_at_load_is_used(nlp, tmp_path, passes):
+    nlp.to_disk(tmp_path)
+    overrides = {"components": {"transformer": {"max_batch_items": 16}}}
+    loaded = spacy.load(tmp_path, config=overrides)
+    passes.clear()
+    list(loaded.pipe(["Ann ate naan in New York"] * 9))
+    assert max(sum(lengths) for lengths in passes) == 16  # two Docs of 8 subtokens
+    assert loaded.get_pipe("transformer").shim.max_batch_items == 16
+    restored = spacy.util.load_model_from_config(loaded.config).from_bytes(nlp.to_bytes())
+    assert restored.get_pipe("transformer").shim.max_batch_items == 16
+
+
+def test_a_long_doc_has_a_vector_for_every_token(decoder_folder):
+    nlp = make_nlp(decoder_folder, pipes=())
+    nlp.max_length = 10_000_000
+    doc = Doc(nlp.vocab, words=["Ann", "ate"] * 100_000)
+    nlp.get_pipe("transformer")(doc)
+    data = doc._.trf_data
+    assert data.model_output.last_hidden_state.shape == (1, 200_001, 64)
+    assert data.align.lengths.tolist() == [1] * 200_000
+    assert data.align.dataXd.tolist() == list(range(1, 200_001))
+    assert numpy.isfinite(data.model_output.last_hidden_state).all()
+
+
+# Training.
+
+
+def test_training_learns(decoder_folder):
+    nlp = make_nlp(decoder_folder, pipes=("ner", "tagger"))
+    history = train_nlp(nlp, steps=40)
+    assert history[-1]["ner"] < 0.05 * history[0]["ner"]
+    assert history[-1]["tagger"] < 0.1 * history[0]["tagger"]
+    docs = list(nlp.pipe([example.text for example in entity_examples(nlp)]))
+    assert [[(e.text, e.label_) for e in doc.ents] for doc in docs] == [
+        [("Ann Lee", "PER"), ("New York", "LOC")],
+        [("Zürich", "LOC")],
+        [("Ann", "PER")],
+        [("Lee", "PER")],
+    ]
+    assert [token.tag_ for token in docs[1]] == ["UP", "LOW", "LOW", "LOW"]
+
+
+def collect_gradients(nlp, examples):
+    """Gradients of one update, taken instead of a step."""
+    nlp.update(examples, sgd=False)
+    decoder = decoder_of(nlp)
+    found = {n: p.grad.clone() for n, p in decoder.trainable() if p.grad is not None}
+    for _, parameter in decoder.trainable():
+        parameter.grad = None
+    return found
+
+
+def with_tags(nlp, texts):
+    return [
+        Example.from_dict(doc, {"tags": ["UP" if t.text[0].isupper() else "LOW" for t in doc]})
+        for doc in map(nlp.make_doc, texts)
+    ]
+
+
+def test_two_listeners_add_their_gradients_to_the_right_docs(decoder_folder):
+    """With empty Docs in between; nothing is moved to another Doc."""
+    one = {"pipes": ("tagger",)}
+    tagger = make_nlp(decoder_folder, **one)
+    ner = make_nlp(decoder_folder, pipes=("ner",))
+    both = make_nlp(decoder_folder, pipes=("tagger", "ner"))
+    both.get_pipe("tagger").model.from_bytes(tagger.get_pipe("tagger").model.to_bytes())
+    both.get_pipe("ner").model.from_bytes(ner.get_pipe("ner").model.to_bytes())
+    found = []
+    for nlp in (tagger, ner, both):
+        empty = [Example(nlp.make_doc(""), nlp.make_doc("")) for _ in range(2)]
+        full = entity_examples(nlp)
+        found.append(collect_gradients(nlp, [empty[0], full[0], empty[1], *full[1:]]))
+    by_tagger, by_ner, by_both = found
+    assert len(by_both) == 16
+    for name, gradient in by_both.items():
+        assert by_tagger[name].abs().sum() > 0
+        assert by_ner[name].abs().sum() > 0
+        assert_allclose(gradient, by_tagger[name] + by_ner[name], atol=1e-4)
+
+
+def test_empty_docs_change_no_gradient(decoder_folder):
+    nlp = make_nlp(decoder_folder, pipes=("tagger",))
+    texts = ["Ann Lee ate", "naan in New York"]
+    expected = collect_gradients(nlp, with_tags(nlp, texts))
+    mixed = collect_gradients(nlp, with_tags(nlp, ["", texts[0], "", texts[1], ""]))
+    for name, gradient in mixed.items():
+        assert_allclose(gradient, expected[name], atol=1e-5)
+    assert collect_gradients(nlp, with_tags(nlp, ["", ""])) == {}
+
+
+def test_accumulated_gradients_are_one_step_over_the_merged_batch(decoder_folder):
+    texts = ["Ann Lee ate", "naan in New York", "It paid Lee"]
+    weights = []
+    for n_parts in (1, 3):
+        nlp = make_nlp(decoder_folder, pipes=("tagger",))
+        optimizer = Adam(0.01, use_averages=False, grad_clip=0)
+        examples = with_tags(nlp, texts)
+        # As in spaCy's training loop with accumulate_gradient.
+        for i in range(n_parts):
+            part = examples if n_parts == 1 else examples[i : i + 1]
+            nlp.update(part, sgd=False)
+        for name in ("transformer", "tagger"):
+            nlp.get_pipe(name).finish_update(optimizer)
+        weights.append(trained_weights(nlp))
+    for name, merged in weights[0].items():
+        assert_allclose(weights[1][name], merged, atol=1e-4)
+
+
+def test_grad_factor_scales_what_reaches_the_decoder(decoder_folder):
+    found = []
+    for factor in (1.0, 0.5, 0.0):
+        nlp = make_nlp(decoder_folder, pipes=("tagger",), listener={"grad_factor": factor})
+        found.append(collect_gradients(nlp, with_tags(nlp, ["Ann ate naan"])))
+    for name, gradient in found[0].items():
+        assert gradient.abs().sum() > 0
+        assert_allclose(found[1][name], 0.5 * gradient, atol=1e-6)
+        assert found[2][name].abs().sum() == 0
+
+
+def test_averages_are_used_and_given_back(decoder_folder):
+    nlp = make_nlp(decoder_folder, pipes=("tagger",))
+    optimizer = Adam(0.05, use_averages=True)
+    for _ in range(4):
+        nlp.update(entity_examples(nlp), sgd=optimizer)
+    shim = nlp.get_pipe("transformer").shim
+    kept, before = trained_weights(nlp), vectors([nlp("Ann ate naan")])[0]
+    with nlp.use_params(optimizer.averages):
+        for name, weights in trained_weights(nlp).items():
+            assert_allclose(weights, optimizer.averages[shim.id, name])
+        assert not numpy.allclose(vectors([nlp("Ann ate naan")])[0], before, atol=1e-3)
+    assert (vectors([nlp("Ann ate naan")])[0] == before).all()
+    for name, weights in trained_weights(nlp).items():
+        assert (weights == kept[name]).all()
+
+
+def test_only_the_head_is_trained_when_the_transformer_is_frozen(decoder_folder):
+    nlp = make_nlp(decoder_folder, pipes=("tagger",))
+    before = trained_weights(nlp)
+    history = train_nlp(nlp, steps=30, exclude=["transformer"], annotates=["transformer"])
+    assert history[-1]["tagger"] < 0.5 * history[0]["tagger"]
+    assert all((weights == before[name]).all() for name, weights in trained_weights(nlp).items())
+    assert all(p.grad is None for p in decoder_of(nlp).parameters())
+
+
+@pytest.mark.parametrize("tuning", ["full", "frozen"])
+def test_other_tunings_train(decoder_folder, tuning):
+    nlp = make_nlp(decoder_folder, pipes=("tagger",), tuning=tuning)
+    before = {n: p.detach().clone() for n, p in decoder_of(nlp).named_parameters()}
+    history = train_nlp(nlp, steps=20, learn_rate=0.003 if tuning == "full" else 0.02)
+    assert history[-1]["tagger"] < 0.5 * history[0]["tagger"]
+    changed = {n for n, p in decoder_of(nlp).named_parameters() if (p != before[n]).any()}
+    assert changed == (set(before) if tuning == "full" else set())
+
+
+# Saving.
+
+
+@pytest.mark.parametrize(
+    ("tuning", "quantization"),
+    [
+        ("lora", "none"),
+        ("lora", "nf4"),
+        ("lora", "int8"),
+        ("full", "none"),
+        ("frozen", "none"),
+        ("frozen", "nf4"),
+    ],
+)
+def test_saved_and_loaded_is_as_before(decoder_folder, tmp_path, tuning, quantization):
+    nlp = make_nlp(decoder_folder, tuning=tuning, quantization=quantization)
+    train_nlp(nlp, steps=5)
+    expected = list(nlp.pipe(MIXED))
+    nlp.to_disk(tmp_path / "saved")
+    saved = {path.name for path in (tmp_path / "saved" / "transformer").iterdir()}
+    expected_names = {
+        "lora": {"lgu.json", "tokenizer", "base", "adapter"},
+        "full": {"lgu.json", "tokenizer", "weights"},
+        "frozen": {"lgu.json", "tokenizer", "base"},
+    }
+    assert saved - {"vocab"} == expected_names[tuning]
+    files = [path for path in (tmp_path / "saved" / "transformer").rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} <= {".json", ".safetensors"}
+    loaded = spacy.load(tmp_path / "saved")
+    assert loaded.get_pipe("transformer").model.get_dim("nO") == 64
+    assert_same(list(loaded.pipe(MIXED)), expected)
+    restored = spacy.util.load_model_from_config(nlp.config).from_bytes(nlp.to_bytes())
+    assert_same(list(restored.pipe(MIXED)), expected)
+    # Saving over a save, and training on after loading.
+    loaded.to_disk(tmp_path / "saved")
+    again = spacy.load(tmp_path / "saved")
+    assert_same(list(again.pipe(MIXED)), expected)
+    if tuning == "lora":
+        train_nlp(again, steps=2)
+        assert all(p.requires_grad for _, p in decoder_of(again).trainable())
+        moved = trained_weights(again)
+        assert any((moved[n] != w).any() for n, w in trained_weights(loaded).items())
+
+
+def test_loading_excluding_the_model_leaves_it_alone(nlp, tmp_path):
+    nlp.get_pipe("transformer").to_disk(tmp_path / "saved")
+    fresh = spacy.util.load_model_from_config(nlp.config)
+    pipe = fresh.get_pipe("transformer").from_disk(tmp_path / "saved", exclude=["model", "vocab"])
+    assert pipe.shim.built is None
+    pipe.to_disk(tmp_path / "empty", exclude=["vocab"])
+    assert list((tmp_path / "empty").iterdir()) == []
+
+
+def test_a_pipeline_without_weights_says_so_when_loaded(decoder_folder, tmp_path):
+    nlp = spacy.blank("en")
+    nlp.add_pipe("lgu_transformer", config={"model": layer_config(decoder_folder)})
+    nlp.to_disk(tmp_path)
+    with pytest.raises(ValueError, match=r"no decoder in .*lgu_transformer.*lgu.json is missing"):
+        spacy.load(tmp_path)
+
+
+def test_base_weights_reach_the_save(decoder_folder, tmp_path):
+    for base_weights in ("reference", "bundle"):
+        component = {"base_weights": base_weights}
+        nlp = make_nlp(decoder_folder, pipes=(), component=component)
+        nlp.to_disk(tmp_path / base_weights)
+        folder = tmp_path / base_weights / "transformer"
+        assert (folder / "base").is_dir() == (base_weights == "bundle")
+        assert json.loads((folder / "lgu.json").read_text())["base_weights"] == base_weights
+        expected = nlp("Ann ate naan")
+        assert_same([spacy.load(tmp_path / base_weights)("Ann ate naan")], [expected])
+    large, small = (
+        len(make_nlp(decoder_folder, pipes=(), component={"base_weights": b}).to_bytes())
+        for b in ("bundle", "reference")
+    )
+    assert large - small > 500_000  # 150,000 weights in float32
+
+
+def test_another_architecture_in_the_factory():
+    model = {"@architectures": "spacy-transformers.TransformerModel.v3", "name": "gpt2"}
+    model["get_spans"] = {"@span_getters": "spacy-transformers.doc_spans.v1"}
+    config = {"model": {**model, "tokenizer_config": {}, "transformer_config": {}}}
+    config["model"]["mixed_precision"] = False
+    config["model"]["grad_scaler_config"] = {}
+    with pytest.raises(ValueError, match=r"needs the architecture spacy-lgu.LGUTransformer.v1"):
+        LGUTransformer(spacy.blank("en").vocab, registry.resolve(config)["model"])
+
+
+# In other places.
+
+
+def test_in_the_stock_transformer_factory(decoder_folder, tmp_path):
+    nlp = make_nlp(decoder_folder, factory="transformer")
+    assert type(nlp.get_pipe("transformer")) is Transformer
+    train_nlp(nlp, steps=5)
+    expected = list(nlp.pipe(MIXED))
+    nlp.to_disk(tmp_path)
+    assert_same(list(spacy.load(tmp_path).pipe(MIXED)), expected)
+    restored = spacy.util.load_model_from_config(nlp.config).from_bytes(nlp.to_bytes())
+    assert_same(list(restored.pipe(MIXED)), expected)
+
+
+@pytest.fixture
+def inside(decoder_folder):
+    """A ner and a tagger with decoders of their own."""
+    nlp = spacy.blank("en")
+    tok2vec = layer_config(decoder_folder)
+    tok2vec["@architectures"] = "spacy-lgu.Tok2VecLGU.v1"
+    tok2vec["pooling"] = {"@layers": "reduce_mean.v1"}
+    nlp.add_pipe("ner", config=ner_config(tok2vec))
+    nlp.add_pipe("tagger", config=tagger_config(tok2vec))
+    examples = entity_examples(nlp)
+
+    def get_examples():
+        return examples
+
+    nlp.initialize(get_examples)
+    shake_adapter(nlp.get_pipe("tagger").model)
+    return nlp
+
+
+def pooled(nlp, name="tagger"):
+    tok2vec = nlp.get_pipe(name).model.get_ref("tok2vec")
+    return tok2vec.predict([nlp.make_doc(text) for text in MIXED if text])
+
+
+def test_inside_another_pipe(inside, tmp_path):
+    before = trained_weights(inside, "ner")
+    history = train_nlp(inside, steps=25)
+    assert history[-1]["ner"] < 0.2 * history[0]["ner"]
+    assert any((before[n] != w).any() for n, w in trained_weights(inside, "ner").items())
+    expected = answers(inside.pipe(MIXED))
+    assert expected[0][0] != []
+    inside.to_disk(tmp_path)
+    loaded = spacy.load(tmp_path)
+    assert answers(loaded.pipe(MIXED)) == expected
+    for X, Y in zip(pooled(loaded), pooled(inside), strict=True):
+        assert_allclose(X, Y, atol=1e-4)
+    weight = next(decoder_of(inside, "ner").base.parameters())
+    assert next(decoder_of(inside, "tagger").base.parameters()).data_ptr() == weight.data_ptr()
+
+
+def test_replaced_listeners_predict_save_and_load_as_before(decoder_folder, tmp_path):
+    nlp = make_nlp(decoder_folder, pipes=("ner", "tagger"))
+    train_nlp(nlp, steps=10)
+    expected = answers(nlp.pipe(MIXED))
+    nlp.replace_listeners("transformer", "tagger", ["model.tok2vec"])
+    nlp.replace_listeners("transformer", "ner", ["model.tok2vec"])
+    config = nlp.config["components"]["tagger"]["model"]["tok2vec"]
+    assert config["@architectures"] == "spacy-lgu.Tok2VecLGU.v1"
+    assert config["pooling"] == LISTENER["pooling"]
+    assert config["grad_factor"] == 1.0
+    pointers = {
+        next(decoder_of(nlp, name).base.parameters()).data_ptr()
+        for name in ("transformer", "ner", "tagger")
+    }
+    assert len(pointers) == 1  # the base is there once
+    assert answers(nlp.pipe(MIXED)) == expected
+    nlp.remove_pipe("transformer")
+    assert answers(nlp.pipe(MIXED)) == expected
+    nlp.to_disk(tmp_path)
+    loaded = spacy.load(tmp_path)
+    assert answers(loaded.pipe(MIXED)) == expected
+    for X, Y in zip(pooled(loaded), pooled(nlp), strict=True):
+        assert_allclose(X, Y, atol=1e-4)
+
+
+def test_sourced_into_another_pipeline(nlp, tmp_path):
+    expected = list(nlp.pipe(MIXED))
+    other = spacy.blank("en")
+    for name in ("transformer", "ner", "tagger"):
+        other.add_pipe(name, source=nlp)
+    assert_same(list(other.pipe(MIXED)), expected)
+    other.to_disk(tmp_path)
+    assert_same(list(spacy.load(tmp_path).pipe(MIXED)), expected)
+
+
+def test_sourced_components_keep_their_weights_when_others_are_initialized(nlp, tmp_path):
+    nlp.to_disk(tmp_path)
+    text = f"""
+[nlp]
+lang = "en"
+pipeline = ["transformer","tagger"]
+
+[components]
+
+[components.transformer]
+source = "{tmp_path}"
+
+[components.tagger]
+source = "{tmp_path}"
+
+[initialize]
+"""
+    from thinc.api import Config
+
+    other = spacy.util.load_model_from_config(Config().from_str(text), auto_fill=True)
+    examples = entity_examples(other)
+
+    def get_examples():
+        return examples
+
+    with other.select_pipes(disable=["tagger"]):
+        other.initialize(get_examples)
+    assert_allclose(vectors([other("Ann ate")])[0], vectors([nlp("Ann ate")])[0], atol=1e-5)
+
+
+def test_predicting_reads_no_file(nlp, monkeypatch):
+    nlp("Ann")
+
+    def refuse(*args, **kwargs):
+        raise AssertionError(f"Predicting opened {args}")
+
+    monkeypatch.setattr(builtins, "open", refuse)
+    assert len(nlp("Ann ate naan")) == 3
