@@ -20,6 +20,9 @@ Source of the rule that an unmasked layer also loses its sliding window: Dukić 
 (arXiv 2401.14556).
 """
 
+from functools import cache
+from importlib.util import find_spec
+from inspect import signature
 from typing import Any
 
 import torch
@@ -87,6 +90,10 @@ def packed_attention(
     window = None if is_unmasked else sliding_window
     if window is not None and window >= packed.max_length:
         window = None
+    if torch.is_autocast_enabled(query.device.type):
+        # Rotary embeddings leave float32 queries and keys, which the flash kernel cannot take.
+        computing = torch.get_autocast_dtype(query.device.type)
+        query, key, value = (X.to(computing) for X in (query, key, value))
     if _has_varlen_kernel(query, value) and not dropout:
         output = _varlen(query, key, value, packed, is_unmasked, window, scaling)
     else:
@@ -103,7 +110,18 @@ def _has_varlen_kernel(query: torch.Tensor, value: torch.Tensor) -> bool:
         and query.shape[-1] <= 256
         and query.shape[-1] % 8 == 0
         and torch.cuda.get_device_capability(query.device) >= (8, 0)
+        and _torch_has_varlen()
     )
+
+
+@cache
+def _torch_has_varlen() -> bool:
+    """Windows and grouped keys came some versions after torch 2.10, which brought the function."""
+    if find_spec("torch.nn.attention.varlen") is None:
+        return False
+    from torch.nn.attention.varlen import varlen_attn
+
+    return {"window_size", "enable_gqa"} <= set(signature(varlen_attn).parameters)
 
 
 def _varlen(
@@ -115,7 +133,7 @@ def _varlen(
     window: int | None,
     scaling: float | None,
 ) -> torch.Tensor:
-    from torch.nn.attention.varlen import varlen_attn  # only on CUDA builds of torch >= 2.10
+    from torch.nn.attention.varlen import varlen_attn  # see _torch_has_varlen
 
     left = -1 if window is None else window - 1
     output: Any = varlen_attn(

@@ -13,6 +13,10 @@ from .packing import PackedBatch, micro_batches
 if TYPE_CHECKING:
     import peft
 
+# Subtokens per forward pass on a CPU: activations then stay in its caches, which takes 9-14% less
+# time than 4096 do (135M and 6M parameters, float32 and bfloat16), and matrices are still large.
+_CPU_ITEMS = 1024
+
 
 class LGUDecoder(torch.nn.Module):
     """A base decoder under layer group unmasking.
@@ -82,6 +86,8 @@ class LGUDecoder(torch.nn.Module):
         max_items (int): Most subtokens per forward pass; a longer sequence runs alone.
         RETURNS (Tensor): Shape: (total, width), float32, rows in the order of ids.
         """
+        if self.device.type == "cpu":
+            max_items = min(max_items, _CPU_ITEMS)
         if len(ids) <= max_items:
             return self(PackedBatch.pack(ids, lengths, device=self.device))
         starts = lengths.cumsum() - lengths

@@ -279,12 +279,8 @@ def _record_layer_calls(
 
 def _run_layer(layer: torch.nn.Module, X: torch.Tensor, call: LayerCallT) -> torch.Tensor:
     args, kwargs = call
-    if args:
-        args = (X, *args[1:])
-    else:
-        kwargs = {**kwargs, "hidden_states": X}
     with torch.no_grad():
-        output = layer(*args, **kwargs)
+        output = layer(X, *args[1:], **kwargs)
     return output[0] if isinstance(output, tuple) else output
 
 

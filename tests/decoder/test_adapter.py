@@ -222,7 +222,7 @@ def test_adapter_of_a_decoder_with_lm_head(adapter_folder, decoder_folder):
         for name, value in load_file(file).items()
     }
     save_file(weights, file)
-    with pytest.raises(ValueError, match="only in one of them.* decoder without LM head"):
+    with pytest.raises(ValueError, match=r"only in one of them.* decoder without LM head"):
         load_on(decoder_folder, adapter_folder)
 
 

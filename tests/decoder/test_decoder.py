@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from spacy_lgu.decoder.building import enable_gradient_checkpointing
 from spacy_lgu.unmasking import parse_pattern
 
-from .helpers import BATCH, build, gradients, shake, vectors
+from .helpers import BATCH, IDS, LENGTHS, build, gradients, shake, vectors
 from .reference import BY_NAME, make_lgu, make_pair, random_ids
 
 
@@ -85,6 +85,18 @@ def test_checkpointing_changes_no_gradient(decoder_folder, quantization):
     enable_gradient_checkpointing(built.decoder.base)
     for name, gradient in gradients(built.decoder).items():
         torch.testing.assert_close(gradient, plain[name], msg=name)
+
+
+# int8 looks for outliers in the whole batch; here are none.
+@pytest.mark.parametrize("quantization", ["none", "nf4", "int8"])
+def test_a_sequence_does_not_depend_on_its_neighbours(decoder_folder, quantization):
+    built = build(decoder_folder, quantization=quantization)
+    together, start = vectors(built), 0
+    for length in LENGTHS:
+        rows = slice(start, start + length)
+        alone = built.decoder.predict(IDS[rows], numpy.array([length]), 100)
+        torch.testing.assert_close(alone, together[rows], atol=1e-4, rtol=1e-4)
+        start += length
 
 
 def test_full_tuning_computes_in_half_precision_on_float32_weights(decoder_folder):

@@ -21,11 +21,13 @@ from ..conftest import (
     TEXTS,
     entity_examples,
     layer_config,
+    make_decoder,
     make_nlp,
     ner_config,
     shake_adapter,
     tagger_config,
     train_nlp,
+    update_nlp,
 )
 
 MIXED = [TEXTS[0], "", " \n ", "naan", TEXTS[2], " ", "Ann Lee in Zürich"]
@@ -126,9 +128,9 @@ def test_poolings(decoder_folder, pooling):
         for token in example.reference:
             token.tag_ = "UP"
     before = trained_weights(nlp)
-    nlp.update(examples, sgd=SGD(0.1))
+    update_nlp(nlp, examples, SGD(0.1))
     after = trained_weights(nlp)
-    assert all((before[name] != after[name]).any() for name in before)
+    assert [name for name in before if (before[name] == after[name]).all()] == []
 
 
 def test_extra_annotations_are_set(decoder_folder):
@@ -190,16 +192,17 @@ def test_max_batch_items_given_at_load_is_used(nlp, tmp_path, passes):
     loaded = spacy.load(tmp_path, config=overrides)
     passes.clear()
     list(loaded.pipe(["Ann ate naan in New York"] * 9))
-    assert max(sum(lengths) for lengths in passes) == 16  # two Docs of 8 subtokens
+    assert max(sum(lengths) for lengths in passes) == 14  # two Docs of 7 subtokens
     assert loaded.get_pipe("transformer").shim.max_batch_items == 16
     restored = spacy.util.load_model_from_config(loaded.config).from_bytes(nlp.to_bytes())
     assert restored.get_pipe("transformer").shim.max_batch_items == 16
 
 
-def test_a_long_doc_has_a_vector_for_every_token(decoder_folder):
-    nlp = make_nlp(decoder_folder, pipes=())
+def test_a_long_doc_has_a_vector_for_every_token(tmp_path):
+    folder = make_decoder(tmp_path, n_layers=1)
+    nlp = make_nlp(folder, pipes=(), unmasking="b", stride=63)
     nlp.max_length = 10_000_000
-    doc = Doc(nlp.vocab, words=["Ann", "ate"] * 100_000)
+    doc = Doc(nlp.vocab, words=["Ann", *["ate"] * 199_999])
     nlp.get_pipe("transformer")(doc)
     data = doc._.trf_data
     assert data.model_output.last_hidden_state.shape == (1, 200_001, 64)
@@ -307,7 +310,7 @@ def test_averages_are_used_and_given_back(decoder_folder):
     nlp = make_nlp(decoder_folder, pipes=("tagger",))
     optimizer = Adam(0.05, use_averages=True)
     for _ in range(4):
-        nlp.update(entity_examples(nlp), sgd=optimizer)
+        update_nlp(nlp, entity_examples(nlp), optimizer)
     shim = nlp.get_pipe("transformer").shim
     kept, before = trained_weights(nlp), vectors([nlp("Ann ate naan")])[0]
     with nlp.use_params(optimizer.averages):
@@ -322,7 +325,7 @@ def test_averages_are_used_and_given_back(decoder_folder):
 def test_only_the_head_is_trained_when_the_transformer_is_frozen(decoder_folder):
     nlp = make_nlp(decoder_folder, pipes=("tagger",))
     before = trained_weights(nlp)
-    history = train_nlp(nlp, steps=30, exclude=["transformer"], annotates=["transformer"])
+    history = train_nlp(nlp, steps=30, exclude=("transformer",), annotates=["transformer"])
     assert history[-1]["tagger"] < 0.5 * history[0]["tagger"]
     assert all((weights == before[name]).all() for name, weights in trained_weights(nlp).items())
     assert all(p.grad is None for p in decoder_of(nlp).parameters())
