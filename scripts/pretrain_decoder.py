@@ -41,8 +41,7 @@ PEAK_FLOPS = {"cpu": 2.2e11, "NVIDIA H100": 9.9e14, "NVIDIA H200": 9.9e14, "NVID
 def read_texts(paths: list[Path]) -> Iterator[str]:
     """The "text" of each line of .jsonl or .jsonl.xz files, in order."""
     for path in paths:
-        opened = lzma.open(path, "rt", encoding="utf8") if path.suffix == ".xz" else path.open()
-        with opened as lines:
+        with lzma.open(path, "rb") if path.suffix == ".xz" else path.open("rb") as lines:
             for line in lines:
                 yield json.loads(line)["text"]
 

@@ -131,8 +131,9 @@ def check_layers(config: PretrainedConfig) -> None:
     With every layer causal, two packed sequences must get the vectors that the family's own
     eager attention gives each of them alone: its masks, windows, positions and scores are
     then all accounted for. Then each layer by itself, between neighbours of the other
-    direction, must pass a change of the last position of a sequence on to all its positions
-    if it is unmasked and to no other if it is causal, and to no position of the other sequence.
+    direction, must pass a change of a sequence's first position on to all its positions, a
+    change of the last one to all if it is unmasked and to no other if it is causal, and nothing
+    to the other sequence.
 
     config (PretrainedConfig): The decoder's config; sizes are replaced by tiny ones.
     RETURNS (None): Raises ValueError naming the family and the layer.
@@ -168,14 +169,14 @@ def find_layers(decoder: Any) -> torch.nn.ModuleList:
 
 
 def _compare_with_eager(config: PretrainedConfig) -> None:
-    reference, packed = _build_tiny(config, "eager"), _tiny_batch()
+    reference, packed = _build_tiny(config, "eager", window=_TINY_WINDOW), _tiny_batch()
     if not reference._supports_attention_backend:
         raise _refusal(
             config.model_type,
             "its model file computes attention itself instead of through transformers' attention "
             "interface",
         )
-    decoder = _build_tiny(config, ATTENTION)
+    decoder = _build_tiny(config, ATTENTION, window=_TINY_WINDOW)
     decoder.load_state_dict(reference.state_dict())
     unmasked = (False,) * len(find_layers(decoder))
     with torch.no_grad():
@@ -197,7 +198,7 @@ def _compare_with_eager(config: PretrainedConfig) -> None:
 
 
 def _check_directions(config: PretrainedConfig) -> None:
-    decoder, packed = _build_tiny(config, ATTENTION), _tiny_batch()
+    decoder, packed = _build_tiny(config, ATTENTION, window=max(_TINY_LENGTHS)), _tiny_batch()
     layers = find_layers(decoder)
     X = torch.randn(
         1,
@@ -205,35 +206,36 @@ def _check_directions(config: PretrainedConfig) -> None:
         decoder.config.hidden_size,
         generator=torch.Generator().manual_seed(0),
     )
-    # The first sequence's last position is changed.
-    changed = _TINY_LENGTHS[0] - 1
-    X_changed = X.clone()
-    X_changed[0, changed] += torch.linspace(-1, 1, X.shape[-1], dtype=X.dtype)
+    n_first = _TINY_LENGTHS[0]  # the first or the last position of the first sequence changes
+    every = list(range(n_first))
     for first in (False, True):
         unmasked = tuple(first != bool(i % 2) for i in range(len(layers)))
         calls = _record_layer_calls(decoder, layers, packed, unmasked)
         for i, layer in enumerate(layers):
-            before, after = (_run_layer(layer, values, calls[i]) for values in (X, X_changed))
-            # Experts that get another number of rows round them differently.
-            shifts = (after - before).norm(dim=-1)[0] / before.norm(dim=-1)[0]
-            moved = (shifts > 1e-5).nonzero()[:, 0].tolist()
-            expected = list(range(changed + 1)) if unmasked[i] else [changed]
-            if moved != expected:
-                raise _refusal(
-                    config.model_type,
-                    f"in layer {i}, run as {'bidirectional' if unmasked[i] else 'causal'} on "
-                    f"sequences of {_TINY_LENGTHS} positions, a change of position {changed} moved "
-                    f"positions {moved} instead of {expected}",
-                )
+            last_moves = every if unmasked[i] else [n_first - 1]
+            for changed, expected in ((0, every), (n_first - 1, last_moves)):
+                X_changed = X.clone()
+                X_changed[0, changed] += torch.linspace(-1, 1, X.shape[-1], dtype=X.dtype)
+                before, after = (_run_layer(layer, values, calls[i]) for values in (X, X_changed))
+                # Experts that get another number of rows round them differently.
+                shifts = (after - before).norm(dim=-1)[0] / before.norm(dim=-1)[0]
+                moved = (shifts > 1e-5).nonzero()[:, 0].tolist()
+                if moved != expected:
+                    raise _refusal(
+                        config.model_type,
+                        f"in layer {i}, run as {'bidirectional' if unmasked[i] else 'causal'} on "
+                        f"sequences of {_TINY_LENGTHS} positions, a change of position {changed} "
+                        f"moved positions {moved} instead of {expected}",
+                    )
 
 
-def _build_tiny(config: PretrainedConfig, attention: str) -> Any:
+def _build_tiny(config: PretrainedConfig, attention: str, *, window: int) -> Any:
     register_attention()
     values = copy.deepcopy(config.to_dict())
     for name, value in _TINY.items():
         if name in values or (hasattr(config, name) and not hasattr(type(config), name)):
             values[name] = value
-    values.update({k: _TINY_WINDOW for k in _TINY_WINDOWS if values.get(k) is not None})
+    values.update({k: window for k in _TINY_WINDOWS if values.get(k) is not None})
     values.pop("quantization_config", None)
     values.pop("rope_scaling", None)
     tiny = type(config).from_dict(values)

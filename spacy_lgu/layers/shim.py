@@ -55,11 +55,11 @@ class DecoderShim(Shim):
         return self.built
 
     def initialize(self) -> BuiltDecoder:
-        """Load the base decoder, unless that has been done."""
-        if self.built is None:
-            device = get_torch_default_device()
-            self.set_built(build_decoder(self.settings, self.tokenizer_config, device=device))
-        return self.ready
+        """Load the base decoder."""
+        device = get_torch_default_device()
+        built = build_decoder(self.settings, self.tokenizer_config, device=device)
+        self.set_built(built)
+        return built
 
     def set_built(self, built: BuiltDecoder) -> None:
         self.built = built

@@ -143,8 +143,8 @@ def test_a_layer_of_the_wrong_direction_is_refused(monkeypatch):
     # As a family would be whose layers all call themselves layer 0.
     build = families._build_tiny
 
-    def build_confused(config, attention):
-        decoder = build(config, attention)
+    def build_confused(config, attention, **kwargs):
+        decoder = build(config, attention, **kwargs)
         for layer in decoder.layers:
             layer.self_attn.layer_idx = 0
         return decoder

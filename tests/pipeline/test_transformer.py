@@ -394,6 +394,15 @@ def test_loading_excluding_the_model_leaves_it_alone(nlp, tmp_path):
     assert list((tmp_path / "empty").iterdir()) == []
 
 
+def test_the_component_is_saved_and_loaded_alone(nlp, tmp_path):
+    nlp.get_pipe("transformer").to_disk(tmp_path / "alone")
+    pipe = spacy.util.load_model_from_config(nlp.config).get_pipe("transformer")
+    pipe.from_disk(str(tmp_path / "alone"))
+    doc = pipe(nlp.make_doc("Ann ate"))
+    assert_allclose(vectors([doc])[0], vectors([nlp("Ann ate")])[0], atol=1e-5)
+    assert "naan" in pipe.vocab.strings
+
+
 def test_a_pipeline_without_weights_says_so_when_loaded(decoder_folder, tmp_path):
     nlp = spacy.blank("en")
     nlp.add_pipe("lgu_transformer", config={"model": layer_config(decoder_folder)})

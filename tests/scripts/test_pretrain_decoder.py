@@ -14,7 +14,7 @@ from tests.conftest import TEXTS, make_tokenizer
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
-import pretrain_decoder as script  # noqa: E402
+import pretrain_decoder as script
 
 
 @pytest.fixture
