@@ -1,0 +1,37 @@
+"""Draw the loss curve of a pretrained decoder, from the training.json beside its weights.
+
+    python scripts/plot_pretraining.py assets/decoder/training.json assets/decoder/training.svg
+"""
+
+import json
+import math
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def main(
+    training: Annotated[Path, typer.Argument(help="training.json of scripts/pretrain_decoder.py")],
+    output: Annotated[Path, typer.Argument(help="Picture to write; its suffix says the format")],
+) -> None:
+    """Write the picture: training loss, and bits per byte on text not trained on."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    history = json.loads(training.read_text(encoding="utf8"))["history"]
+    subtokens = [entry[0] / 1e6 for entry in history]
+    figure, loss_axis = pyplot.subplots(figsize=(7, 3.5), layout="constrained")
+    loss_axis.plot(subtokens, [entry[2] for entry in history], color="#a0aec0", label="loss")
+    loss_axis.set(xlabel="million subtokens", ylabel="training loss (nats per subtoken)")
+    bits_axis = loss_axis.twinx()
+    measured = [(entry[0] / 1e6, entry[3]) for entry in history if not math.isnan(entry[3])]
+    bits_axis.plot(*zip(*measured, strict=True), "o-", color="#c05621", label="bits per byte")
+    bits_axis.set_ylabel("validation (bits per byte)", color="#c05621")
+    figure.savefig(output)
+
+
+if __name__ == "__main__":
+    typer.run(main)
