@@ -1,6 +1,6 @@
 """Draw the loss curve of a pretrained decoder, from the training.json beside its weights.
 
-    python scripts/plot_pretraining.py assets/decoder/training.json assets/decoder/training.svg
+python scripts/plot_pretraining.py assets/decoder/training.json assets/decoder/training.svg
 """
 
 import json

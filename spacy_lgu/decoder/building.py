@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from .loading import (
     resolve_dtype,
 )
 from .settings import DecoderSettings
+
+CheckT = Callable[[PretrainedConfig, PreTrainedTokenizerFast], None]
 
 
 @dataclass(frozen=True)
@@ -107,16 +110,24 @@ def check_settings(
 
 
 def build_decoder(
-    settings: DecoderSettings, tokenizer_config: dict[str, Any], *, device: torch.device
+    settings: DecoderSettings,
+    tokenizer_config: dict[str, Any],
+    *,
+    device: torch.device,
+    check: CheckT | None = None,
 ) -> BuiltDecoder:
     """Check the settings, then load, quantize and adapt the decoder.
 
     settings (DecoderSettings): The settings.
     tokenizer_config (dict): Passed to AutoTokenizer.
     device (torch.device): Where the weights go.
+    check (Callable | None): The caller's own check of config and tokenizer, run before a weight
+        is read.
     RETURNS (BuiltDecoder): The decoder, in evaluation mode.
     """
     source, config, tokenizer = check_settings(settings, tokenizer_config)
+    if check is not None:
+        check(config, tokenizer)
     dtype = resolve_dtype(settings.dtype, device)
     files = None if source.folder is None else fingerprint_folder(source.folder, full=True)
     unmasked = unmask_layers(settings.unmasking, config.num_hidden_layers)

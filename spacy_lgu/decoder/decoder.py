@@ -13,8 +13,8 @@ from .packing import PackedBatch, micro_batches
 if TYPE_CHECKING:
     import peft
 
-# Subtokens per forward pass on a CPU: activations then stay in its caches, which takes 9-14% less
-# time than 4096 do (135M and 6M parameters, float32 and bfloat16), and matrices are still large.
+# Subtokens per forward pass on a CPU: activations then stay nearer its caches, which took 9-14%
+# less time than 4096 (one core; 6M parameters in float32 and bfloat16, 135M in bfloat16).
 _CPU_ITEMS = 1024
 
 

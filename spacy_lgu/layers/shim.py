@@ -20,7 +20,7 @@ from thinc.api import Optimizer, get_torch_default_device, torch2xp, xp2torch
 from thinc.shims import Shim
 from thinc.types import FloatsXd
 
-from ..decoder.building import BuiltDecoder, build_decoder
+from ..decoder.building import BuiltDecoder, CheckT, build_decoder
 from ..decoder.packing import PackedBatch
 from ..decoder.settings import DecoderSettings
 from ..decoder.storage import decoder_from_files, decoder_to_files
@@ -54,10 +54,13 @@ class DecoderShim(Shim):
             )
         return self.built
 
-    def initialize(self) -> BuiltDecoder:
-        """Load the base decoder."""
+    def initialize(self, check: CheckT) -> BuiltDecoder:
+        """Load the base decoder.
+
+        check (Callable): Gets its config and tokenizer before any weight is read.
+        """
         device = get_torch_default_device()
-        built = build_decoder(self.settings, self.tokenizer_config, device=device)
+        built = build_decoder(self.settings, self.tokenizer_config, device=device, check=check)
         self.set_built(built)
         return built
 

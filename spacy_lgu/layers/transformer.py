@@ -104,7 +104,8 @@ def lgu_transformer(
     settings (DecoderSettings): The decoder.
     get_spans (Callable): Docs -> for each Doc, the spans to run as sequences.
     tokenizer_config (dict): Passed to AutoTokenizer.
-    window (int | None): Subtokens per window. None: the decoder's context.
+    window (int | None): Subtokens per window. None: the decoder's context, at most
+        max_batch_items.
     stride (int | None): Subtokens between windows. None: half a window.
     RETURNS (Model): Docs -> FullTransformerBatch.
     """
@@ -134,7 +135,7 @@ def forward(
         docs,
         spans,
         cast(Any, built.tokenizer),  # transformers types it as a stub without attributes
-        window=window_size(model),
+        window=window_size(model, built.decoder.base.config),
         stride=model.attrs["stride"],
         causal=not any(built.decoder.unmasked),
     )
@@ -164,28 +165,42 @@ def init(model: LGUTransformerT, X: Any = None, Y: Any = None) -> None:
     shim: DecoderShim = model.shims[0]  # type: ignore[assignment]
     if shim.built is not None:
         return
-    built = shim.initialize()
+
+    def check(config: Any, tokenizer: Any) -> None:
+        n_special = tokenizer.num_special_tokens_to_add()
+        window = window_size(model, config)
+        window_capacity(window, model.attrs["stride"], n_special=n_special)
+
+    built = shim.initialize(check)
     model.set_dim("nO", built.decoder.width)
-    n_special = cast(Any, built.tokenizer).num_special_tokens_to_add()
-    window_capacity(window_size(model), model.attrs["stride"], n_special=n_special)
     for line in built.describe():
         logger.info(line)
 
 
-def window_size(model: LGUTransformerT) -> int:
-    """Most subtokens per sequence: the window, else the decoder's context.
+def window_size(model: LGUTransformerT, config: Any) -> int:
+    """Most subtokens per sequence: the window, else the decoder's context, but never more than
+    fit into one forward pass.
 
-    RETURNS (int): Raises ValueError when the window exceeds the context.
+    model (Model): The layer.
+    config (PretrainedConfig): The decoder's config.
+    RETURNS (int): Raises ValueError when a given window exceeds the context or max_batch_items.
     """
-    config = model.shims[0].ready.decoder.base.config  # type: ignore[attr-defined]
     context = config.max_position_embeddings
+    max_items = model.shims[0].max_batch_items  # type: ignore[attr-defined]
     window = model.attrs["window"]
-    if window is not None and window > context:
+    if window is None:
+        return min(context, max_items)
+    if window > context:
         raise ValueError(
             f"The window is {window} subtokens, but the decoder was made for at most {context}. "
             "Use a smaller window, or null for the decoder's context."
         )
-    return context if window is None else window
+    if window > max_items:
+        raise ValueError(
+            f"The window is {window} subtokens, but max_batch_items allows {max_items} per forward "
+            "pass. Raise max_batch_items, or use a smaller window."
+        )
+    return window
 
 
 def replace_listener(model: LGUTransformerT) -> Model[list[Doc], list[TransformerData]]:

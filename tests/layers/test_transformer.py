@@ -185,7 +185,7 @@ def recorded_sequences(layer, docs):
         docs,
         layer.attrs["get_spans"](docs),
         built.tokenizer,
-        window=window_size(layer),
+        window=window_size(layer, layer.shims[0].built.decoder.base.config),
         stride=layer.attrs["stride"],
         causal=not any(built.decoder.unmasked),
     )
