@@ -4,7 +4,6 @@ python scripts/plot_pretraining.py assets/decoder/training.json assets/decoder/t
 """
 
 import json
-import math
 from pathlib import Path
 from typing import Annotated
 
@@ -22,12 +21,12 @@ def main(
     from matplotlib import pyplot
 
     history = json.loads(training.read_text(encoding="utf8"))["history"]
-    subtokens = [entry[0] / 1e6 for entry in history]
+    losses = [(entry[0] / 1e6, entry[2]) for entry in history if entry[2] is not None]
     figure, loss_axis = pyplot.subplots(figsize=(7, 3.5), layout="constrained")
-    loss_axis.plot(subtokens, [entry[2] for entry in history], color="#a0aec0", label="loss")
+    loss_axis.plot(*zip(*losses, strict=True), color="#a0aec0", label="loss")
     loss_axis.set(xlabel="million subtokens", ylabel="training loss (nats per subtoken)")
     bits_axis = loss_axis.twinx()
-    measured = [(entry[0] / 1e6, entry[3]) for entry in history if not math.isnan(entry[3])]
+    measured = [(entry[0] / 1e6, entry[3]) for entry in history if entry[3] is not None]
     bits_axis.plot(*zip(*measured, strict=True), "o-", color="#c05621", label="bits per byte")
     bits_axis.set_ylabel("validation (bits per byte)", color="#c05621")
     figure.savefig(output)

@@ -265,7 +265,8 @@ class Progress:
     step: int = 0
     n_subtokens: int = 0
     seconds: float = 0.0
-    history: list[list[float]] = field(default_factory=list)  # [n_subtokens, seconds, loss, bpb]
+    # [n_subtokens, seconds, loss, bits per byte] each, with None for what was not measured
+    history: list[list[float | None]] = field(default_factory=list)
 
 
 def save_checkpoint(path: Path, model, optimizers, stream: WindowStream, progress: Progress):
@@ -414,7 +415,7 @@ def main(
         now = time.perf_counter()
         progress.seconds = seconds_before + now - start
         speed = packed.n_subtokens / (now - step_start)
-        bpb = math.nan
+        bpb = None
         if now - last_valid > valid_every * 60:
             bpb = bits_per_byte(model, tokenizer, valid_texts)
             tqdm.write(
@@ -424,7 +425,7 @@ def main(
             if share_done < 1 - decay:
                 save_checkpoint(checkpoints, model, optimizers, stream, progress)
             last_valid = time.perf_counter()
-        if progress.step % 10 == 0 or not math.isnan(bpb):
+        if progress.step % 10 == 0 or bpb is not None:
             progress.history.append([progress.n_subtokens, progress.seconds, loss.item(), bpb])
         share = 6 * n_parameters * speed / peak_flops(device)
         bar.n = round(now - start)
@@ -432,7 +433,7 @@ def main(
     bar.close()
 
     bpb = bits_per_byte(model, tokenizer, valid_texts)
-    progress.history.append([progress.n_subtokens, progress.seconds, math.nan, bpb])
+    progress.history.append([progress.n_subtokens, progress.seconds, None, bpb])
     print(f"{progress.n_subtokens:,} subtokens in {progress.seconds / 60:.1f} min: {bpb:.3f} bpb")
     model.to(torch.bfloat16).save_pretrained(output)
     tokenizer.save_pretrained(output)

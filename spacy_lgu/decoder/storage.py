@@ -122,7 +122,7 @@ def decoder_to_files(built: BuiltDecoder, *, base_weights: str = "auto") -> dict
             raise ValueError(
                 f"The decoder takes {n_bytes:,} bytes, but to_bytes cannot hold more than 4 GiB "
                 "(a limit of msgpack). Save with to_disk instead, or set base_weights = "
-                "'reference' so that only the adapter is saved."
+                "'reference' in the component lgu_transformer, so that only the adapter is saved."
             )
         write_decoder(built, folder, base_weights=base_weights)
         return {
