@@ -17,6 +17,7 @@ from spacy.util import load_config
 from typer.testing import CliRunner
 
 from spacy_lgu.cli.fetch import download_weights
+from spacy_lgu.decoder.building import check_settings
 from spacy_lgu.decoder.loading import Source
 from spacy_lgu.unmasking import list_patterns
 
@@ -325,6 +326,22 @@ def test_fetch_refuses_too_many_groups(decoder_folder):
     with pytest.raises(AssertionError) as error:
         run("lgu", "fetch", decoder_folder, "--unmasking", "ccccb")
     assert "Cannot divide 4 decoder layers into 5 layer groups" in str(error.value.__cause__)
+
+
+def test_fetch_downloads_the_weights_of_a_decoder_from_the_hub(decoder_folder, monkeypatch):
+    # The checks run on a folder; only its source is said to be the hub.
+    def check(settings, tokenizer_config):
+        _, config, tokenizer = check_settings(settings, tokenizer_config)
+        return Source("org/name", None, "abc"), config, tokenizer
+
+    def download(name, file, *, revision):
+        if file == "model.safetensors.index.json":
+            raise EntryNotFoundError("no index")
+        return str(decoder_folder / file)
+
+    monkeypatch.setattr("spacy_lgu.decoder.building.check_settings", check)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    assert "1 weights file(s) at commit abc" in run("lgu", "fetch", decoder_folder)
 
 
 @pytest.mark.parametrize("is_sharded", [False, True])

@@ -186,6 +186,24 @@ def test_max_batch_items_bounds_every_forward_pass(decoder_folder, passes, max_b
     assert max(sum(lengths) for lengths in passes) <= max_batch_items
 
 
+def test_a_long_doc_never_exceeds_max_batch_items(decoder_folder, passes):
+    # No window is given, and the decoder's context of 64 is larger than a pass may be.
+    nlp = make_nlp(decoder_folder, component={"max_batch_items": 20})
+    doc = nlp.make_doc("Ann ate naan. " * 30)
+    passes.clear()
+    nlp.get_pipe("transformer")(doc)
+    assert max(sum(lengths) for lengths in passes) == 20
+    assert (doc._.trf_data.align.lengths > 0).all()
+
+
+def test_a_window_larger_than_a_forward_pass_fails_before_weights_are_read(
+    decoder_folder, monkeypatch
+):
+    monkeypatch.delattr("spacy_lgu.decoder.building.load_shared_base")
+    with pytest.raises(ValueError, match="window is 32 subtokens, but max_batch_items allows 20"):
+        make_nlp(decoder_folder, component={"max_batch_items": 20}, window=32)
+
+
 def test_max_batch_items_given_at_load_is_used(nlp, tmp_path, passes):
     nlp.to_disk(tmp_path)
     overrides = {"components": {"transformer": {"max_batch_items": 16}}}
