@@ -31,6 +31,7 @@ from tqdm import tqdm
 from transformers import MistralConfig, MistralForCausalLM, PreTrainedTokenizerFast
 
 from spacy_lgu.decoder.attention import ATTENTION, register_attention
+from spacy_lgu.decoder.loading import TORCH_DTYPES, resolve_dtype
 from spacy_lgu.decoder.packing import PackedBatch
 
 BOS, EOS = "<s>", "</s>"
@@ -203,6 +204,16 @@ def hidden_states(model: MistralForCausalLM, packed: PackedBatch) -> torch.Tenso
     return output.last_hidden_state[0]
 
 
+def fast_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where the device computes it fast, else float32."""
+    return TORCH_DTYPES[resolve_dtype("auto", device)]
+
+
+def fast_autocast(device: torch.device) -> torch.autocast:
+    dtype = fast_dtype(device)
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)
+
+
 @torch.no_grad()
 def bits_per_byte(
     model: MistralForCausalLM,
@@ -227,7 +238,7 @@ def bits_per_byte(
             if scored <= 0:
                 break
             packed = PackedBatch.pack(piece, [len(piece)], device=model.device)
-            with torch.autocast(model.device.type, dtype=torch.bfloat16):
+            with fast_autocast(model.device):
                 logits = model.lm_head(hidden_states(model, packed)[-scored - 1 : -1])
             loss = torch.nn.functional.cross_entropy(
                 logits.float(), packed.ids[0, -scored:], reduction="sum"
@@ -397,11 +408,11 @@ def main(
             break
         factor = learning_rate_factor(progress.step, warmup, share_done, decay)
         step_start = time.perf_counter()
-        with torch.autocast(device.type, dtype=torch.bfloat16):
+        with fast_autocast(device):
             hidden = hidden_states(model, packed)
         rows = next_subtoken_rows(packed)
         loss = LinearCrossEntropy.apply(
-            hidden[rows].to(torch.bfloat16), model.lm_head.weight, packed.ids[0, rows + 1]
+            hidden[rows].to(fast_dtype(device)), model.lm_head.weight, packed.ids[0, rows + 1]
         )
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
