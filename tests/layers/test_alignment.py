@@ -39,7 +39,7 @@ KINDS = {
 @pytest.fixture(scope="module", params=KINDS)
 def tokenizer(request):
     if request.param == "llama 2" and not LLAMA_2.is_dir():
-        pytest.skip(f"{LLAMA_2} is not on this machine")
+        pytest.skip("the tokenizer of Llama 2 is not in ../shared/models")
     return KINDS[request.param]()
 
 

@@ -15,7 +15,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from ..conftest import TEXTS, make_tokenizer
 
-LLAMA_2 = Path("/work/shared/models/llama2_tokenizer")
+# Not part of the project: tested where a checkout of shared models lies beside it.
+LLAMA_2 = Path(__file__).parents[3] / "shared" / "models" / "llama2_tokenizer"
 
 
 def byte_tokenizer(*, bos: bool = True, eos: bool = False) -> PreTrainedTokenizerFast:
