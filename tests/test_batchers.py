@@ -1,9 +1,12 @@
+import shutil
+
 import pytest
 import spacy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from spacy.training import Example
 from spacy.util import registry
+from tokenizers import Tokenizer
 
 from spacy_lgu.batchers import batch_by_subtokens_v1
 from spacy_lgu.decoder.loading import find_source, load_tokenizer
@@ -33,6 +36,21 @@ def test_batches_are_full(decoder_folder):
     # "a" is BOS and one more subtoken.
     batches = batch_by_subtokens_v1(5, str(decoder_folder))(make_examples(["a"] * 5))
     assert [len(batch) for batch in batches] == [2, 2, 1]
+
+
+def test_truncation_saved_with_a_tokenizer_is_undone(decoder_folder, tmp_path):
+    shutil.copytree(decoder_folder, tmp_path / "decoder")
+    path = tmp_path / "decoder" / "tokenizer.json"
+    saved = Tokenizer.from_file(str(path))
+    saved.enable_truncation(2)
+    saved.enable_padding(length=5)
+    saved.save(str(path))
+    tokenizer = load_tokenizer(find_source(str(tmp_path / "decoder")), {})
+    # BOS, a, Ġ, b, Ġ, c: not cut to 2; and one of BOS, a is not padded to 5.
+    assert len(tokenizer.backend_tokenizer.encode("a b c")) == 6
+    assert len(tokenizer.backend_tokenizer.encode("a")) == 2
+    batches = batch_by_subtokens_v1(12, str(tmp_path / "decoder"))(make_examples(["a b c"] * 4))
+    assert [len(batch) for batch in batches] == [2, 2]
 
 
 def test_size_may_be_a_schedule(decoder_folder):

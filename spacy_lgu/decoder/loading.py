@@ -174,6 +174,9 @@ def load_tokenizer(source: Source, tokenizer_config: dict[str, Any]) -> PreTrain
             "without character offsets, which alignment with spaCy's tokens needs. Use a decoder "
             "with a tokenizer.json, and leave `use_fast` out of tokenizer_config."
         )
+    # Both may be saved in a tokenizer.json; nothing is to be cut off, and packing needs no padding.
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
     return tokenizer
 
 

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer
 
 from ..unmasking import unmask_layers
 from .adapter import check_adapter, load_adapter, save_adapter
@@ -34,6 +33,7 @@ from .loading import (
     fingerprint_folder,
     load_decoder,
     load_shared_base,
+    load_tokenizer,
 )
 from .settings import DecoderSettings
 
@@ -64,7 +64,7 @@ def load_decoder_folder(
             f"The decoder in {str(folder)!r} is incomplete: the folder tokenizer is missing. Copy "
             "the pipeline again from where it was saved."
         )
-    tokenizer = AutoTokenizer.from_pretrained(str(folder / "tokenizer"), trust_remote_code=False)
+    tokenizer = load_tokenizer(Source(str(folder / "tokenizer"), folder / "tokenizer", None), {})
     source = Source(saved["base"]["name"], None, saved["base"]["commit"])
     shared, adapter, written_base, bundle = None, None, None, None
     if settings.tuning == "lora":

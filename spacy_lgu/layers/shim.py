@@ -68,10 +68,6 @@ class DecoderShim(Shim):
         self.built = built
         self._model = built.decoder
         self._process = os.getpid()
-        # Truncation and padding may be saved in a tokenizer.json; nothing is to be cut off.
-        backend = cast(Any, built.tokenizer).backend_tokenizer
-        backend.no_truncation()
-        backend.no_padding()
 
     def __call__(
         self, inputs: tuple[numpy.ndarray, numpy.ndarray], is_train: bool

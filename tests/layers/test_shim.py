@@ -1,6 +1,7 @@
 """The bridge to torch: modes, threads, averaged weights, copies, bytes."""
 
 import os
+import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 from thinc.api import SGD, Adam
+from tokenizers import Tokenizer
 
 from spacy_lgu.decoder.decoder import LGUDecoder
 
@@ -273,14 +275,17 @@ def test_bytes_before_there_are_weights(decoder_folder):
     assert restored.from_bytes(empty.to_bytes()).shims[0].built is None
 
 
-def test_the_tokenizer_neither_truncates_nor_pads(decoder_folder):
-    shim = make_shim(decoder_folder)
-    built = shim.ready
-    built.tokenizer.backend_tokenizer.enable_truncation(3)
-    built.tokenizer.backend_tokenizer.enable_padding(length=9)
-    shim.set_built(built)
-    encoding = built.tokenizer.backend_tokenizer.encode("a b c d")
-    assert len(encoding.ids) == 5 + 3
+def test_the_tokenizer_neither_truncates_nor_pads(decoder_folder, tmp_path):
+    shutil.copytree(decoder_folder, tmp_path / "decoder")
+    path = str(tmp_path / "decoder" / "tokenizer.json")
+    saved = Tokenizer.from_file(path)
+    saved.enable_truncation(3)
+    saved.enable_padding(length=9)
+    saved.save(path)
+    shim = make_shim(tmp_path / "decoder")
+    restored = build_layer(tmp_path / "decoder").shims[0].from_bytes(shim.to_bytes())
+    for tokenizer in (shim.ready.tokenizer, restored.ready.tokenizer):
+        assert len(tokenizer.backend_tokenizer.encode("a b c d").ids) == 5 + 3
 
 
 def test_a_loaded_decoder_stays_on_its_device(decoder_folder):
