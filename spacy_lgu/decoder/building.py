@@ -71,7 +71,7 @@ class BuiltDecoder:
         """The layer map, parameters and memory, a line each, for the log."""
         decoder, settings = self.decoder, self.settings
         trainable = sum(p.numel() for _, p in decoder.trainable())
-        total = sum(_n_weights(p) for p in decoder.parameters())
+        total = sum(n_weights(p) for p in decoder.parameters())
         n_bytes = sum(_n_bytes(t) for t in [*decoder.parameters(), *decoder.buffers()])
         return [
             f"Decoder {self.source.name} ({settings.quantization}, {decoder.dtype}, "
@@ -193,7 +193,8 @@ def _check_prequantized(config: PretrainedConfig, settings: DecoderSettings) -> 
         )
 
 
-def _n_weights(parameter: torch.nn.Parameter) -> int:
+def n_weights(parameter: torch.nn.Parameter) -> int:
+    """Weights in a parameter; a quantized one holds several per element."""
     state = getattr(parameter, "quant_state", None)
     return parameter.numel() if state is None else state.shape.numel()
 

@@ -229,8 +229,13 @@ def _check_directions(config: PretrainedConfig) -> None:
                     )
 
 
-def _build_tiny(config: PretrainedConfig, attention: str, *, window: int) -> Any:
-    register_attention()
+def tiny_config(config: PretrainedConfig, *, window: int = 64) -> PretrainedConfig:
+    """The config of a tiny decoder of the same family, with as many layers.
+
+    config (PretrainedConfig): Its sizes are replaced.
+    window (int): Of layers that look back a limited way.
+    RETURNS (PretrainedConfig): A config of its own.
+    """
     values = copy.deepcopy(config.to_dict())
     for name, value in _TINY.items():
         if name in values or (hasattr(config, name) and not hasattr(type(config), name)):
@@ -238,7 +243,12 @@ def _build_tiny(config: PretrainedConfig, attention: str, *, window: int) -> Any
     values.update({k: window for k in _TINY_WINDOWS if values.get(k) is not None})
     values.pop("quantization_config", None)
     values.pop("rope_scaling", None)
-    tiny = type(config).from_dict(values)
+    return type(config).from_dict(values)
+
+
+def _build_tiny(config: PretrainedConfig, attention: str, *, window: int) -> Any:
+    register_attention()
+    tiny = tiny_config(config, window=window)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         decoder = AutoModel.from_config(tiny, attn_implementation=attention)

@@ -366,15 +366,7 @@ def check_weights(source: Source) -> None:
     if source.folder is not None:
         check_weight_files(source.folder)
         return
-    # The config is in the cache since find_source, and the weights beside it if ever loaded.
-    snapshot = Path(
-        hf_hub_download(
-            source.name,
-            "config.json",
-            revision=source.commit,
-            cache_dir=transformers_hub.TRANSFORMERS_CACHE,
-        )
-    ).parent
+    snapshot = local_folder(source)
     if any((snapshot / name).is_file() for name in (_INDEX, _WEIGHTS)):
         for file in _named_files(snapshot):
             if file.is_file():
@@ -398,6 +390,19 @@ def check_weights(source: Source) -> None:
             "may run code when they are read. Name another decoder, or convert it: "
             "`save_pretrained(..., safe_serialization=True)`."
         )
+
+
+def local_folder(source: Source) -> Path:
+    """The folder on this machine that holds a decoder's files, as far as they were downloaded.
+
+    source (Source): From find_source, which has put at least the config into the cache.
+    RETURNS (Path): The user's folder, or the commit's snapshot in the local cache.
+    """
+    if source.folder is not None:
+        return source.folder
+    cache = transformers_hub.TRANSFORMERS_CACHE
+    file = hf_hub_download(source.name, "config.json", revision=source.commit, cache_dir=cache)
+    return Path(file).parent
 
 
 def weight_files(folder: Path) -> list[Path]:

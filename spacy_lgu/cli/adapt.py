@@ -1,0 +1,129 @@
+"""`python -m spacy lgu adapt`: spaCy's `pretrain` for decoders."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from wasabi import msg
+
+from . import app
+
+if TYPE_CHECKING:
+    from spacy.language import Language
+
+    from ..layers.shim import DecoderShim
+
+
+@app.command("adapt", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def adapt_cli(
+    ctx: typer.Context,
+    config_path: Annotated[Path, typer.Argument(help="Training config; overrides may follow")],
+    output: Annotated[Path, typer.Argument(help="Folder for the adapter, or the decoder")],
+    text: Annotated[
+        list[Path], typer.Option("--text", help="Raw text, .jsonl, .jsonl.xz or .jsonl.gz")
+    ],
+    valid: Annotated[Path, typer.Option("--valid", help="Raw text to validate on")],
+    objective: Annotated[
+        str, typer.Option(help="masked-next, or causal for patterns of c only")
+    ] = "masked-next",
+    minutes: Annotated[float | None, typer.Option(help="Training time")] = None,
+    steps: Annotated[int | None, typer.Option(help="Updates, instead of minutes")] = None,
+    mask_rate: Annotated[float, typer.Option(help="Share of subtokens masked")] = 0.2,
+    learn_rate: Annotated[float, typer.Option(help="Highest learning rate")] = 2e-4,
+    warmup_steps: Annotated[int, typer.Option(help="Updates of warm-up")] = 50,
+    decay: Annotated[float, typer.Option(help="Last share of the run, which decays")] = 0.25,
+    batch_size: Annotated[int, typer.Option(help="Subtokens per update")] = 8192,
+    window: Annotated[int, typer.Option(help="Subtokens per window")] = 512,
+    validate_every: Annotated[float, typer.Option(help="Minutes between validations")] = 5.0,
+    component: Annotated[
+        str | None, typer.Option(help="Pipe with the decoder, where there are several")
+    ] = None,
+    code: Annotated[Path | None, typer.Option("--code", "-c", help="Python file to import")] = None,
+    gpu_id: Annotated[int, typer.Option("--gpu-id", "-g", help="GPU, or -1 for the CPU")] = -1,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Replace a finished result")] = False,
+) -> None:
+    """Continue the pretraining of a config's decoder under the config's unmasking pattern.
+
+    Reads the decoder, pattern, quantization and LoRA settings from the training config, so that
+    training can start from what comes out: --components.transformer.model.lora.path OUTPUT, or
+    with tuning = full, OUTPUT as the decoder's name. Interrupted, the same call goes on; Ctrl-C
+    ends the run early, with a finished result.
+    """
+    # Every `python -m spacy` imports this file: torch and transformers only where they are used.
+    from spacy.cli._util import import_code, parse_config_overrides, setup_gpu
+    from spacy.util import fix_random_seed, load_config, load_model_from_config
+    from thinc.api import get_torch_default_device
+
+    from ..pretraining.adaptation import AdaptationSettings, adapt_decoder
+
+    import_code(code)
+    config = load_config(config_path, overrides=parse_config_overrides(ctx.args), interpolate=False)
+    seed = config.interpolate()["training"].get("seed") or 0
+    settings = AdaptationSettings(
+        objective=objective,
+        minutes=minutes,
+        steps=steps,
+        mask_rate=mask_rate,
+        learn_rate=learn_rate,
+        warmup_steps=warmup_steps,
+        decay=decay,
+        batch_size=batch_size,
+        window=window,
+        validate_every=validate_every,
+        seed=seed,
+    )
+    setup_gpu(gpu_id)
+    fix_random_seed(seed)
+    shim = find_decoder(load_model_from_config(config, auto_fill=True), component)
+    progress = adapt_decoder(
+        shim.settings,
+        shim.tokenizer_config,
+        settings,
+        texts=text,
+        valid=valid,
+        output=output,
+        device=get_torch_default_device(),
+        force=force,
+    )
+    before, after = progress.history[0][3], progress.history[-1][3]
+    msg.good(
+        f"{progress.n_subtokens:,} subtokens in {progress.seconds / 60:.1f} min: "
+        f"{before:.3f} -> {after:.3f} nats per predicted subtoken"
+    )
+    how = (
+        "--paths.decoder"
+        if shim.settings.tuning == "full"
+        else ("--components.transformer.model.lora.path")
+    )
+    msg.info(f"Train from it: python -m spacy train {config_path} {how} {output}")
+
+
+def find_decoder(nlp: "Language", component: str | None) -> "DecoderShim":
+    """The decoder of a pipeline.
+
+    nlp (Language): The pipeline; its decoder needs no weights.
+    component (str | None): Name of the pipe that has it. None: the only one.
+    RETURNS (DecoderShim): Raises ValueError naming the pipes with a decoder, if not exactly one.
+    """
+    from thinc.api import Model
+
+    from ..layers.shim import DecoderShim
+
+    found = {
+        name: shim
+        for name, pipe in nlp.components
+        if isinstance(getattr(pipe, "model", None), Model)
+        for node in pipe.model.walk()  # type: ignore[attr-defined]
+        for shim in node.shims
+        if isinstance(shim, DecoderShim)
+    }
+    if component is not None and component not in found:
+        raise ValueError(
+            f"The pipe {component!r} has no decoder: pipes with one are {sorted(found)}."
+        )
+    if component is None and len(found) != 1:
+        raise ValueError(
+            f"Expected one pipe with a decoder (architecture spacy-lgu.LGUTransformer.v1 or "
+            f"Tok2VecLGU.v1), but found {sorted(found)}. Name one with --component."
+        )
+    return found[component] if component is not None else next(iter(found.values()))

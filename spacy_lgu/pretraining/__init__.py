@@ -1,0 +1,1 @@
+"""Language modelling on raw text: torch side, never imports spaCy or thinc."""

@@ -1,0 +1,220 @@
+"""Unmasked adaptation: a decoder learns to use its right context from raw text.
+
+Continued pretraining of a decoder under an unmasking pattern, before any annotated example: the
+paper's task-adaptive pretraining when the pattern is causal, masked-next-token prediction as in
+LLM2Vec when groups are unmasked. What comes out is what training starts from: an adapter, or a
+whole decoder when all weights are trained.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..decoder.adapter import save_adapter
+from ..decoder.building import BuiltDecoder, build_decoder
+from ..decoder.settings import DecoderSettings
+from ..decoder.storage import replace_folder
+from ..unmasking import parse_pattern
+from .evaluation import prediction_scores
+from .head import check_head, load_head
+from .objectives import Objective, check_directions, mask_subtoken
+from .text import TextStream, WindowStream
+from .training import CHECKPOINT, Budget, Learner, Progress, train
+
+# Windows to draw from.
+_BUFFER = 1024
+_VALIDATION_SUBTOKENS = 65_536
+# Settings that a run keeps when it is resumed; its length may change.
+_IDENTITY = ("objective", "mask_rate", "learn_rate", "batch_size", "window", "seed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptationSettings:
+    """How to adapt.
+
+    objective (str): "causal" (patterns of c only) or "masked-next" (patterns with a b).
+    minutes (float | None): Training time in all, or
+    steps (int | None): updates in all; exactly one of the two.
+    mask_rate (float): Share of subtokens masked.
+    learn_rate (float): Highest rate.
+    warmup_steps (int): Updates of linear warm-up.
+    decay (float): Last share of the run, over which the rate falls linearly to zero.
+    weight_decay (float): Of matrices.
+    grad_clip (float): Largest norm of all gradients together.
+    batch_size (int): Subtokens per update.
+    window (int): Subtokens per window.
+    validate_every (float): Minutes between validations, each of which saves a checkpoint.
+    seed (int): Of everything random.
+    """
+
+    objective: str
+    minutes: float | None = None
+    steps: int | None = None
+    mask_rate: float = 0.2
+    learn_rate: float = 2e-4
+    warmup_steps: int = 50
+    decay: float = 0.25
+    weight_decay: float = 0.1
+    grad_clip: float = 1.0
+    batch_size: int = 8192
+    window: int = 512
+    validate_every: float = 5.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.objective not in ("causal", "masked-next"):
+            raise ValueError(
+                f"The objective is {self.objective!r}: expected 'causal' or 'masked-next'."
+            )
+        if (self.minutes is None) == (self.steps is None):
+            raise ValueError("Give either minutes or steps of adaptation, and only one of them.")
+        for name in ("minutes", "steps", "learn_rate", "warmup_steps", "batch_size", "grad_clip"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ValueError(f"{name} must be positive, but is {value}.")
+        if not 0 < self.decay <= 1:
+            raise ValueError(f"decay must lie in (0, 1], but is {self.decay}.")
+
+
+def adapt_decoder(
+    decoder_settings: DecoderSettings,
+    tokenizer_config: dict[str, Any],
+    settings: AdaptationSettings,
+    *,
+    texts: Sequence[Path],
+    valid: Path,
+    output: Path,
+    device: torch.device,
+    force: bool = False,
+) -> Progress:
+    """Adapt a decoder to raw text and save the result.
+
+    An interrupted run leaves its state in the folder `checkpoint` of the output; the same call
+    goes on from there.
+
+    decoder_settings (DecoderSettings): The decoder, its pattern, and how it is tuned.
+    tokenizer_config (dict): Passed to AutoTokenizer.
+    settings (AdaptationSettings): What to learn and how long.
+    texts (Sequence[Path]): Files as in read_texts, one document of each in turn.
+    valid (Path): Text to validate on; its first 65,536 subtokens.
+    output (Path): Folder. Gets an adapter in PEFT's format (tuning = "lora") or a decoder
+        (tuning = "full"), and training.json.
+    device (torch.device): Where to train.
+    force (bool): Whether to replace what an earlier run finished in the output.
+    RETURNS (Progress): With the validation scores. Raises ValueError for settings that do not go
+        together, before a weight is read.
+    """
+    checkpoint = output / "checkpoint"
+    is_begun = (checkpoint / CHECKPOINT).exists()
+    finished = [n for n in ("adapter_config.json", "config.json") if (output / n).exists()]
+    if finished and not is_begun and not force:
+        raise FileExistsError(
+            f"{str(output)!r} already holds a finished result ({finished[0]}). Name another "
+            "folder, or use --force to replace it."
+        )
+    if decoder_settings.tuning == "frozen":
+        raise ValueError(
+            "tuning = 'frozen' trains nothing: adapt with tuning = 'lora' or 'full', and freeze "
+            "the decoder in the training that follows."
+        )
+    check_directions(settings.objective, parse_pattern(decoder_settings.unmasking))
+    text_stream, valid_stream = TextStream(texts), TextStream([valid])
+    torch.manual_seed(settings.seed)
+    found: dict[str, Any] = {}
+
+    def check(config: Any, tokenizer: Any) -> None:
+        check_head(config)
+        if settings.window > config.max_position_embeddings:
+            raise ValueError(
+                f"The window is {settings.window} subtokens, but the decoder was made for at most "
+                f"{config.max_position_embeddings}."
+            )
+        is_causal = settings.objective == "causal"
+        found["objective"] = Objective(
+            settings.objective,
+            mask_id=None if is_causal else mask_subtoken(tokenizer),
+            mask_rate=settings.mask_rate,
+            special_ids=tuple(tokenizer.all_special_ids),
+            vocab_size=len(tokenizer),
+        )
+        found["dtype"] = getattr(config, "torch_dtype", None) or torch.float32
+
+    built = build_decoder(decoder_settings, tokenizer_config, device=device, check=check)
+    decoder, objective = built.decoder, found["objective"]
+    tokenizer: Any = built.tokenizer  # transformers' base class is partly typed
+    head = load_head(decoder.base, built.source)
+    windows = WindowStream(
+        text_stream, tokenizer, window=settings.window, buffer_size=_BUFFER, seed=settings.seed
+    )
+    identity = {
+        "name": built.source.name,
+        "commit": built.source.commit,
+        "unmasking": decoder_settings.unmasking,
+        "quantization": decoder_settings.quantization,
+        "tuning": decoder_settings.tuning,
+        "trained": len(decoder.trainable()),
+        **{name: getattr(settings, name) for name in _IDENTITY},
+    }
+    learner = Learner(
+        decoder, head, objective, windows, _make_optimizers(built, settings), identity
+    )
+    if is_begun:
+        learner.load(checkpoint)
+    valid_windows = WindowStream(
+        valid_stream, tokenizer, window=settings.window, buffer_size=256, seed=0
+    )
+    n_batches = max(1, _VALIDATION_SUBTOKENS // settings.batch_size)
+    valid_batches = list(islice(valid_windows.batches(settings.batch_size, device), n_batches))
+
+    def validate() -> float:
+        return prediction_scores(decoder, head, objective, valid_batches)[0]
+
+    if not learner.progress.history:
+        decoder.eval()
+        learner.progress.history.append([0, 0.0, None, validate()])
+    unit = "step" if settings.minutes is None else "seconds"
+    total = settings.steps if settings.minutes is None else settings.minutes * 60
+    train(
+        learner,
+        Budget(float(total or 0), unit, settings.warmup_steps, settings.decay),
+        batch_subtokens=settings.batch_size,
+        clip=settings.grad_clip,
+        checkpoint=checkpoint,
+        validate=validate,
+        metric="nats per predicted subtoken",
+        validate_every=settings.validate_every,
+    )
+    record = {**identity, **asdict(learner.progress)}
+
+    def write(folder: Path) -> None:
+        _save(built, folder, found["dtype"])
+        (folder / "training.json").write_text(json.dumps(record) + "\n", encoding="utf8")
+
+    replace_folder(output, write)
+    return learner.progress
+
+
+def _make_optimizers(
+    built: BuiltDecoder, settings: AdaptationSettings
+) -> list[torch.optim.Optimizer]:
+    parameters = [p for _, p in built.decoder.trainable()]
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    groups = [{**g, "peak": settings.learn_rate} for g in groups if g["params"]]
+    return [torch.optim.AdamW(groups, lr=settings.learn_rate, betas=(0.9, 0.95), fused=True)]
+
+
+def _save(built: BuiltDecoder, output: Path, dtype: torch.dtype) -> None:
+    if built.decoder.adapter is not None:
+        save_adapter(built.decoder.adapter, output)
+        return
+    built.decoder.base.to(dtype).save_pretrained(str(output), safe_serialization=True)
+    tokenizer: Any = built.tokenizer  # transformers' base class is partly typed
+    tokenizer.save_pretrained(str(output))

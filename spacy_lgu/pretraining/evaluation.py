@@ -1,0 +1,112 @@
+"""How well a decoder models text it was not trained on."""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy
+import torch
+
+from ..decoder.decoder import LGUDecoder
+from ..decoder.loading import TORCH_DTYPES
+from ..decoder.packing import PackedBatch
+from .objectives import Objective
+from .text import special_subtokens
+
+# Subtokens per forward pass; the logits of a pass exist as a whole.
+_PASS = 4096
+
+
+@torch.no_grad()
+def bits_per_byte(
+    decoder: LGUDecoder,
+    head: torch.Tensor,
+    tokenizer: Any,
+    texts: Iterable[str],
+    *,
+    window: int = 448,
+    context: int = 64,
+) -> float:
+    """Bits a causal decoder spends per UTF-8 byte, comparable between vocabularies.
+
+    The first window of a text scores everything behind the special subtokens; each later one
+    begins with the last `context` subtokens of the one before, which only give context, so that
+    every subtoken is scored exactly once.
+
+    decoder (LGUDecoder): Every layer causal.
+    head (Tensor): The LM head. Shape: (vocab, width).
+    tokenizer (PreTrainedTokenizerFast): Its tokenizer. A text is scored behind a BOS.
+    texts (Iterable[str]): The texts.
+    window (int): Subtokens per window.
+    context (int): Subtokens of a later window that are not scored, at least 1.
+    RETURNS (float): Bits per byte.
+    """
+    if any(decoder.unmasked):
+        raise ValueError(
+            "Bits per byte are for decoders whose layers are all causal: an unmasked layer sees "
+            "the subtoken it has to predict."
+        )
+    prefix, _ = special_subtokens(tokenizer)
+    if not len(prefix):
+        raise ValueError(
+            "The tokenizer puts no BOS before a text: the first subtoken has no score."
+        )
+    windows, scored, n_bytes = [], [], 0
+    for text in texts:
+        ids = tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids
+        ids = numpy.concatenate([prefix, numpy.array(ids, dtype="int32")])
+        n_bytes += len(text.encode("utf8"))
+        for start in range(0, len(ids), window - context):
+            piece = ids[start : start + window]
+            n_scored = len(piece) - (context if start else len(prefix))
+            if n_scored <= 0:
+                break
+            windows.append(piece)
+            scored.append(n_scored)
+    nats = 0.0
+    for start in range(0, len(windows), max(1, _PASS // window)):
+        members = slice(start, start + max(1, _PASS // window))
+        lengths = numpy.array([len(w) for w in windows[members]])
+        ends = lengths.cumsum()
+        rows = numpy.concatenate(
+            [numpy.arange(e - n, e) for e, n in zip(ends, scored[members], strict=True)]
+        )
+        ids = numpy.concatenate(windows[members])
+        packed = PackedBatch.pack(ids, lengths, device=decoder.device)
+        targets = packed.ids[0, torch.from_numpy(rows).to(decoder.device)]
+        logits = _logits(decoder, head, packed, torch.from_numpy(rows - 1).to(decoder.device))
+        nats += torch.nn.functional.cross_entropy(logits, targets, reduction="sum").item()
+    return nats / math.log(2) / n_bytes
+
+
+@torch.no_grad()
+def prediction_scores(
+    decoder: LGUDecoder,
+    head: torch.Tensor,
+    objective: Objective,
+    batches: Sequence[PackedBatch],
+) -> tuple[float, float]:
+    """Loss and accuracy on masked subtokens, the same ones at every call.
+
+    decoder (LGUDecoder): Any pattern.
+    head (Tensor): The LM head. Shape: (vocab, width).
+    objective (Objective): Masks and says which rows predict.
+    batches (Sequence[PackedBatch]): Whole sequences.
+    RETURNS (tuple[float, float]): Nats per masked subtoken, share predicted right.
+    """
+    rng = numpy.random.default_rng(0)
+    nats, n_right, n = 0.0, 0, 0
+    for packed in batches:
+        task = objective.task(packed, rng)
+        logits = _logits(decoder, head, task.packed, task.rows)
+        nats += torch.nn.functional.cross_entropy(logits, task.targets, reduction="sum").item()
+        n_right += int((logits.argmax(-1) == task.targets).sum())
+        n += len(task.targets)
+    return nats / n, n_right / n
+
+
+def _logits(
+    decoder: LGUDecoder, head: torch.Tensor, packed: PackedBatch, rows: torch.Tensor
+) -> torch.Tensor:
+    computing = TORCH_DTYPES[decoder.dtype]
+    return (decoder(packed)[rows].to(computing) @ head.to(computing).T).float()

@@ -1,0 +1,63 @@
+"""The LM head: needed while a decoder models text, and not after."""
+
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from transformers import AutoModelForCausalLM, PretrainedConfig
+
+from ..decoder.families import FamilyError, tiny_config
+from ..decoder.loading import Source, local_folder, weight_files
+
+
+def check_head(config: PretrainedConfig) -> None:
+    """Refuse, by name, a decoder whose logits are more than its hidden states times a matrix.
+
+    A tiny random decoder of the family tells: biases, scaled or soft-capped logits show as a
+    difference.
+
+    config (PretrainedConfig): The decoder's config; no weight is needed.
+    RETURNS (None): Raises FamilyError naming the family.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = AutoModelForCausalLM.from_config(tiny_config(config), attn_implementation="eager")
+        head = model.get_output_embeddings()
+        if getattr(head, "bias", None) is not None:
+            torch.nn.init.normal_(head.bias)
+    ids = torch.arange(2, 8)[None]
+    with torch.no_grad():
+        output = model.eval()(ids, output_hidden_states=True, use_cache=False)
+        expected = output.hidden_states[-1] @ head.weight.T
+        error = (output.logits - expected).norm() / expected.norm()
+    if not error < 1e-4:  # NaN fails too
+        raise FamilyError(
+            f"Decoders of the family {config.model_type!r} cannot be adapted: their LM head is not "
+            "a plain matrix (it has a bias, or its logits are scaled or capped). Train them "
+            "without adaptation."
+        )
+
+
+def load_head(base: Any, source: Source) -> torch.Tensor:
+    """The LM head of a base decoder that was loaded without it.
+
+    base (PreTrainedModel): The decoder.
+    source (Source): Where it came from.
+    RETURNS (Tensor): Shape: (vocab, width), the decoder's own embeddings if the two are tied.
+        Raises ValueError when the weights hold no head.
+    """
+    embeddings: torch.Tensor = base.get_input_embeddings().weight
+    if base.config.tie_word_embeddings:
+        return embeddings
+    with torch.device("meta"):
+        skeleton = AutoModelForCausalLM.from_config(base.config)
+    wanted = skeleton.get_output_embeddings().weight
+    name = next(name for name, p in skeleton.named_parameters() if p is wanted)
+    for file in weight_files(local_folder(source)):
+        with safe_open(file, framework="pt", device=str(embeddings.device)) as weights:
+            if name in weights.keys():  # noqa: SIM118  safe_open is no mapping
+                return weights.get_tensor(name).to(embeddings.dtype)
+    raise ValueError(
+        f"The weights of {source.name!r} hold no LM head ({name!r} is missing), which adaptation "
+        "needs: it predicts subtokens. Name the decoder as it was published, with its head."
+    )

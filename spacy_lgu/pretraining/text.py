@@ -1,0 +1,174 @@
+"""Raw text in a stream: files -> documents -> windows of subtokens -> packed batches.
+
+Every part knows its position, so that an interrupted run goes on exactly where it stopped.
+"""
+
+import gzip
+import json
+import lzma
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+
+from ..decoder.packing import PackedBatch
+
+_OPENERS: dict[str, Any] = {".xz": lzma.open, ".gz": gzip.open}
+# Documents tokenized at once; the tokenizer works on them in parallel.
+_DOCUMENTS = 32
+
+
+def read_texts(path: Path) -> Iterator[str]:
+    """The texts of a file of JSON lines, in order, without reading the file as a whole.
+
+    path (Path): .jsonl, .jsonl.xz or .jsonl.gz; each line an object with a string "text".
+    YIELDS (str): Raises ValueError naming file and line for anything else.
+    """
+    with _OPENERS.get(path.suffix, open)(path, "rt", encoding="utf8") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                record = json.loads(line)
+            except ValueError as error:
+                raise ValueError(f"Line {number} of {str(path)!r} is not JSON: {error}.") from error
+            text = record.get("text") if isinstance(record, dict) else None
+            if not isinstance(text, str):
+                raise ValueError(
+                    f"Line {number} of {str(path)!r} has no text: expected a JSON object with a "
+                    f'string under "text", as `spacy pretrain` reads it, but got {line[:80]!r}.'
+                )
+            yield text
+
+
+class TextStream:
+    """Documents of several files, one of each file in turn; a file that ends starts over.
+
+    So every stretch of the stream has the same mixture, wherever a run stops.
+
+    paths (Sequence[Path]): Files as in read_texts.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        if not paths:
+            raise ValueError("There is no text to read: expected at least one file.")
+        for path in paths:
+            if next(read_texts(path), None) is None:
+                raise ValueError(f"There is no text in {str(path)!r}: it has no lines.")
+        self.paths = list(paths)
+        self.n_read = [0] * len(paths)
+        self.turn = 0
+        self._open: list[Iterator[str] | None] = [None] * len(paths)
+
+    def next(self) -> str:
+        """RETURNS (str): The next document."""
+        i = self.turn
+        self.turn = (i + 1) % len(self.paths)
+        texts = self._open[i]
+        if texts is None:
+            texts = self._open[i] = read_texts(self.paths[i])
+            for _ in range(self.n_read[i]):
+                next(texts, None)  # a file may have become shorter since the state was saved
+        text = next(texts, None)
+        if text is None:
+            texts = self._open[i] = read_texts(self.paths[i])
+            text, self.n_read[i] = next(texts), 0
+        self.n_read[i] += 1
+        return text
+
+    def state(self) -> dict[str, Any]:
+        return {"n_read": self.n_read, "turn": self.turn}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        if len(state["n_read"]) != len(self.paths):
+            raise ValueError(
+                f"The run was begun with {len(state['n_read'])} text files, but is continued with "
+                f"{len(self.paths)}. Give the same files in the same order, or begin a new run."
+            )
+        self.n_read, self.turn = list(state["n_read"]), state["turn"]
+        self._open = [None] * len(self.paths)
+
+
+class WindowStream:
+    """Documents cut into windows, shuffled, packed into batches, forever.
+
+    Each window stays within one document and carries the special subtokens that the tokenizer
+    puts around a text.
+
+    texts (TextStream): The documents.
+    tokenizer (PreTrainedTokenizerFast): The decoder's tokenizer.
+    window (int): Most subtokens per window, special ones included.
+    buffer_size (int): Windows to draw from.
+    seed (int): Of the drawing, and of everything that draws from `rng`.
+    """
+
+    def __init__(
+        self, texts: TextStream, tokenizer: Any, *, window: int, buffer_size: int, seed: int
+    ) -> None:
+        self.texts = texts
+        self.tokenizer = tokenizer
+        self.prefix, self.suffix = special_subtokens(tokenizer)
+        self.capacity = window - len(self.prefix) - len(self.suffix)
+        if self.capacity < 2:
+            raise ValueError(
+                f"The window of {window} subtokens leaves room for {self.capacity} beside the "
+                "special ones: expected room for 2 at least."
+            )
+        self.buffer_size = buffer_size
+        self.buffer: list[numpy.ndarray] = []
+        self.rng = numpy.random.default_rng(seed)
+
+    def batches(self, n_subtokens: int, device: torch.device) -> Iterator[PackedBatch]:
+        """n_subtokens (int): Least subtokens per batch; the last window may exceed it.
+        YIELDS (PackedBatch): On the device."""
+        while True:
+            windows: list[numpy.ndarray] = []
+            total = 0
+            while total < n_subtokens:
+                self._fill()
+                i = int(self.rng.integers(len(self.buffer)))
+                self.buffer[i], self.buffer[-1] = self.buffer[-1], self.buffer[i]
+                windows.append(self.buffer.pop())
+                total += len(windows[-1])
+            ids = numpy.concatenate(windows)
+            yield PackedBatch.pack(ids, [len(w) for w in windows], device=device)
+
+    def _fill(self) -> None:
+        while len(self.buffer) < self.buffer_size:
+            texts = [self.texts.next() for _ in range(_DOCUMENTS)]
+            for encoding in self.tokenizer.backend_tokenizer.encode_batch(
+                texts, add_special_tokens=False
+            ):
+                ids = numpy.array(encoding.ids, dtype="int32")
+                for start in range(0, len(ids), self.capacity):
+                    piece = ids[start : start + self.capacity]
+                    self.buffer.append(numpy.concatenate([self.prefix, piece, self.suffix]))
+
+    def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """RETURNS (tuple): Tensors, and values for JSON, that restore takes."""
+        buffer = numpy.concatenate([*self.buffer, numpy.zeros(0, dtype="int32")])
+        tensors = {
+            "buffer": torch.from_numpy(buffer),
+            "buffer_lengths": torch.tensor([len(w) for w in self.buffer], dtype=torch.int64),
+        }
+        return tensors, {"texts": self.texts.state(), "rng": self.rng.bit_generator.state}
+
+    def restore(self, tensors: dict[str, torch.Tensor], state: dict[str, Any]) -> None:
+        ends = tensors["buffer_lengths"].cumsum(0)
+        self.buffer = numpy.split(tensors["buffer"].numpy(), ends.numpy())[:-1]
+        self.texts.restore(state["texts"])
+        self.rng.bit_generator.state = state["rng"]
+
+
+def special_subtokens(tokenizer: Any) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """What a tokenizer puts before and behind a text.
+
+    tokenizer (PreTrainedTokenizerFast): The tokenizer.
+    RETURNS (tuple[ndarray, ndarray]): Ids, int32; often a BOS and nothing.
+    """
+    encoding = tokenizer.backend_tokenizer.encode("a")
+    is_text = numpy.flatnonzero(numpy.array(encoding.special_tokens_mask) == 0)
+    ids = numpy.array(encoding.ids, dtype="int32")
+    return ids[: is_text[0]], ids[is_text[-1] + 1 :]

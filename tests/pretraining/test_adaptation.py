@@ -1,0 +1,263 @@
+import json
+import os
+import signal
+
+import pytest
+import spacy
+import torch
+from safetensors.torch import load_file
+from torch.testing import assert_close
+from typer.testing import CliRunner
+
+from spacy_lgu.cli.adapt import find_decoder
+from spacy_lgu.decoder import building
+from spacy_lgu.decoder.settings import DecoderSettings, LoraSettings
+from spacy_lgu.pretraining import adaptation
+from spacy_lgu.pretraining.adaptation import AdaptationSettings, adapt_decoder
+from spacy_lgu.pretraining.training import Learner
+from tests.conftest import LISTENER, layer_config, make_nlp, ner_config
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def _short_validation(monkeypatch):
+    monkeypatch.setattr(adaptation, "_VALIDATION_SUBTOKENS", 256)
+
+
+@pytest.fixture
+def adapt(decoder_folder, text_file, tmp_path):
+    def run(output=tmp_path / "out", *, force=False, texts=None, tokenizer_config=None, **values):
+        decoder_values = {"unmasking": "ccbb", "dtype": "float32"}
+        names = ("name", "unmasking", "dtype", "quantization", "tuning", "lora")
+        decoder_values |= {name: values.pop(name) for name in names if name in values}
+        decoder = DecoderSettings(
+            **{
+                "name": str(decoder_folder),
+                "lora": LoraSettings(rank=4, alpha=8, modules="all-linear", dropout=0.1),
+                **decoder_values,
+            }
+        )
+        settings = AdaptationSettings(
+            **{
+                "objective": "masked-next",
+                "steps": 8,
+                "batch_size": 128,
+                "window": 32,
+                "learn_rate": 0.02,
+                "warmup_steps": 2,
+                **values,
+            }
+        )
+        return adapt_decoder(
+            decoder,
+            tokenizer_config or {},
+            settings,
+            texts=texts or [text_file],
+            valid=text_file,
+            output=output,
+            device=CPU,
+            force=force,
+        )
+
+    return run
+
+
+def files(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_lora_leaves_an_adapter_that_training_starts_from(adapt, tmp_path, decoder_folder):
+    progress = adapt(steps=30)
+    assert progress.history[-1][3] < 0.8 * progress.history[0][3]
+    assert files(tmp_path / "out") == [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "training.json",
+    ]
+    nlp = make_nlp(decoder_folder, lora_path=str(tmp_path / "out"), lora_modules="all-linear")
+    adapter = nlp.get_pipe("transformer").model.shims[0].ready.decoder.adapter
+    assert adapter.active_adapters == ["default"]  # continued, no second one
+
+
+def test_the_adapter_is_the_one_that_was_trained(adapt, tmp_path, monkeypatch):
+    learners = []
+    save = Learner.save
+
+    def remember(self, folder):
+        learners.append(self)
+        save(self, folder)
+
+    monkeypatch.setattr(Learner, "save", remember)
+    adapt()
+    saved = load_file(tmp_path / "out" / "adapter_model.safetensors")
+    trained = dict(learners[0].decoder.trainable())
+    assert len(saved) == len(trained) == 2 * 7 * 4
+    found = {name.replace("base_model.model.", ""): tensor for name, tensor in saved.items()}
+    for name, parameter in trained.items():
+        assert_close(found[name.replace("base.", "", 1).replace(".default", "")], parameter.data)
+        if "lora_B" in name:
+            assert parameter.abs().max() > 0
+
+
+def test_full_leaves_a_decoder_in_the_dtype_it_had(adapt, tmp_path, decoder_folder):
+    progress = adapt(tuning="full", steps=30, learn_rate=0.005)
+    assert progress.history[-1][3] < 0.8 * progress.history[0][3]
+    nlp = make_nlp(tmp_path / "out", tuning="frozen")
+    assert nlp("Ann Lee")._.trf_data.model_output.last_hidden_state.shape == (1, 3, 64)
+    before = load_file(decoder_folder / "model.safetensors")
+    after = load_file(tmp_path / "out" / "model.safetensors")
+    assert {t.dtype for t in after.values()} == {t.dtype for t in before.values()}
+    assert "lm_head.weight" not in after
+
+
+def test_causal_adaptation_of_a_causal_pattern(adapt):
+    progress = adapt(objective="causal", unmasking="cccc", steps=30)
+    assert progress.history[-1][3] < 0.8 * progress.history[0][3]
+
+
+def test_quantized_decoders_are_adapted(adapt):
+    progress = adapt(quantization="nf4", steps=20)
+    assert progress.history[-1][3] < progress.history[0][3]
+
+
+def test_minutes_instead_of_steps(adapt):
+    progress = adapt(steps=None, minutes=0.01)
+    assert progress.seconds >= 0.6
+    assert progress.step >= 1
+
+
+def test_what_was_done_is_recorded(adapt, tmp_path, decoder_folder):
+    adapt()
+    record = json.loads((tmp_path / "out" / "training.json").read_text())
+    assert record["name"] == str(decoder_folder)
+    assert (record["unmasking"], record["objective"]) == ("ccbb", "masked-next")
+    assert (record["step"], record["history"][0][:2]) == (8, [0, 0.0])
+
+
+def test_an_interrupted_run_equals_a_straight_one(adapt, tmp_path, monkeypatch):
+    adapt(tmp_path / "straight", validate_every=1e9)
+    step = Learner.step
+    n_steps = []
+
+    def killed(self, packed, **options):
+        n_steps.append(1)
+        if len(n_steps) == 5:
+            raise SystemExit
+        return step(self, packed, **options)
+
+    monkeypatch.setattr(Learner, "step", killed)
+    with pytest.raises(SystemExit):
+        adapt(tmp_path / "resumed", validate_every=0)
+    assert files(tmp_path / "resumed") == ["checkpoint"]
+    adapt(tmp_path / "resumed", validate_every=1e9)
+    assert len(n_steps) == 5 + 4  # 4 of 8 steps were in the checkpoint
+    name = "adapter_model.safetensors"
+    straight, resumed = (load_file(tmp_path / n / name) for n in ("straight", "resumed"))
+    for key, value in straight.items():
+        assert_close(resumed[key], value, rtol=0, atol=0)
+
+
+def test_an_interrupt_leaves_a_finished_adapter(adapt, tmp_path, monkeypatch):
+    step = Learner.step
+
+    def interrupted(self, packed, **options):
+        if self.progress.step == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(self, packed, **options)
+
+    monkeypatch.setattr(Learner, "step", interrupted)
+    progress = adapt(steps=1000)
+    assert progress.step == 6  # 4 steps and the decay
+    assert "adapter_config.json" in files(tmp_path / "out")
+
+
+def test_a_finished_result_is_not_replaced_unless_told(adapt, tmp_path):
+    adapt()
+    with pytest.raises(FileExistsError, match=r"finished result \(adapter_config.json\)"):
+        adapt()
+    adapt(force=True, tuning="full")
+    assert "config.json" in files(tmp_path / "out")
+    assert "adapter_config.json" not in files(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"objective": "masked"}, "objective is 'masked': expected 'causal' or 'masked-next'"),
+        ({"steps": 5, "minutes": 1}, "either minutes or steps"),
+        ({"steps": None}, "either minutes or steps"),
+        ({"steps": 0}, "steps must be positive, but is 0"),
+        ({"learn_rate": -1}, "learn_rate must be positive"),
+        ({"decay": 0}, r"decay must lie in \(0, 1\]"),
+        ({"tuning": "frozen"}, "tuning = 'frozen' trains nothing"),
+        ({"objective": "causal"}, "it would learn to copy"),
+        ({"unmasking": "cccc"}, "for patterns with unmasked groups"),
+        ({"window": 100}, "window is 100 subtokens, but the decoder was made for at most 64"),
+    ],
+)
+def test_bad_settings_are_found_before_a_weight_is_read(adapt, values, message, monkeypatch):
+    def load(*args, **kwargs):
+        raise AssertionError("weights were read")
+
+    monkeypatch.setattr(building, "load_shared_base", load)
+    with pytest.raises(ValueError, match=message):
+        adapt(**values)
+
+
+def test_missing_text_is_found_before_a_weight_is_read(adapt, tmp_path):
+    with pytest.raises(FileNotFoundError):
+        adapt(texts=[tmp_path / "nothing.jsonl"])
+
+
+@pytest.fixture
+def config_file(decoder_folder, tmp_path):
+    nlp = spacy.blank("en")
+    config = {"model": layer_config(decoder_folder)}
+    nlp.add_pipe("lgu_transformer", name="transformer", config=config)
+    nlp.add_pipe("ner", config=ner_config(LISTENER))
+    nlp.config.to_disk(tmp_path / "train.cfg")
+    return tmp_path / "train.cfg"
+
+
+def run_command(*args):
+    return CliRunner().invoke(spacy.cli.app, ["lgu", "adapt", *map(str, args)])
+
+
+def test_command_takes_decoder_and_pattern_from_the_config(config_file, text_file, tmp_path):
+    arguments = [
+        config_file, tmp_path / "out", "--text", text_file, "--text", text_file,
+        "--valid", text_file, "--steps", 6, "--batch-size", 128, "--window", 32,
+        "--components.transformer.model.unmasking", "cbbb",
+    ]  # fmt: skip
+    result = run_command(*arguments)
+    assert result.exit_code == 0, result.output
+    printed = " ".join(result.output.split())  # wasabi wraps lines
+    assert "nats per predicted subtoken" in printed
+    assert f"--components.transformer.model.lora.path {tmp_path / 'out'}" in printed
+    record = json.loads((tmp_path / "out" / "training.json").read_text())
+    assert (record["unmasking"], record["step"]) == ("cbbb", 6)
+
+
+def test_command_says_where_a_whole_decoder_goes(config_file, text_file, tmp_path):
+    result = run_command(
+        config_file, tmp_path / "out", "--text", text_file, "--valid", text_file, "--steps", 1,
+        "--batch-size", 64, "--window", 32, "--components.transformer.model.tuning", "full",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert f"--paths.decoder {tmp_path / 'out'}" in " ".join(result.output.split())
+
+
+def test_the_decoder_of_a_pipeline_is_found(decoder_folder):
+    nlp = spacy.blank("en")
+    with pytest.raises(ValueError, match=r"Expected one pipe with a decoder .* but found \[\]"):
+        find_decoder(nlp, None)
+    for name in ("one", "two"):
+        nlp.add_pipe("lgu_transformer", name=name, config={"model": layer_config(decoder_folder)})
+    with pytest.raises(ValueError, match=r"found \['one', 'two'\]. Name one with --component"):
+        find_decoder(nlp, None)
+    assert find_decoder(nlp, "two") is nlp.get_pipe("two").model.shims[0]
+    with pytest.raises(ValueError, match="pipe 'three' has no decoder: pipes with one are"):
+        find_decoder(nlp, "three")
+    nlp.remove_pipe("two")
+    assert find_decoder(nlp, None) is nlp.get_pipe("one").model.shims[0]

@@ -1,0 +1,133 @@
+import gzip
+import json
+
+import numpy
+import pytest
+import torch
+
+from spacy_lgu.pretraining.text import TextStream, WindowStream, read_texts, special_subtokens
+from tests.conftest import make_tokenizer
+
+CPU = torch.device("cpu")
+
+
+def write_lines(path, lines):
+    path.write_text("".join(line + "\n" for line in lines), encoding="utf8")
+    return path
+
+
+def documents(path, *names):
+    return write_lines(path, [json.dumps({"text": name}) for name in names])
+
+
+def test_reads_plain_and_compressed_files(tmp_path, text_file):
+    plain = documents(tmp_path / "a.jsonl", "één", "zwei")
+    assert list(read_texts(plain)) == ["één", "zwei"]
+    with gzip.open(tmp_path / "a.jsonl.gz", "wt", encoding="utf8") as stream:
+        stream.write(plain.read_text(encoding="utf8") + "\n")
+    assert list(read_texts(tmp_path / "a.jsonl.gz")) == ["één", "zwei"]
+    assert len(list(read_texts(text_file))) == 40
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", "Line 2 of '.*a.jsonl' is not JSON"),
+        ('"text"', "Line 2 of '.*a.jsonl' has no text: expected a JSON object"),
+        ('{"tokens": ["a"]}', "has no text"),
+        ('{"text": 3}', "has no text"),
+    ],
+)
+def test_a_line_without_text_is_named(tmp_path, line, message):
+    path = write_lines(tmp_path / "a.jsonl", ['{"text": "a"}', line])
+    with pytest.raises(ValueError, match=message):
+        list(read_texts(path))
+
+
+def test_one_document_of_each_file_in_turn_and_each_starts_over(tmp_path):
+    long = documents(tmp_path / "long.jsonl", "a", "b", "c")
+    short = documents(tmp_path / "short.jsonl", "x")
+    stream = TextStream([long, short])
+    assert [stream.next() for _ in range(8)] == ["a", "x", "b", "x", "c", "x", "a", "x"]
+
+
+@pytest.mark.parametrize("n", range(9))
+def test_text_goes_on_where_it_stopped(tmp_path, n):
+    paths = [documents(tmp_path / "1.jsonl", *"abc"), documents(tmp_path / "2.jsonl", *"xyzw")]
+    stream = TextStream(paths)
+    for _ in range(n):
+        stream.next()
+    state = json.loads(json.dumps(stream.state()))
+    expected = [stream.next() for _ in range(12)]
+    resumed = TextStream(paths)
+    resumed.restore(state)
+    assert [resumed.next() for _ in range(12)] == expected
+
+
+def test_other_files_than_the_run_was_begun_with(tmp_path):
+    one = documents(tmp_path / "1.jsonl", "a")
+    with pytest.raises(ValueError, match="begun with 2 text files, but is continued with 1"):
+        TextStream([one]).restore(TextStream([one, one]).state())
+
+
+def test_no_text(tmp_path):
+    with pytest.raises(ValueError, match="at least one file"):
+        TextStream([])
+    (tmp_path / "empty.jsonl").write_text("\n")
+    with pytest.raises(ValueError, match=r"no text in '.*empty\.jsonl'"):
+        TextStream([tmp_path / "empty.jsonl"])
+
+
+def test_windows_cover_each_document_once(text_file, tokenizer):
+    stream = WindowStream(TextStream([text_file]), tokenizer, window=16, buffer_size=1, seed=0)
+    stream._fill()
+    texts = list(read_texts(text_file))[:32]
+    found = [i for window in stream.buffer for i in window[1:].tolist()]
+    assert found == [
+        i for text in texts for i in tokenizer(text, add_special_tokens=False)["input_ids"]
+    ]
+    assert {int(window[0]) for window in stream.buffer} == {tokenizer.bos_token_id}
+    assert max(map(len, stream.buffer)) == 16
+
+
+def test_batches_hold_whole_windows(text_file, tokenizer):
+    stream = WindowStream(TextStream([text_file]), tokenizer, window=16, buffer_size=50, seed=0)
+    packed = next(stream.batches(100, CPU))
+    starts = packed.cu_seqlens[:-1].long()
+    assert 100 <= packed.n_subtokens < 116
+    assert packed.ids[0, starts].tolist() == [tokenizer.bos_token_id] * len(packed.lengths)
+
+
+def test_windows_go_on_where_they_stopped(text_file, tokenizer):
+    def fresh():
+        return WindowStream(TextStream([text_file]), tokenizer, window=16, buffer_size=20, seed=0)
+
+    straight = fresh()
+    batches = straight.batches(64, CPU)
+    for _ in range(3):
+        next(batches)
+    tensors, state = straight.state()
+    resumed = fresh()
+    resumed.restore(tensors, json.loads(json.dumps(state)))
+    expected = [next(batches).ids.tolist() for _ in range(30)]
+    resumed_batches = resumed.batches(64, CPU)
+    assert [next(resumed_batches).ids.tolist() for _ in range(30)] == expected
+
+
+def test_state_before_the_first_batch(text_file, tokenizer):
+    stream = WindowStream(TextStream([text_file]), tokenizer, window=16, buffer_size=20, seed=0)
+    stream.restore(*stream.state())
+    assert stream.buffer == []
+
+
+def test_special_subtokens_around_a_text(tokenizer):
+    prefix, suffix = special_subtokens(tokenizer)
+    assert (prefix.tolist(), suffix.tolist()) == ([tokenizer.bos_token_id], [])
+    prefix, suffix = special_subtokens(make_tokenizer(bos=False))
+    assert (prefix.tolist(), suffix.tolist()) == ([], [])
+    assert prefix.dtype == numpy.int32
+
+
+def test_a_window_without_room(text_file, tokenizer):
+    with pytest.raises(ValueError, match="window of 2 subtokens leaves room for 1"):
+        WindowStream(TextStream([text_file]), tokenizer, window=2, buffer_size=1, seed=0)
