@@ -2,6 +2,7 @@ import json
 import math
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
 import pytest
@@ -145,6 +146,13 @@ def test_a_second_interrupt_stops_at_once(make_learner, tmp_path, monkeypatch):
     monkeypatch.setattr(Learner, "step", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(learner, 1000, tmp_path)
+
+
+def test_trains_outside_of_the_main_thread(make_learner, tmp_path):
+    learner = make_learner()
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(run, learner, 2, tmp_path).result()
+    assert learner.progress.step == 2
 
 
 def test_a_checkpoint_of_another_run(make_learner, tmp_path):

@@ -1,0 +1,210 @@
+"""F1 of spaCy's entity recognizer on decoders and patterns, all weights trained.
+
+    python benchmarks/decoder_scores.py train.spacy dev.spacy --output scores.jsonl \
+        --system pretrained=assets/decoder@cccc,cccb,ccbb,bbbb --system untrained@ccbb,bbbb \
+        --system cnn
+
+A system is NAME=DECODER@PATTERNS. "untrained" is the first decoder with random weights, "cnn"
+spaCy's own tok2vec (MultiHashEmbed and MaxoutWindowEncoder, width 96, depth 4), trained from
+scratch. Every system gets the same head (TransitionBasedParser.v2, hidden width 64, mean
+pooling), epochs, batches of 32 texts, and Adam with 10 % warm-up and linear decay.
+
+Finished runs are in the output, a line each, and not repeated: an interrupted call goes on.
+"""
+
+import json
+import random
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Annotated, Any
+
+import spacy
+import torch
+import typer
+from spacy.language import Language
+from spacy.tokens import Doc, DocBin
+from spacy.training import Example
+from spacy.util import minibatch
+from thinc.api import Adam, fix_random_seed, warmup_linear
+from tqdm import tqdm
+from transformers import AutoConfig, AutoModelForCausalLM
+
+BATCH = 32
+CNN = {
+    "@architectures": "spacy.Tok2Vec.v2",
+    "embed": {
+        "@architectures": "spacy.MultiHashEmbed.v2",
+        "width": 96,
+        "attrs": ["NORM", "PREFIX", "SUFFIX", "SHAPE"],
+        "rows": [5000, 1000, 2500, 2500],
+        "include_static_vectors": False,
+    },
+    "encode": {
+        "@architectures": "spacy.MaxoutWindowEncoder.v2",
+        "width": 96,
+        "depth": 4,
+        "window_size": 1,
+        "maxout_pieces": 3,
+    },
+}
+LISTENER = {
+    "@architectures": "spacy-transformers.TransformerListener.v1",
+    "grad_factor": 1.0,
+    "pooling": {"@layers": "reduce_mean.v1"},
+    "upstream": "*",
+}
+
+
+@dataclass(frozen=True)
+class System:
+    """What is compared: a decoder under a pattern, or spaCy's CNN (no decoder)."""
+
+    name: str
+    decoder: str | None
+    pattern: str
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.pattern}".strip()
+
+
+def parse_systems(entries: list[str]) -> list[System]:
+    """The systems of --system, in order."""
+    systems = []
+    for entry in entries:
+        if entry == "cnn":
+            systems.append(System("cnn", None, ""))
+            continue
+        source, _, patterns = entry.partition("@")
+        name, _, decoder = source.partition("=")
+        if not patterns or not (decoder or name == "untrained"):
+            raise typer.BadParameter(f"{entry!r}: expected NAME=DECODER@PATTERN,..., or cnn")
+        systems += [System(name, decoder or None, pattern) for pattern in patterns.split(",")]
+    return systems
+
+
+def make_untrained(source: str, target: Path) -> str:
+    """A decoder of the same architecture and tokenizer with random weights."""
+    torch.manual_seed(0)
+    shutil.copytree(source, target)
+    AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(source)).save_pretrained(target)
+    return str(target)
+
+
+def make_pipeline(system: System, examples: list[Example]) -> Language:
+    """An initialized pipeline."""
+    nlp = spacy.blank("en")
+    if system.decoder is not None:
+        model = {
+            "@architectures": "spacy-lgu.LGUTransformer.v1",
+            "name": system.decoder,
+            "unmasking": system.pattern,
+            "tuning": "full",
+            "get_spans": {"@span_getters": "spacy-transformers.doc_spans.v1"},
+        }
+        nlp.add_pipe("lgu_transformer", name="transformer", config={"model": model})
+    head = {
+        "@architectures": "spacy.TransitionBasedParser.v2",
+        "state_type": "ner",
+        "extra_state_tokens": False,
+        "hidden_width": 64,
+        "maxout_pieces": 2,
+        "use_upper": False,
+        "tok2vec": CNN if system.decoder is None else LISTENER,
+    }
+    nlp.add_pipe("ner", config={"model": head})
+    nlp.initialize(lambda: examples)
+    return nlp
+
+
+def train(nlp: Language, examples: list[Example], *, epochs: int, rate: float, seed: int) -> None:
+    """Train every weight, stepping the pipes as `spacy train` does: once all have run."""
+    n_steps = epochs * -(-len(examples) // BATCH)
+    optimizer = Adam(warmup_linear(rate, n_steps // 10, n_steps))
+    order = random.Random(seed)
+    for _ in range(epochs):
+        order.shuffle(examples)
+        for batch in minibatch(examples, BATCH):
+            nlp.update(batch, sgd=False, drop=0.1)
+            for _, pipe in nlp.pipeline:
+                pipe.finish_update(optimizer)
+            optimizer.step_schedules()
+
+
+def run(
+    system: System, train_docs: list[Doc], dev_docs: list[Doc], *, options: dict[str, Any]
+) -> dict[str, Any]:
+    """Train and evaluate one system with one seed. RETURNS (dict): Scores and seconds."""
+    fix_random_seed(options["seed"])
+    examples = [Example(Doc(d.vocab, list(map(str, d))), d) for d in train_docs]
+    nlp = make_pipeline(system, examples)
+    start = time.perf_counter()
+    train(nlp, examples, **options)
+    seconds = time.perf_counter() - start
+    scores = {}
+    for name, docs in (("all", dev_docs), ("first_1000", dev_docs[:1000])):
+        gold = [Example(Doc(nlp.vocab, list(map(str, doc))), doc) for doc in docs]
+        scores[name] = 100 * nlp.evaluate(gold)["ents_f"]
+    return {"f1": scores["all"], "f1_first_1000": scores["first_1000"], "seconds": seconds}
+
+
+def read_results(path: Path) -> list[dict[str, Any]]:
+    """The finished runs of a results file."""
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf8").splitlines()]
+
+
+def print_table(results: list[dict[str, Any]]) -> None:
+    """A row per system: F1, mean and sample standard deviation over seeds."""
+    print("| system | dev F1 | stdev | first 1,000 | seeds | train s |\n|---|---|---|---|---|---|")
+    for system in dict.fromkeys(entry["system"] for entry in results):
+        runs = [entry for entry in results if entry["system"] == system]
+        scores = [entry["f1"] for entry in runs]
+        spread = f"{stdev(scores):.1f}" if len(scores) > 1 else "-"
+        first, seconds = (mean(e[key] for e in runs) for key in ("f1_first_1000", "seconds"))
+        print(
+            f"| {system} | {mean(scores):.1f} | {spread} | {first:.1f} | {len(runs)} "
+            f"| {seconds:.0f} |"
+        )
+
+
+def main(
+    train_file: Annotated[Path, typer.Argument(help=".spacy, one sentence per Doc")],
+    dev_file: Annotated[Path, typer.Argument(help=".spacy")],
+    output: Annotated[Path, typer.Option(help="JSON lines, a run each; continued if it exists")],
+    system: Annotated[list[str], typer.Option(help="NAME=DECODER@PATTERN,... or cnn")],
+    seeds: Annotated[int, typer.Option(help="Runs of each system")] = 3,
+    epochs: int = 1,
+    rate: Annotated[float, typer.Option(help="Highest learning rate")] = 1e-3,
+    limit: Annotated[int, typer.Option(help="Training texts; 0: all")] = 0,
+) -> None:
+    """Run what is not in the output yet, seed by seed, and print the table."""
+    systems = parse_systems(system)
+    vocab = spacy.blank("en").vocab
+    docs = [list(DocBin().from_disk(file).get_docs(vocab)) for file in (train_file, dev_file)]
+    train_docs, dev_docs = docs[0][: limit or None], docs[1]
+    with tempfile.TemporaryDirectory() as place:
+        trained = [s.decoder for s in systems if s.decoder is not None]
+        untrained = make_untrained(trained[0], Path(place) / "untrained") if trained else None
+        jobs = [(seed, s) for seed in range(seeds) for s in systems]
+        for seed, chosen in tqdm(jobs, unit="run"):
+            entry = {"system": str(chosen), "seed": seed, "epochs": epochs, "rate": rate}
+            entry["limit"] = limit
+            if any(entry.items() <= done.items() for done in read_results(output)):
+                continue
+            if chosen.name == "untrained":
+                chosen = System("untrained", untrained, chosen.pattern)
+            options = {"epochs": epochs, "rate": rate, "seed": seed}
+            entry |= run(chosen, train_docs, dev_docs, options=options)
+            with output.open("a", encoding="utf8") as stream:
+                stream.write(json.dumps(entry) + "\n")
+            tqdm.write(f"{entry['system']}, seed {seed}: F1 {entry['f1']:.1f}")
+    print_table(read_results(output))
+
+
+if __name__ == "__main__":
+    typer.run(main)
