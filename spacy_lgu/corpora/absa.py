@@ -58,14 +58,14 @@ def read_e2e_absa(path: Path, *, report: ReportT) -> Iterator[TokenizedText]:
         if not line:
             continue
         where = f"{path}:{number}"
-        # Texts may hold ####, tokens not: the last one is the border.
+        # The text may end in #, so the border is the last ####; with another it cannot be told.
         pairs = [pair.rpartition("=") for pair in line.rpartition("####")[2].split(" ")]
-        for token, _, tag in pairs:
-            if not token or tag not in _E2E_TAGS:
-                raise ValueError(
-                    f"{where}: expected token=TAG with one of the tags {', '.join(_E2E_TAGS)} "
-                    f"after ####, but found {f'{token}={tag}'!r}."
-                )
+        wrong = [pair for pair in pairs if not pair[0] or pair[2] not in _E2E_TAGS]
+        if wrong or line.count("####") != 1:
+            raise ValueError(
+                f"{where}: expected TEXT####TOKEN=TAG TOKEN=TAG, with #### once and the tags "
+                f"{', '.join(_E2E_TAGS)}, but found {''.join(wrong[0]) if wrong else line!r}."
+            )
         words = [token for token, _, _ in pairs]
         spans = decode_tags([_E2E_TAGS[tag] for _, _, tag in pairs])
         yield TokenizedText(where, words, spans, document=where)
