@@ -35,7 +35,9 @@ def calibrate_cli(
     from spacy.training import Corpus
 
     if not dev.exists():
-        msg.fail(f"There is no data at {str(dev)!r}", "Give a .spacy file, or a folder of them.", 1)
+        msg.fail(
+            f"There is no data at {str(dev)!r}", "Give a .spacy file, or a folder of them.", exits=1
+        )
     if output.exists() and not force:
         msg.fail(f"{str(output)!r} exists already. Use --force to replace it.", exits=1)
     setup_gpu(use_gpu)
@@ -95,6 +97,8 @@ def _apply_before(nlp: "Language", name: str, examples: "Iterator[Example]") -> 
         docs = [example.predicted for example in batch]
         for pipe in pipes:
             docs = list(pipe.pipe(docs)) if hasattr(pipe, "pipe") else [pipe(doc) for doc in docs]
+        for example, doc in zip(batch, docs, strict=True):
+            example.predicted = doc
         yield from batch
 
 

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 import numpy
 from spacy.errors import Errors
@@ -40,6 +40,9 @@ from ..layers.sequence_labeler import SequenceLabelerT
 from .gold_tags import gold_spans, gold_tags
 
 logger = logging.getLogger("spacy_lgu")
+
+# A negative log-likelihood per token below which there is nothing to calibrate.
+_CERTAIN = 1e-9
 
 PredictedT = tuple[TokenSpans, numpy.ndarray]
 ScorerT = Callable[..., dict[str, Any]]
@@ -217,11 +220,12 @@ class SequenceLabeler(TrainablePipe):
             those of all examples.
         """
         validate_get_examples(get_examples, "SequenceLabeler.initialize")
-        found: set[str] = set(labels or ())
         if labels is None:
+            found: set[str] = set()
             for example in get_examples():
                 found.update(span.label_ for span in gold_spans(example, self._gold_key) or ())
-        for label in sorted(found) if labels is None else labels:
+            labels = sorted(found)
+        for label in labels:
             self.add_label(label)
         if not self.labels:
             raise ValueError(self._no_labels())
@@ -343,10 +347,12 @@ class SequenceLabeler(TrainablePipe):
                 probabilities[is_known], is_right[is_known]
             )
         result["temperature"] = self.temperature
-        if not 1.01 * LOWEST < self.temperature < 0.99 * HIGHEST:
+        at_bound = not 1.01 * LOWEST < self.temperature < 0.99 * HIGHEST
+        if at_bound or cast(float, result["nll_after"]) < _CERTAIN:
             logger.warning(
-                "The temperature of %r ended at %.3g, the bound of the search (%g to %g): the %d "
-                "annotated tokens are too few or too easy to calibrate on, or were trained on.",
+                "The temperature of %r, %.3g, says little: it lies at a bound of the search (%g to "
+                "%g), or none of the %d annotated tokens is in doubt. Calibrate on more data, "
+                "which was not trained on.",
                 self.name, self.temperature, LOWEST, HIGHEST, n_tokens,
             )  # fmt: skip
         return result
