@@ -259,7 +259,8 @@ class SequenceLabeler(TrainablePipe):
         docs = list(docs)
         bounds = numpy.searchsorted(spans.sequences, numpy.arange(len(docs) + 1)).tolist()
         starts, ends = spans.starts.tolist(), spans.ends.tolist()
-        labels = [self.labels[k] for k in spans.labels.tolist()]
+        names = self.labels
+        labels = [names[k] for k in spans.labels.tolist()]
         for i, doc in enumerate(docs):
             found = [
                 Span(doc, starts[j], ends[j], label=labels[j])
