@@ -22,10 +22,6 @@ from spacy_lgu.decoder.loading import Source
 from spacy_lgu.unmasking import list_patterns
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "scripts"))
-
-import convert_inline  # noqa: E402
-
 NER_CONFIG = ROOT / "configs" / "lgu_mistral_ner.cfg"
 SPANCAT_CONFIG = ROOT / "configs" / "lgu_mistral_spancat.cfg"
 SENTENCES = [
@@ -156,8 +152,11 @@ def test_debug_config(overrides):
 
 
 def test_debug_data(overrides, tmp_path):
-    convert_inline.main(ROOT / "assets" / "corpus" / "ner", tmp_path)
-    paths = ["--paths.train", tmp_path / "train.spacy", "--paths.dev", tmp_path / "dev.spacy"]
+    paths = []
+    for part in ("train", "dev"):
+        source = ROOT / "assets" / "corpus" / "ner" / f"{part}.txt"
+        run("lgu", "convert", source, tmp_path / f"{part}.spacy", "--format", "inline")
+        paths += [f"--paths.{part}", tmp_path / f"{part}.spacy"]
     printed = run("debug", "data", NER_CONFIG, *overrides, *paths, "--no-format")
     assert "16 label(s)" in printed
 

@@ -6,4 +6,5 @@ from spacy.cli import app as spacy_app
 app = typer.Typer(name="lgu", help="Decoders with layer group unmasking", no_args_is_help=True)
 spacy_app.add_typer(app)
 
-from . import adapt, fetch, package, verify  # noqa: E402, F401  each adds its command to `app`
+# Each adds its command to `app`.
+from . import adapt, convert, fetch, package, verify  # noqa: E402, F401

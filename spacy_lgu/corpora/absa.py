@@ -1,0 +1,107 @@
+"""Aspect terms and their polarity: SemEval-2014 task 4, and a form of it with gold tokens.
+
+<sentence id="1"><text>Good food</text><aspectTerms>
+  <aspectTerm term="food" polarity="positive" from="5" to="9"/></aspectTerms></sentence>
+
+Good food####Good=O food=T-POS
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree
+
+from .records import AnnotatedText, LabeledSpan, ReportT, TokenizedText, quote_span, read_lines
+from .schemes import decode_tags
+
+POLARITIES = ("positive", "negative", "neutral", "conflict")
+_E2E_TAGS = {"O": "O", "T-POS": "positive", "T-NEG": "negative", "T-NEU": "neutral"}
+
+
+def read_semeval_xml(path: Path, *, report: ReportT) -> Iterator[AnnotatedText]:
+    """Read the aspect terms of a file; aspect categories are another task.
+
+    path (Path): The file.
+    report (ReportT): Not called: no aspect term is left out.
+    RETURNS (Iterator[AnnotatedText]): The sentences. Raises ValueError with file and sentence, or
+        line if it is not XML, for what is not of this form.
+    """
+    # A stream, since ElementTree does not close the file of a path if the XML ends early.
+    with path.open("rb") as stream:
+        events = ElementTree.iterparse(stream)
+        try:
+            for _, element in events:
+                if element.tag == "sentence":
+                    yield _read_sentence(element, path)
+                    element.clear()
+                elif element.tag == "Opinion":
+                    raise ValueError(
+                        f"{path}: expected the aspectTerm elements of SemEval-2014, but found an "
+                        "Opinion, as of SemEval-2015 and 2016, which spans and polarity of "
+                        "categories share. Convert it to JSON lines and use --format char-jsonl."
+                    )
+        except ElementTree.ParseError as error:
+            line, column = error.position
+            raise ValueError(
+                f"{path}:{line}: expected XML, but at column {column + 1}: {error.msg}."
+            ) from error
+
+
+def read_e2e_absa(path: Path, *, report: ReportT) -> Iterator[TokenizedText]:
+    """Read tokens and polarities. Adjacent tokens of one polarity are one span: tags have no B-.
+
+    path (Path): The file, one sentence per line.
+    report (ReportT): Not called: nothing is left out.
+    RETURNS (Iterator[TokenizedText]): The sentences, each a document. Raises ValueError with file
+        and line for what is not of this form.
+    """
+    for number, line in read_lines(path):
+        if not line:
+            continue
+        where = f"{path}:{number}"
+        # The text may end in #, so the border is the last ####; with another it cannot be told.
+        pairs = [pair.rpartition("=") for pair in line.rpartition("####")[2].split(" ")]
+        wrong = [pair for pair in pairs if not pair[0] or pair[2] not in _E2E_TAGS]
+        if wrong or line.count("####") != 1:
+            raise ValueError(
+                f"{where}: expected TEXT####TOKEN=TAG TOKEN=TAG, with #### once and the tags "
+                f"{', '.join(_E2E_TAGS)}, but found {''.join(wrong[0]) if wrong else line!r}."
+            )
+        words = [token for token, _, _ in pairs]
+        spans = decode_tags([_E2E_TAGS[tag] for _, _, tag in pairs])
+        yield TokenizedText(where, words, spans, document=where)
+
+
+def _read_sentence(sentence: ElementTree.Element, path: Path) -> AnnotatedText:
+    where = f"{path}: sentence {sentence.get('id')}"
+    text = sentence.findtext("text")
+    if not text:
+        raise ValueError(f"{where}: expected a text element that is not empty.")
+    spans = []
+    for term in sentence.iterfind("aspectTerms/aspectTerm"):
+        span = LabeledSpan(
+            _read_offset(term, "from", where),
+            _read_offset(term, "to", where),
+            term.get("polarity", ""),
+        )
+        if span.label not in POLARITIES:
+            raise ValueError(
+                f"{where}: expected one of the polarities {', '.join(POLARITIES)}, but found "
+                f"{span.label!r} in {term.attrib}."
+            )
+        if not span.start < span.end or text[span.start : span.end] != term.get("term"):
+            raise ValueError(
+                f"{where}: expected the term {term.get('term')!r} at {span.start} to {span.end}, "
+                f"but found {quote_span(text, *span)}. Correct from and to."
+            )
+        spans.append(span)
+    return AnnotatedText(where, text, spans)
+
+
+def _read_offset(term: ElementTree.Element, name: str, where: str) -> int:
+    value = term.get(name, "")
+    if not value.isdecimal():
+        raise ValueError(
+            f"{where}: expected a number of characters in the attribute {name!r}, but found "
+            f"{term.attrib}."
+        )
+    return int(value)

@@ -1,0 +1,80 @@
+import pytest
+
+from spacy_lgu.corpora.absa import read_e2e_absa, read_semeval_xml
+
+XML = """<?xml version="1.0" encoding="UTF-8"?>
+<sentences>
+  <sentence id="7">
+    <text>Good naan &amp; tea</text>
+    <aspectTerms>
+      <aspectTerm term="naan" polarity="positive" from="5" to="9"/>
+      <aspectTerm term="tea" polarity="conflict" from="12" to="15"/>
+    </aspectTerms>
+    <aspectCategories><aspectCategory category="food" polarity="positive"/></aspectCategories>
+  </sentence>
+  <sentence id="8"><text>We ate.</text></sentence>
+</sentences>
+"""
+
+
+def ignore(note):
+    raise AssertionError(note)
+
+
+def test_aspect_terms(tmp_path):
+    path = tmp_path / "a.xml"
+    path.write_text(XML, encoding="utf8")
+    texts = list(read_semeval_xml(path, report=ignore))
+    assert [(text.where, text.text) for text in texts] == [
+        (f"{path}: sentence 7", "Good naan & tea"),
+        (f"{path}: sentence 8", "We ate."),
+    ]
+    assert [text.spans for text in texts] == [[(5, 9, "positive"), (12, 15, "conflict")], []]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("</sentences>", "", r"a\.xml:13: expected XML, but at column 1: no element found"),
+        ("<text>We ate.</text>", "", r"a\.xml: sentence 8: expected a text element"),
+        ('polarity="positive" from', 'polarity="good" from', r"sentence 7: .*found 'good' in {'te"),
+        ('polarity="positive" from', "from", r"sentence 7: expected one of .*but found '' in"),
+        (
+            'from="5"',
+            'from="4"',
+            r"sentence 7: expected the term 'naan' at 4 to 9, but found ' naa",
+        ),
+        ('from="5"', 'from="9"', r"sentence 7: expected the term 'naan' at 9 to 9"),
+        ('to="9"', 'to="x"', r"sentence 7: expected a number of characters in the attribute 'to'"),
+        ("aspectTerm term", "Opinion term", r"a\.xml: expected the aspectTerm elements .*Opinion"),
+    ],
+)
+def test_errors_name_the_sentence(tmp_path, old, new, message):
+    path = tmp_path / "a.xml"
+    path.write_text(XML.replace(old, new), encoding="utf8")
+    with pytest.raises(ValueError, match=message):
+        list(read_semeval_xml(path, report=ignore))
+
+
+def test_gold_tokens(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text(
+        "In C#####In=O C#=O\n\nGood garlic naan and tea####"
+        "Good=O garlic=T-POS naan=T-POS ==T-NEG tea=T-NEU\n",
+        encoding="utf8",
+    )
+    texts = list(read_e2e_absa(path, report=ignore))
+    assert texts[0].words == ["In", "C#"]
+    assert texts[1].words == ["Good", "garlic", "naan", "=", "tea"]
+    assert texts[1].spans == [(1, 3, "positive"), (3, 4, "negative"), (4, 5, "neutral")]
+    assert texts[0].document != texts[1].document
+
+
+@pytest.mark.parametrize(
+    "line", ["a", "a=O", "a####a", "a####a=B-POS", "a####=O", "a####", "a####a####a=O"]
+)
+def test_other_tags_are_refused(tmp_path, line):
+    path = tmp_path / "a.txt"
+    path.write_text(f"{line}\n", encoding="utf8")
+    with pytest.raises(ValueError, match=r"a\.txt:1: expected TEXT####TOKEN=TAG TOKEN=TAG, with"):
+        list(read_e2e_absa(path, report=ignore))

@@ -1,0 +1,64 @@
+from pathlib import Path
+
+import pytest
+
+from spacy_lgu.corpora.formats import find_format, list_files, read_docs
+
+
+def test_files_of_a_folder_are_sorted(tmp_path):
+    for name in ("b.jsonl", "a.jsonl", "c.txt"):
+        (tmp_path / name).touch()
+    names = [path.name for path in list_files(tmp_path, "char-jsonl")]
+    assert names == ["a.jsonl", "b.jsonl"]
+    assert list_files(tmp_path / "c.txt", "char-jsonl") == [tmp_path / "c.txt"]
+
+
+def test_a_brat_folder_has_pairs(tmp_path):
+    for name in ("a.txt", "a.ann", "b.txt", "c.ann", "annotation.conf"):
+        (tmp_path / name).touch()
+    # What lacks its other half is listed too, for the reader to complain about.
+    assert [path.name for path in list_files(tmp_path, "brat")] == ["a.ann", "b.ann", "c.ann"]
+
+
+def test_missing_files(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no file or folder '.*b\.txt'"):
+        list_files(tmp_path / "b.txt", "inline")
+    with pytest.raises(FileNotFoundError, match=r"no file \*\.ann or \*\.txt in the folder"):
+        list_files(tmp_path, "brat")
+    with pytest.raises(ValueError, match="is a folder, but files of the format conll have no suff"):
+        list_files(tmp_path, "conll")
+
+
+def test_formats_by_name():
+    with pytest.raises(ValueError, match=r"one of the formats conll, .*, but got 'conllu'"):
+        find_format("conllu")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("inline", {"scheme": "io"}, r"inline has no option --scheme, only --misaligned, --lang"),
+        ("inline", {"sentences_per_doc": 2}, r"inline has no option --sentences-per-doc"),
+        ("conll", {"lang": "de"}, r"conll has no option --lang, only --column, --token-column, "),
+        ("litbank-events", {"label": "X"}, r"no option --label, only --sentences-per-doc"),
+    ],
+)
+def test_options_of_other_formats_are_refused(tmp_path, name, options, message):
+    with pytest.raises(ValueError, match=message):
+        read_docs([tmp_path], name, report=print, **options)
+
+
+def test_tokenizer_of_another_language(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("[z.B.|X] so", encoding="utf8")
+    (doc,) = read_docs([path], "inline", report=print, lang="de")
+    assert [token.text for token in doc] == ["z.B.", "so"]
+
+
+def test_files_are_documents_of_their_own(tmp_path):
+    paths: list[Path] = []
+    for name in ("a.conll", "b.conll"):
+        paths.append(tmp_path / name)
+        paths[-1].write_text("Ann B-PER\n\nBo B-PER\n", encoding="utf8")
+    docs = list(read_docs(paths, "conll", report=print, sentences_per_doc=0))
+    assert [doc.text for doc in docs] == ["Ann Bo", "Ann Bo"]
