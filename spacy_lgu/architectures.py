@@ -10,6 +10,7 @@ from thinc.api import Model, chain
 from thinc.types import Floats2d, Ragged
 
 from .decoder.settings import DecoderSettings, LoraSettings
+from .layers.sequence_labeler import SequenceLabelerT, sequence_labeler
 from .layers.transformer import LGUTransformerT, lgu_transformer
 
 
@@ -121,3 +122,12 @@ def build_tok2vec_lgu_v1(
     )
     # A chain in a chain, the structure that replacing a listener leaves.
     return chain(chain(transformer, split_trf_batch()), trfs2arrays(pooling, grad_factor))
+
+
+def build_sequence_labeler_v1(tok2vec: Model[list[Doc], list[Floats2d]]) -> SequenceLabelerT:
+    """Dropout and a linear layer on the vectors of tokens; the dropout rate is that of training.
+
+    tok2vec (Model): Docs -> one array of shape (tokens, width) per Doc, for example a listener.
+    RETURNS (Model): Docs -> logits. Shape: (tokens of all Docs, tags).
+    """
+    return sequence_labeler(tok2vec)

@@ -1,0 +1,106 @@
+"""`python -m spacy lgu calibrate`: make the probabilities of a sequence labeler honest."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from wasabi import msg
+
+from . import app
+
+if TYPE_CHECKING:
+    from spacy.language import Language
+    from spacy.training import Example
+
+# Docs that go through the pipeline together. A transformer's vectors of them are in memory at once.
+_BATCH = 64
+
+
+@app.command("calibrate")
+def calibrate_cli(
+    pipeline: Annotated[str, typer.Argument(help="Name or folder of a trained pipeline")],
+    dev: Annotated[Path, typer.Argument(help="Annotated data it was not trained on, .spacy")],
+    output: Annotated[Path, typer.Argument(help="Folder for the calibrated pipeline")],
+    use_gpu: Annotated[int, typer.Option("--gpu-id", "-g", help="GPU ID or -1 for CPU")] = -1,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Replace an earlier one")] = False,
+) -> None:
+    """Fit the temperature of every sequence labeler in a pipeline on held-out data.
+
+    Which spans are found does not change, only their probabilities in doc.spans.
+    """
+    # Every `python -m spacy` imports this file: the rest only where it is used.
+    import spacy
+    from spacy.cli._util import setup_gpu
+    from spacy.training import Corpus
+
+    if not dev.exists():
+        msg.fail(
+            f"There is no data at {str(dev)!r}", "Give a .spacy file, or a folder of them.", exits=1
+        )
+    if output.exists() and not force:
+        msg.fail(f"{str(output)!r} exists already. Use --force to replace it.", exits=1)
+    setup_gpu(use_gpu)
+    nlp = spacy.load(pipeline)
+    corpus = Corpus(dev)
+    results = calibrate_pipeline(nlp, lambda: corpus(nlp))
+    if not results:
+        msg.fail(
+            f"There is no sequence labeler in {pipeline!r}",
+            f"Its components are {', '.join(nlp.pipe_names)}. Train one with the factory "
+            "'sequence_labeler'; see configs/lgu_sequence_labeler.cfg.",
+            exits=1,
+        )
+    for name, result in results.items():
+        msg.good(
+            f"{name}: temperature {result['temperature']:.3f}, on {result['n_tokens']} tokens and "
+            f"{result['n_spans']} spans"
+        )
+        rows = [
+            (
+                {"nll": "Negative log-likelihood per token", "ece": "Calibration error"}[key],
+                _figure(result[f"{key}_before"]),
+                _figure(result[f"{key}_after"]),
+            )
+            for key in ("nll", "ece")
+        ]
+        msg.table(rows, header=("", "Before", "After"), aligns=("l", "r", "r"))
+    nlp.to_disk(output)
+    msg.good(f"Saved the calibrated pipeline to {output}")
+
+
+def calibrate_pipeline(
+    nlp: "Language", get_examples: Callable[[], "Iterator[Example]"]
+) -> dict[str, dict[str, Any]]:
+    """Calibrate every sequence labeler of a pipeline; see SequenceLabeler.calibrate.
+
+    nlp (Language): The pipeline.
+    get_examples (Callable): Returns annotated examples, afresh at each call.
+    RETURNS (dict[str, dict[str, Any]]): The results by name of the component; empty if there is
+        no sequence labeler.
+    """
+    from ..pipeline.sequence_labeler import SequenceLabeler
+
+    return {
+        name: pipe.calibrate(_apply_before(nlp, name, get_examples()))
+        for name, pipe in nlp.pipeline
+        if isinstance(pipe, SequenceLabeler)
+    }
+
+
+def _apply_before(nlp: "Language", name: str, examples: "Iterator[Example]") -> "Iterator[Example]":
+    """Run the components before one on the examples, which are in memory a batch at a time."""
+    from spacy.util import minibatch
+
+    pipes: list[Any] = [pipe for _, pipe in nlp.pipeline[: nlp.pipe_names.index(name)]]
+    for batch in minibatch(examples, _BATCH):
+        docs = [example.predicted for example in batch]
+        for pipe in pipes:
+            docs = list(pipe.pipe(docs)) if hasattr(pipe, "pipe") else [pipe(doc) for doc in docs]
+        for example, doc in zip(batch, docs, strict=True):
+            example.predicted = doc
+        yield from batch
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

@@ -1,0 +1,49 @@
+"""The head of a sequence labeler: dropout and a linear layer on the vectors of all tokens."""
+
+from functools import partial
+
+from spacy.tokens import Doc
+from thinc.api import Dropout, Linear, Model, chain, list2array, resizable
+from thinc.layers.resizable import resize_linear_weighted, resize_model
+from thinc.types import Floats2d
+
+SequenceLabelerT = Model[list[Doc], Floats2d]
+
+# The bias of a tag that was added after training. The logits of a trained layer lie around zero,
+# so that the best is positive: the new tag is improbable, but within reach of a few updates.
+_NEW_BIAS = -10.0
+
+
+def sequence_labeler(tok2vec: Model[list[Doc], list[Floats2d]]) -> SequenceLabelerT:
+    """Logits of the tags of all tokens of a batch, in one matrix.
+
+    Softmax is left to what comes after: the loss, and decoding at a temperature.
+
+    tok2vec (Model): Docs -> one array of shape (tokens, width) per Doc.
+    RETURNS (Model): Docs -> logits. Shape: (tokens of all Docs, tags).
+    """
+    output = Linear(nI=tok2vec.maybe_get_dim("nO"))
+    fill = {"W": 0.0, "b": _NEW_BIAS}
+    resizing: Model[Floats2d, Floats2d] = resizable(
+        output, partial(resize_linear_weighted, fill_defaults=fill)
+    )
+    model: SequenceLabelerT = chain(tok2vec, list2array(), Dropout(), resizing)
+    model.set_ref("tok2vec", tok2vec)
+    model.set_ref("output_layer", output)
+    model.attrs["resize_output"] = resize_output
+    return model
+
+
+def resize_output(model: SequenceLabelerT, n_tags: int) -> SequenceLabelerT:
+    """Make room for more tags, which come last; the rows of those before stay as they are.
+
+    model (Model): From sequence_labeler, changed in place.
+    n_tags (int): All tags.
+    RETURNS (Model): The model.
+    """
+    resizing = model.layers[-1]
+    resize_model(resizing, n_tags)
+    model.set_ref("output_layer", resizing.layers[0])
+    for node in (resizing, model):
+        node.set_dim("nO", n_tags, force=True)
+    return model

@@ -1,0 +1,239 @@
+"""Decoding and probabilities of IOB2 tags, against sums over all sequences."""
+
+from itertools import product
+
+import numpy
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose
+
+from spacy_lgu.iob2 import (
+    MISSING,
+    TokenSpans,
+    decode_greedy,
+    decode_viterbi,
+    find_spans,
+    log_likelihood,
+    log_softmax,
+    span_probabilities,
+    tag_names,
+)
+
+O, B_X, I_X, B_Y, I_Y = range(5)  # noqa: E741
+
+
+def as_lengths(*lengths):
+    return numpy.array(lengths, dtype="int64")
+
+
+def is_valid(tags):
+    return all(
+        tag == O or tag % 2 == 1 or (i > 0 and tags[i - 1] in (tag, tag - 1))
+        for i, tag in enumerate(tags)
+    )
+
+
+def valid_sequences(n_tokens, n_tags):
+    return [tags for tags in product(range(n_tags), repeat=n_tokens) if is_valid(tags)]
+
+
+def spans_of(tags):
+    """Spans of valid tags, token by token: (start, end, label)."""
+    found = []
+    for i, tag in enumerate(tags):
+        if tag % 2 == 1:
+            end = i + 1
+            while end < len(tags) and tags[end] == tag + 1:
+                end += 1
+            found.append((i, end, tag // 2))
+    return found
+
+
+def as_tuples(spans):
+    return list(
+        zip(
+            spans.sequences.tolist(),
+            spans.starts.tolist(),
+            spans.ends.tolist(),
+            spans.labels.tolist(),
+            strict=True,
+        )
+    )
+
+
+@st.composite
+def batches(draw):
+    """Lengths of up to three sequences, and logits that disagree with IOB2 as often as not."""
+    n_labels = draw(st.integers(1, 2))
+    lengths = draw(st.lists(st.integers(0, 4), min_size=1, max_size=3))
+    rng = numpy.random.default_rng(draw(st.integers(0, 2**32)))
+    scale = draw(st.sampled_from([0.5, 3.0, 30.0]))
+    logits = rng.normal(scale=scale, size=(sum(lengths), 1 + 2 * n_labels))
+    return as_lengths(*lengths), log_softmax(logits)
+
+
+def split(scores, lengths):
+    return numpy.split(scores, lengths.cumsum()[:-1])
+
+
+def total(scores, tags):
+    return sum(scores[i, tag] for i, tag in enumerate(tags))
+
+
+def test_tags_are_numbered_by_label():
+    assert tag_names(("X", "Y")) == ["O", "B-X", "I-X", "B-Y", "I-Y"]
+
+
+def test_log_softmax_of_large_logits():
+    logits = numpy.array([[1000.0, 1000.0], [0.0, -1000.0]], dtype="float32")
+    assert_allclose(log_softmax(logits), [[-numpy.log(2), -numpy.log(2)], [0, -1000]])
+
+
+@settings(max_examples=150, deadline=None)
+@given(batches())
+def test_viterbi_finds_the_best_of_all_valid_sequences(batch):
+    lengths, scores = batch
+    tags = decode_viterbi(scores, lengths)
+    for found, rows in zip(split(tags, lengths), split(scores, lengths), strict=True):
+        assert is_valid(found.tolist())
+        best = max(total(rows, other) for other in valid_sequences(*rows.shape))
+        assert total(rows, found) == pytest.approx(best, abs=1e-9)
+
+
+@settings(max_examples=150, deadline=None)
+@given(batches())
+def test_probabilities_are_those_of_all_valid_sequences(batch):
+    lengths, scores = batch
+    expected = {}
+    for i, rows in enumerate(split(scores, lengths)):
+        sequences = valid_sequences(*rows.shape)
+        weights = numpy.exp([total(rows, tags) for tags in sequences])
+        for tags, weight in zip(sequences, weights / weights.sum(), strict=True):
+            for span in spans_of(tags):
+                expected[i, *span] = expected.get((i, *span), 0.0) + weight
+    columns = numpy.array(sorted(expected), dtype="int64").reshape(-1, 4).T
+    spans = TokenSpans(*columns)
+    probabilities = span_probabilities(scores, lengths, spans)
+    assert_allclose(probabilities, [expected[span] for span in as_tuples(spans)], atol=1e-9)
+
+
+@settings(max_examples=100, deadline=None)
+@given(batches(), st.randoms(use_true_random=False))
+def test_likelihood_sums_over_what_is_missing(batch, random):
+    lengths, scores = batch
+    tags, expected = [], 0.0
+    for rows in split(scores, lengths):
+        sequences = valid_sequences(*rows.shape)
+        chosen = random.choice(sequences)
+        known = [MISSING if random.random() < 0.4 else tag for tag in chosen]
+        weights = numpy.exp([total(rows, other) for other in sequences])
+        fits = [
+            all(k in (MISSING, tag) for k, tag in zip(known, other, strict=True))
+            for other in sequences
+        ]
+        expected += numpy.log(weights[fits].sum() / weights.sum())
+        tags += known
+    assert log_likelihood(scores, lengths, numpy.array(tags, dtype="int64")) == pytest.approx(
+        expected, abs=1e-9
+    )
+
+
+def test_viterbi_repairs_what_costs_least():
+    # I-X after O: either it begins the span, or the O before it does.
+    first = [[0.6, 0.3, 0.0, 0.1, 0.0], [0.1, 0.1, 0.8, 0.0, 0.0]]
+    second = [[0.9, 0.1, 0.0, 0.0, 0.0], [0.1, 0.3, 0.6, 0.0, 0.0]]
+    scores = numpy.log(numpy.array([*first, *second]) + 1e-9)
+    lengths = as_lengths(2, 2)
+    assert decode_viterbi(scores, lengths).tolist() == [B_X, I_X, O, B_X]
+    assert decode_greedy(scores, lengths).tolist() == [O, B_X, O, B_X]
+
+
+def test_greedy_begins_a_span_where_the_tag_before_does_not_match():
+    best = [I_X, I_X, O, I_Y, I_X, B_Y, I_Y, I_X]  # two sequences, of 6 and 2
+    scores = numpy.log(numpy.eye(5)[best] + 0.01)
+    tags = decode_greedy(scores, as_lengths(6, 0, 2))
+    assert tags.tolist() == [B_X, I_X, O, B_Y, B_X, B_Y, B_Y, B_X]
+
+
+def test_spans_end_where_the_next_begins():
+    tags = numpy.array([B_X, I_X, B_X, O, B_Y, B_X, I_X, I_X, O, B_Y])
+    spans = find_spans(tags, as_lengths(0, 5, 0, 3, 2, 0))
+    assert as_tuples(spans) == [
+        (1, 0, 2, 0),
+        (1, 2, 3, 0),
+        (1, 4, 5, 1),
+        (3, 0, 3, 0),
+        (4, 1, 2, 1),
+    ]
+    assert len(spans) == 5
+
+
+def test_probability_of_a_single_token():
+    probs = numpy.array([[0.2, 0.5, 0.3]])  # I-X cannot begin a sequence
+    spans = TokenSpans(*(numpy.array([value]) for value in (0, 0, 1, 0)))
+    assert_allclose(span_probabilities(numpy.log(probs), as_lengths(1), spans), [0.5 / 0.7])
+
+
+def test_nothing_in_nothing_out():
+    scores = numpy.zeros((0, 3))
+    for lengths in (as_lengths(), as_lengths(0, 0)):
+        for decode in (decode_viterbi, decode_greedy):
+            tags = decode(scores, lengths)
+            assert tags.tolist() == []
+        spans = find_spans(tags, lengths)
+        assert len(spans) == 0
+        assert span_probabilities(scores, lengths, spans).tolist() == []
+        assert log_likelihood(scores, lengths, tags) == 0.0
+
+
+def test_a_batch_is_as_each_sequence_alone():
+    rng = numpy.random.default_rng(0)
+    lengths = as_lengths(3, 300, 1, 0, 40)
+    scores = log_softmax(rng.normal(scale=2, size=(344, 9)))
+    tags = decode_viterbi(scores, lengths)
+    spans = find_spans(tags, lengths)
+    probabilities = span_probabilities(scores, lengths, spans)
+    for i, rows in enumerate(split(scores, lengths)):
+        alone = as_lengths(len(rows))
+        assert (decode_viterbi(rows, alone) == split(tags, lengths)[i]).all()
+        own = find_spans(split(tags, lengths)[i], alone)
+        assert_allclose(
+            span_probabilities(rows, alone, own), probabilities[spans.sequences == i], atol=1e-12
+        )
+
+
+def test_certain_tags_that_are_not_valid_stay_finite():
+    # Probabilities that underflow to zero everywhere but at a tag that cannot be there.
+    logits = numpy.full((50, 3), -2000.0)
+    logits[:, I_X] = 0.0
+    scores, lengths = log_softmax(logits), as_lengths(50)
+    tags = decode_viterbi(scores, lengths)
+    assert tags.tolist() == [B_X] + [I_X] * 49
+    assert_allclose(span_probabilities(scores, lengths, find_spans(tags, lengths)), [1.0])
+
+
+def test_probabilities_of_a_very_long_sequence():
+    rng = numpy.random.default_rng(1)
+    lengths = as_lengths(*[5] * 500, 20_000)
+    scores = log_softmax(rng.normal(scale=3, size=(22_500, 9)))
+    spans = find_spans(decode_viterbi(scores, lengths), lengths)
+    probabilities = span_probabilities(scores, lengths, spans)
+    assert numpy.isfinite(probabilities).all()
+    assert 0 <= probabilities.min() <= probabilities.max() <= 1
+    # Two far apart in the long sequence, from their neighbourhood alone.
+    firsts = numpy.array([30, 10_000])
+    for first in 2_500 + firsts:
+        rows = scores[first : first + 2_000]
+        own = find_spans(decode_viterbi(rows, as_lengths(2_000)), as_lengths(2_000))
+        alone = dict(
+            zip(as_tuples(own), span_probabilities(rows, as_lengths(2_000), own), strict=True)
+        )
+        shifted = {
+            (0, s - (first - 2_500), e - (first - 2_500), k): p
+            for (d, s, e, k), p in zip(as_tuples(spans), probabilities, strict=True)
+            if d == 500
+        }
+        common = [span for span in alone if span in shifted and 500 < span[1] < 1_500]
+        assert len(common) > 100
+        assert_allclose([alone[s] for s in common], [shifted[s] for s in common], atol=1e-9)
