@@ -211,9 +211,8 @@ def _make(kind: type, name: str | None, entry: dict[str, Any]) -> Any:
     known = [f.name for f in fields(kind) if f.name != "name"]
     unknown = [key for key in entry if key not in known]
     if unknown:
-        raise ValueError(
-            f"{kind.__name__} {name or ''}: there is no {_list(unknown)}, expected {_list(known)}."
-        )
+        where = f"{kind.__name__} {name}" if name else kind.__name__
+        raise ValueError(f"{where}: there is no {_list(unknown)}, expected {_list(known)}.")
     return kind(**({} if name is None else {"name": name}), **entry)
 
 
