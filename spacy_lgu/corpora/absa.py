@@ -9,6 +9,7 @@ Good food####Good=O food=T-POS
 from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
+from xml.parsers.expat import ErrorString
 
 from .records import AnnotatedText, LabeledSpan, ReportT, TokenizedText, quote_span, read_lines
 from .schemes import decode_tags
@@ -42,7 +43,8 @@ def read_semeval_xml(path: Path, *, report: ReportT) -> Iterator[AnnotatedText]:
         except ElementTree.ParseError as error:
             line, column = error.position
             raise ValueError(
-                f"{path}:{line}: expected XML, but at column {column + 1}: {error.msg}."
+                f"{path}:{line}: expected XML, but at column {column + 1}: "
+                f"{ErrorString(error.code)}."
             ) from error
 
 

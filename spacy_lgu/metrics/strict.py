@@ -71,20 +71,17 @@ class StrictScores:
     @property
     def macro_precision(self) -> float:
         """Mean of the labels' precisions, 0 without labels."""
-        return self._mean([counts.precision for counts in self.per_label.values()])
+        return _mean([counts.precision for counts in self.per_label.values()])
 
     @property
     def macro_recall(self) -> float:
         """Mean of the labels' recalls, 0 without labels."""
-        return self._mean([counts.recall for counts in self.per_label.values()])
+        return _mean([counts.recall for counts in self.per_label.values()])
 
     @property
     def macro_f1(self) -> float:
         """Mean of the labels' F1, 0 without labels."""
-        return self._mean([counts.f1 for counts in self.per_label.values()])
-
-    def _mean(self, values: list[float]) -> float:
-        return sum(values) / len(values) if values else 0.0
+        return _mean([counts.f1 for counts in self.per_label.values()])
 
 
 def find_strict_spans(tags: Sequence[str]) -> list[SpanT]:
@@ -159,6 +156,10 @@ def count_by_document(
         for gold_set, predicted_set in _pair(map(set, gold), map(set, predicted))
     ]
     return numpy.asarray(rows, dtype=numpy.int64).reshape(-1, 3)
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values) if values else 0.0
 
 
 def _pair(gold: Iterable[_T], predicted: Iterable[_T]) -> list[tuple[_T, _T]]:

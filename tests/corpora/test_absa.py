@@ -35,7 +35,7 @@ def test_aspect_terms(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("</sentences>", "", r"a\.xml:13: expected XML, but at column 1: no element found"),
+        ("</sentences>", "", r"a\.xml:13: expected XML, but at column 1: no element found\.$"),
         ("<text>We ate.</text>", "", r"a\.xml: sentence 8: expected a text element"),
         ('polarity="positive" from', 'polarity="good" from', r"sentence 7: .*found 'good' in {'te"),
         ('polarity="positive" from', "from", r"sentence 7: expected one of .*but found '' in"),
