@@ -9,7 +9,7 @@ from spacy_transformers.span_getters import SpannerT
 from thinc.api import Model, chain
 from thinc.types import Floats2d, Ragged
 
-from .decoder.settings import DecoderSettings, LoraSettings
+from .decoder.settings import AdamWSettings, DecoderSettings, LoraSettings
 from .layers.sequence_labeler import SequenceLabelerT, sequence_labeler
 from .layers.transformer import LGUTransformerT, lgu_transformer
 
@@ -26,6 +26,27 @@ def build_lora_v1(
     return LoraSettings(rank=rank, alpha=alpha, dropout=dropout, modules=names, path=path)
 
 
+def build_adamw_v1(
+    learn_rate_factor: float = 1.0,
+    beta1: float = 0.9,
+    beta2: float = 0.95,
+    eps: float = 1e-5,
+    weight_decay: float = 0.1,
+    grad_clip: float = 1.0,
+    paged_8bit: bool = False,
+) -> AdamWSettings:
+    """Settings of the decoder's own optimizer; see AdamWSettings."""
+    return AdamWSettings(
+        learn_rate_factor=learn_rate_factor,
+        beta1=beta1,
+        beta2=beta2,
+        eps=eps,
+        weight_decay=weight_decay,
+        grad_clip=grad_clip,
+        paged_8bit=paged_8bit,
+    )
+
+
 def build_lgu_transformer_v1(
     name: str,
     get_spans: SpannerT,
@@ -39,6 +60,7 @@ def build_lgu_transformer_v1(
     stride: int | None = None,
     tokenizer_config: dict[str, Any] = {},  # noqa: B006  spaCy fills configs from defaults
     lora: LoraSettings | None = None,
+    optimizer: AdamWSettings | None = None,
 ) -> LGUTransformerT:
     """A decoder-only language model, some of its layer groups without the causal mask.
 
@@ -56,6 +78,8 @@ def build_lgu_transformer_v1(
     stride (int | None): Subtokens between windows. None: half a window.
     tokenizer_config (dict): Passed to AutoTokenizer.
     lora (LoraSettings | None): Read when tuning is "lora". None: its defaults.
+    optimizer (AdamWSettings | None): Steps the decoder's trained weights, all together. None: the
+        training's optimizer does, array by array.
     RETURNS (Model): Docs -> FullTransformerBatch. Raises ValueError for a bad value.
     """
     # `unmasking` is not annotated as str: pydantic would turn the integer 11 into "11".
@@ -73,6 +97,7 @@ def build_lgu_transformer_v1(
         tuning=tuning,
         gradient_checkpointing=gradient_checkpointing,
         lora=lora or LoraSettings(),
+        optimizer=optimizer,
     )
     return lgu_transformer(
         settings,
@@ -98,6 +123,7 @@ def build_tok2vec_lgu_v1(
     stride: int | None = None,
     tokenizer_config: dict[str, Any] = {},  # noqa: B006  spaCy fills configs from defaults
     lora: LoraSettings | None = None,
+    optimizer: AdamWSettings | None = None,
 ) -> Model[list[Doc], list[Floats2d]]:
     """The decoder inside one pipe, as its tok2vec layer.
 
@@ -119,6 +145,7 @@ def build_tok2vec_lgu_v1(
         stride,
         tokenizer_config,
         lora,
+        optimizer,
     )
     # A chain in a chain, the structure that replacing a listener leaves.
     return chain(chain(transformer, split_trf_batch()), trfs2arrays(pooling, grad_factor))

@@ -6,7 +6,8 @@ everything else may follow anything. Sequences lie end to end: arrays have one r
 
 Loops go over positions, never over sequences or tags. Sequences are sorted by length and step in
 time together, those that have ended left out, so that one long sequence among short ones costs
-no padding.
+no padding. Long sequences are cut into pieces that step together as well, and the results are
+those of the whole.
 """
 
 from dataclasses import dataclass
@@ -18,6 +19,11 @@ MISSING = -1  # a token whose tag is not known
 
 # No probability below exp(-600): the recursions divide by sums of them, in float64.
 _LOWEST = -600.0
+# Tokens per piece in the recursions: some times the length of the longest spans, whose tokens are
+# what depends on each other.
+_PIECE = 256
+# Relative precision at which what one piece hands on is what the next began with.
+_PRECISION = 1e-13
 
 
 @dataclass(frozen=True)
@@ -60,12 +66,16 @@ def decode_viterbi(scores: numpy.ndarray, lengths: numpy.ndarray) -> numpy.ndarr
     RETURNS (ndarray): Tags. Shape: (tokens,).
     """
     tags = scores.argmax(axis=1)
+    is_valid = _is_valid(tags, lengths)
+    # Where B-k is as good as I-k for every k, no best sequence needs an I: cut there.
+    is_first: numpy.ndarray = numpy.all(scores[:, 1::2] >= scores[:, 2::2], axis=1)
+    is_first[(lengths.cumsum() - lengths)[lengths > 0]] = True
+    lengths = numpy.diff(numpy.append(numpy.flatnonzero(is_first), len(tags)))
     # Where the best tags are valid, no valid sequence is better: in a trained model, almost all.
-    broken = _sequence_of(lengths)[~_is_valid(tags, lengths)]
-    sequences = numpy.unique(broken)
-    if len(sequences):
-        rows = _rows_of(sequences, lengths)
-        tags[rows] = _viterbi(scores[rows], lengths[sequences])
+    pieces = numpy.unique(_sequence_of(lengths)[~is_valid])
+    if len(pieces):
+        rows = _rows_of(pieces, lengths)
+        tags[rows] = _viterbi(scores[rows], lengths[pieces])
     return tags
 
 
@@ -112,11 +122,10 @@ def span_probabilities(
     sequences, which = numpy.unique(spans.sequences, return_inverse=True)
     log_probs = numpy.maximum(log_probs[_rows_of(sequences, lengths)], _LOWEST)
     lengths = lengths[sequences]
-    steps = _TimeSteps.of(lengths)
-    probs = steps.sort(numpy.exp(log_probs))
+    probs = numpy.exp(log_probs)
     # Sums over all tokens before, so that a difference is a sum over neighbours.
-    before = _sums_before(steps.unsort(numpy.log(_forward(probs, steps))))
-    after = _sums_before(steps.unsort(numpy.log(_backward(probs, steps))))
+    before = _sums_before(numpy.log(_growth(probs, lengths, is_forward=True)))
+    after = _sums_before(numpy.log(_growth(probs, lengths, is_forward=False)))
     inside = _sums_before(log_probs[:, 2::2])
     lasts = lengths.cumsum()[which]
     firsts = lasts - lengths[which]
@@ -139,50 +148,87 @@ def log_likelihood(log_probs: numpy.ndarray, lengths: numpy.ndarray, tags: numpy
     tags (ndarray): Valid tags, MISSING where not known: all that fit are then summed.
         Shape: (tokens,).
     """
-    if not len(tags):
-        return 0.0
-    steps = _TimeSteps.of(lengths)
     probs = numpy.exp(numpy.maximum(log_probs, _LOWEST))
     known = tags != MISSING
     fitting = probs * (~known[:, None] | (tags[:, None] == numpy.arange(probs.shape[1])))
-    total = numpy.log(_forward(steps.sort(probs), steps)).sum()
-    return float(numpy.log(_forward(steps.sort(fitting), steps)).sum() - total)
+    total = numpy.log(_growth(probs, lengths, is_forward=True)).sum()
+    return float(numpy.log(_growth(fitting, lengths, is_forward=True)).sum() - total)
 
 
-def _forward(probs: numpy.ndarray, steps: "_TimeSteps") -> numpy.ndarray:
-    """Growth of the mass of valid sequences by each token, rows sorted in time.
+def _growth(probs: numpy.ndarray, lengths: numpy.ndarray, *, is_forward: bool) -> numpy.ndarray:
+    """The factor by which each token changes the mass of valid sequences.
 
-    mass[t] is the sum over valid tags of the tokens 0..t of the products of their probabilities,
-    and open_[k] the share of it that ends in B-k or I-k. RETURNS: mass[t] / mass[t - 1].
+    Forward, mass[t] is the sum over valid tags of the tokens 0..t of the products of their
+    probabilities, and the result mass[t] / mass[t - 1]. Backward, it is the sum over valid tags
+    of the tokens t..end, the first of them no I, and the result mass[t] / mass[t + 1].
+
+    Pieces of long sequences begin with a guess of what the piece before hands on, and are
+    computed again until it is what they began with. What tokens depend on fades in a few
+    tokens, so that this takes two rounds; in n rounds, the first n pieces are right in any case.
+
+    RETURNS (ndarray): Shape: (tokens,).
     """
+    n_pieces = -(-lengths // _PIECE)
+    sequences = numpy.repeat(numpy.arange(len(lengths)), n_pieces)
+    number = numpy.arange(len(sequences)) - (n_pieces.cumsum() - n_pieces)[sequences]
+    piece_lengths = numpy.minimum(lengths[sequences] - number * _PIECE, _PIECE)
+    n_labels = probs.shape[1] // 2
+    if is_forward:
+        recursion, neighbours = _forward, numpy.arange(len(sequences)) - 1
+        has_neighbour = number > 0
+    else:
+        recursion, neighbours = _backward, numpy.arange(len(sequences)) + 1
+        has_neighbour = number < n_pieces[sequences] - 1
+    # Not zero, which would make a piece impossible that begins within a span.
+    begun = numpy.where(has_neighbour[:, None], 1 / (1 + n_labels), numpy.zeros(n_labels))
+    handed_on = numpy.empty_like(begun)
+    growth = numpy.empty(len(probs))
+    stale = numpy.arange(len(sequences))
+    while len(stale):
+        rows = _rows_of(stale, piece_lengths)
+        growth[rows], handed_on[stale] = recursion(probs[rows], piece_lengths[stale], begun[stale])
+        waiting = numpy.flatnonzero(has_neighbour)
+        right = handed_on[neighbours[waiting]]
+        gaps = numpy.abs(right - begun[waiting]) > _PRECISION * right
+        begun[waiting] = right
+        stale = waiting[gaps.any(axis=1)]
+    return growth
+
+
+def _forward(
+    probs: numpy.ndarray, lengths: numpy.ndarray, begun: numpy.ndarray
+) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """See _growth. What is handed on is the share of the mass that ends in B-k or I-k. Shape:
+    (sequences, labels)."""
+    steps = _TimeSteps.of(lengths)
+    probs = steps.sort(probs)
     outside, begin, inside = probs[:, 0], probs[:, 1::2], probs[:, 2::2]
     growth = numpy.empty(len(probs))
-    open_ = numpy.zeros((steps.n_active(0), begin.shape[1]))
+    share = begun[steps.order]
     for t in range(len(steps)):
-        rows = steps.rows(t)
-        open_ = begin[rows] + inside[rows] * open_[: steps.n_active(t)]
+        rows, n = steps.rows(t), steps.n_active(t)
+        open_ = begin[rows] + inside[rows] * share[:n]
         growth[rows] = outside[rows] + open_.sum(axis=1)
-        open_ /= growth[rows, None]
-    return growth
+        share[:n] = open_ / growth[rows, None]
+    return steps.unsort(growth), share[steps.rank]
 
 
-def _backward(probs: numpy.ndarray, steps: "_TimeSteps") -> numpy.ndarray:
-    """Growth of the mass towards the left, rows sorted in time.
-
-    mass[t] is the sum over valid tags of the tokens t..end, the first of them no I, and open_[k]
-    what the tokens after a B-k or I-k add to it, as a multiple of mass[t + 1]. RETURNS: mass[t] /
-    mass[t + 1], with 1 after the end.
-    """
+def _backward(
+    probs: numpy.ndarray, lengths: numpy.ndarray, begun: numpy.ndarray
+) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """See _growth. What is handed on is the mass that I-k and what follows it add after a B-k or
+    I-k, as a multiple of the rest. Shape: (sequences, labels)."""
+    steps = _TimeSteps.of(lengths)
+    probs = steps.sort(probs)
     outside, begin, inside = probs[:, 0], probs[:, 1::2], probs[:, 2::2]
     growth = numpy.empty(len(probs))
-    carried = numpy.zeros((0, begin.shape[1]))
+    added = begun[steps.order]
     for t in reversed(range(len(steps))):
-        rows = steps.rows(t)
-        open_ = numpy.ones((steps.n_active(t), begin.shape[1]))
-        open_[: len(carried)] += carried
+        rows, n = steps.rows(t), steps.n_active(t)
+        open_ = 1 + added[:n]
         growth[rows] = outside[rows] + (begin[rows] * open_).sum(axis=1)
-        carried = inside[rows] * open_ / growth[rows, None]
-    return growth
+        added[:n] = inside[rows] * open_ / growth[rows, None]
+    return steps.unsort(growth), added[steps.rank]
 
 
 def _viterbi(scores: numpy.ndarray, lengths: numpy.ndarray) -> numpy.ndarray:
@@ -222,10 +268,14 @@ def _viterbi(scores: numpy.ndarray, lengths: numpy.ndarray) -> numpy.ndarray:
 class _TimeSteps:
     """Rows sorted by position, within a position by length of the sequence, longest first.
 
-    target (ndarray): For each row as given, its place in this order. Shape: (tokens,).
+    order (ndarray): The sequences, longest first. Shape: (sequences,).
+    rank (ndarray): For each sequence, its place in this order. Shape: (sequences,).
+    target (ndarray): For each row as given, its place in the order of rows. Shape: (tokens,).
     bounds (list[int]): Step t has the rows bounds[t] to bounds[t + 1].
     """
 
+    order: numpy.ndarray
+    rank: numpy.ndarray
     target: numpy.ndarray
     bounds: list[int]
 
@@ -239,7 +289,7 @@ class _TimeSteps:
         bounds = numpy.append(0, n_active.cumsum())
         sequence = _sequence_of(lengths)
         position = numpy.arange(len(sequence)) - (lengths.cumsum() - lengths)[sequence]
-        return cls(bounds[position] + rank[sequence], bounds.tolist())
+        return cls(order, rank, bounds[position] + rank[sequence], bounds.tolist())
 
     def __len__(self) -> int:
         return len(self.bounds) - 1

@@ -33,6 +33,7 @@ gradient_checkpointing = false
 window = null
 stride = null
 tokenizer_config = {}
+optimizer = null
 
 [components.transformer.model.lora]
 @misc = "spacy-lgu.lora.v1"

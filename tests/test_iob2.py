@@ -1,6 +1,7 @@
 """Decoding and probabilities of IOB2 tags, against sums over all sequences."""
 
 from itertools import product
+from unittest.mock import patch
 
 import numpy
 import pytest
@@ -11,6 +12,7 @@ from numpy.testing import assert_allclose
 from spacy_lgu.iob2 import (
     MISSING,
     TokenSpans,
+    _viterbi,
     decode_greedy,
     decode_viterbi,
     find_spans,
@@ -102,8 +104,8 @@ def test_viterbi_finds_the_best_of_all_valid_sequences(batch):
 
 
 @settings(max_examples=150, deadline=None)
-@given(batches())
-def test_probabilities_are_those_of_all_valid_sequences(batch):
+@given(batches(), st.sampled_from([1, 2, 256]))
+def test_probabilities_are_those_of_all_valid_sequences(batch, piece):
     lengths, scores = batch
     expected = {}
     for i, rows in enumerate(split(scores, lengths)):
@@ -114,13 +116,14 @@ def test_probabilities_are_those_of_all_valid_sequences(batch):
                 expected[i, *span] = expected.get((i, *span), 0.0) + weight
     columns = numpy.array(sorted(expected), dtype="int64").reshape(-1, 4).T
     spans = TokenSpans(*columns)
-    probabilities = span_probabilities(scores, lengths, spans)
+    with patch("spacy_lgu.iob2._PIECE", piece):
+        probabilities = span_probabilities(scores, lengths, spans)
     assert_allclose(probabilities, [expected[span] for span in as_tuples(spans)], atol=1e-9)
 
 
 @settings(max_examples=100, deadline=None)
-@given(batches(), st.randoms(use_true_random=False))
-def test_likelihood_sums_over_what_is_missing(batch, random):
+@given(batches(), st.sampled_from([1, 2, 256]), st.randoms(use_true_random=False))
+def test_likelihood_sums_over_what_is_missing(batch, piece, random):
     lengths, scores = batch
     tags, expected = [], 0.0
     for rows in split(scores, lengths):
@@ -134,9 +137,9 @@ def test_likelihood_sums_over_what_is_missing(batch, random):
         ]
         expected += numpy.log(weights[fits].sum() / weights.sum())
         tags += known
-    assert log_likelihood(scores, lengths, numpy.array(tags, dtype="int64")) == pytest.approx(
-        expected, abs=1e-9
-    )
+    with patch("spacy_lgu.iob2._PIECE", piece):
+        found = log_likelihood(scores, lengths, numpy.array(tags, dtype="int64"))
+    assert found == pytest.approx(expected, abs=1e-9)
 
 
 def test_viterbi_repairs_what_costs_least():
@@ -213,27 +216,60 @@ def test_certain_tags_that_are_not_valid_stay_finite():
     assert_allclose(span_probabilities(scores, lengths, find_spans(tags, lengths)), [1.0])
 
 
-def test_probabilities_of_a_very_long_sequence():
-    rng = numpy.random.default_rng(1)
-    lengths = as_lengths(*[5] * 500, 20_000)
-    scores = log_softmax(rng.normal(scale=3, size=(22_500, 9)))
-    spans = find_spans(decode_viterbi(scores, lengths), lengths)
+def sharp_scores(n_tokens, seed):
+    """Scores as of a trained model: mostly sure, and valid except here and there."""
+    rng = numpy.random.default_rng(seed)
+    logits = rng.normal(size=(n_tokens, 5))
+    logits[:, O] += 4
+    starts = rng.choice(n_tokens - 10, n_tokens // 20, replace=False)
+    logits[starts, B_X] += 8
+    for i in range(1, 4):
+        logits[starts + i, I_X] += 8
+    return log_softmax(logits)
+
+
+@pytest.mark.parametrize("make_scores", ["sharp", "noise"])
+def test_pieces_of_a_long_sequence_are_as_the_whole(monkeypatch, make_scores):
+    lengths = as_lengths(700, 3, 0, 2_000, 256)
+    if make_scores == "sharp":
+        scores = sharp_scores(lengths.sum(), 0)
+    else:
+        noise = numpy.random.default_rng(0).normal(scale=3, size=(lengths.sum(), 5))
+        scores = log_softmax(noise)
+    tags = decode_viterbi(scores, lengths)
+    spans = find_spans(tags, lengths)
     probabilities = span_probabilities(scores, lengths, spans)
-    assert numpy.isfinite(probabilities).all()
-    assert 0 <= probabilities.min() <= probabilities.max() <= 1
-    # Two far apart in the long sequence, from their neighbourhood alone.
-    firsts = numpy.array([30, 10_000])
-    for first in 2_500 + firsts:
-        rows = scores[first : first + 2_000]
-        own = find_spans(decode_viterbi(rows, as_lengths(2_000)), as_lengths(2_000))
-        alone = dict(
-            zip(as_tuples(own), span_probabilities(rows, as_lengths(2_000), own), strict=True)
-        )
-        shifted = {
-            (0, s - (first - 2_500), e - (first - 2_500), k): p
-            for (d, s, e, k), p in zip(as_tuples(spans), probabilities, strict=True)
-            if d == 500
-        }
-        common = [span for span in alone if span in shifted and 500 < span[1] < 1_500]
-        assert len(common) > 100
-        assert_allclose([alone[s] for s in common], [shifted[s] for s in common], atol=1e-9)
+    likelihood = log_likelihood(scores, lengths, tags)
+    monkeypatch.setattr("spacy_lgu.iob2._PIECE", 10_000)
+    assert total(scores, tags) == pytest.approx(total(scores, _viterbi(scores, lengths)), abs=1e-9)
+    assert_allclose(probabilities, span_probabilities(scores, lengths, spans), rtol=1e-9)
+    assert likelihood == pytest.approx(log_likelihood(scores, lengths, tags), abs=1e-8)
+
+
+def test_a_span_longer_than_several_pieces():
+    """What one piece hands on must come through all of them."""
+    n = 3_000
+    probs = numpy.tile([0.1, 1e-12, 0.9], (n, 1))
+    probs[0] = [0.1, 0.9, 1e-12]
+    scores, lengths = numpy.log(probs), as_lengths(n)
+    tags = decode_viterbi(scores, lengths)
+    assert tags.tolist() == [B_X] + [I_X] * (n - 1)
+    # Ending k tokens earlier is (1/9)^k times as probable: 1 / (1 + 1/9 + 1/81 + ...).
+    spans = find_spans(tags, lengths)
+    assert_allclose(span_probabilities(scores, lengths, spans), [8 / 9], rtol=1e-8)
+
+
+def test_a_known_span_across_pieces():
+    n = 1_000
+    rng = numpy.random.default_rng(3)
+    scores, lengths = log_softmax(rng.normal(size=(n, 5))), as_lengths(n)
+    tags = numpy.array([B_Y] + [I_Y] * (n - 1))
+    everything = log_likelihood(scores, lengths, numpy.full(n, MISSING))
+    assert everything == pytest.approx(0.0, abs=1e-9)
+    found = log_likelihood(scores, lengths, tags)
+    spans = find_spans(tags, lengths)
+    assert found < -1_000
+    assert numpy.exp(found) == pytest.approx(span_probabilities(scores, lengths, spans)[0], abs=0)
+    # Half of it known: all ways to go on from there are summed.
+    tags[n // 2 :] = MISSING
+    assert 0.3 < log_likelihood(scores, lengths, tags) / found < 0.7

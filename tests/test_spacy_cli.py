@@ -128,6 +128,7 @@ def test_fill_config(tmp_path):
         "window": None,
         "stride": None,
         "tokenizer_config": {},
+        "optimizer": None,
         "lora": {
             "@misc": "spacy-lgu.lora.v1",
             "rank": 64,

@@ -51,6 +51,44 @@ class LoraSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AdamWSettings:
+    """AdamW over all trained weights of the decoder together; the defaults are the paper's.
+
+    learn_rate_factor (float): The rate is that of the training's optimizer, schedule included,
+        times this factor.
+    beta1 (float): Decay of the first moment, in [0, 1).
+    beta2 (float): Decay of the second moment, in [0, 1).
+    eps (float): Added to the root of the second moment.
+    weight_decay (float): Of matrices; biases and norms are not decayed.
+    grad_clip (float): Largest norm of the gradient of all weights together; 0: any.
+    paged_8bit (bool): Moments in 8 bits, paged to the CPU where the GPU's memory ends
+        (bitsandbytes). CUDA only.
+    """
+
+    learn_rate_factor: float = 1.0
+    beta1: float = 0.9
+    beta2: float = 0.95
+    eps: float = 1e-5
+    weight_decay: float = 0.1
+    grad_clip: float = 1.0
+    paged_8bit: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("learn_rate_factor", "eps"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"AdamW {name} must be positive, but is {getattr(self, name)}.")
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"AdamW {name} must lie in [0, 1), but is {getattr(self, name)}.")
+        for name in ("weight_decay", "grad_clip"):
+            if getattr(self, name) < 0:
+                raise ValueError(
+                    f"AdamW {name} must not be negative, but is {getattr(self, name)}. Use 0 for "
+                    "none."
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
 class DecoderSettings:
     """Which decoder, which of its layer groups are unmasked, and how it is stored and trained.
 
@@ -64,6 +102,8 @@ class DecoderSettings:
     tuning (str): "lora", "full" or "frozen".
     gradient_checkpointing (bool): Recompute activations in the backward pass to save memory.
     lora (LoraSettings): Read when tuning is "lora".
+    optimizer (AdamWSettings | None): Steps the trained weights. None: thinc's optimizer does,
+        array by array.
     """
 
     name: str
@@ -74,6 +114,7 @@ class DecoderSettings:
     tuning: str = "lora"
     gradient_checkpointing: bool = False
     lora: LoraSettings = field(default_factory=LoraSettings)
+    optimizer: AdamWSettings | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.strip():

@@ -17,15 +17,18 @@ import numpy
 import srsly
 import torch
 from thinc.api import Optimizer, get_torch_default_device, torch2xp, xp2torch
+from thinc.backends import get_array_ops
 from thinc.shims import Shim
 from thinc.types import FloatsXd
 
 from ..decoder.building import BuiltDecoder, CheckT, build_decoder
 from ..decoder.packing import PackedBatch
 from ..decoder.settings import DecoderSettings
+from ..decoder.stepping import DecoderAdamW, check_device
 from ..decoder.storage import decoder_from_files, decoder_to_files
 
 HiddenBackpropT = Callable[[torch.Tensor], None]
+NamedParametersT = list[tuple[str, torch.nn.Parameter]]
 
 
 class DecoderShim(Shim):
@@ -42,6 +45,7 @@ class DecoderShim(Shim):
         self.max_batch_items = 4096
         self.base_weights = "auto"
         self.built: BuiltDecoder | None = None
+        self._adamw: DecoderAdamW | None = None
         self._lock = threading.Lock()
         self._process = os.getpid()
 
@@ -60,6 +64,8 @@ class DecoderShim(Shim):
         check (Callable): Gets its config and tokenizer before any weight is read.
         """
         device = get_torch_default_device()
+        if self.settings.tuning != "frozen":
+            check_device(self.settings.optimizer, device)
         built = build_decoder(self.settings, self.tokenizer_config, device=device, check=check)
         self.set_built(built)
         return built
@@ -67,6 +73,7 @@ class DecoderShim(Shim):
     def set_built(self, built: BuiltDecoder) -> None:
         self.built = built
         self._model = built.decoder
+        self._adamw = None  # it holds weights of the decoder before
         self._process = os.getpid()
 
     def __call__(
@@ -97,6 +104,7 @@ class DecoderShim(Shim):
         ids, lengths = inputs
         if self.settings.tuning == "frozen":
             return self.predict(inputs), _no_backprop
+        check_device(self.settings.optimizer, decoder.device)
         decoder.train()
         Y = decoder(PackedBatch.pack(ids, lengths, device=decoder.device))
 
@@ -106,16 +114,45 @@ class DecoderShim(Shim):
         return Y.detach(), backprop
 
     def finish_update(self, optimizer: Optimizer) -> None:
-        for name, parameter in self.ready.decoder.trainable():
-            if parameter.grad is None:
-                continue
+        """Step the weights that have a gradient.
+
+        optimizer (Optimizer): thinc's. It steps them array by array, unless the decoder has an
+            optimizer of its own, which then takes nothing but the learning rate from it.
+        """
+        trainable = self.ready.decoder.trainable()
+        pending = [(name, p) for name, p in trainable if p.grad is not None]
+        if not pending:
+            return
+        if self.settings.optimizer is None:
+            self._step_each(pending, optimizer)
+            return
+        if self._adamw is None:
+            self._adamw = DecoderAdamW(self.settings.optimizer, [p for _, p in trainable])
+        self._adamw.step(optimizer.learn_rate)
+        if optimizer.averages is not None:
+            self._update_averages(pending, optimizer)
+
+    def _step_each(self, pending: NamedParametersT, optimizer: Optimizer) -> None:
+        for name, parameter in pending:
             weights, _ = optimizer(
                 (self.id, name),
                 cast(FloatsXd, torch2xp(parameter.data)),
-                cast(FloatsXd, torch2xp(parameter.grad)),
+                cast(FloatsXd, torch2xp(cast(torch.Tensor, parameter.grad))),
             )
             parameter.data = xp2torch(weights, device=parameter.device)
             parameter.grad = None
+
+    def _update_averages(self, stepped: NamedParametersT, optimizer: Optimizer) -> None:
+        """What thinc's optimizer does after a step of its own."""
+        averages: dict[Any, Any] = cast(dict, optimizer.averages)
+        for name, parameter in stepped:
+            key = (self.id, name)
+            weights: Any = torch2xp(parameter.data)
+            ops = get_array_ops(weights)
+            if key not in averages:
+                averages[key] = ops.alloc(weights.shape, dtype="float32")
+            optimizer.nr_update[key] += 1
+            ops.update_averages(averages[key], weights, optimizer.nr_update[key])
 
     @contextlib.contextmanager
     def use_params(self, params: dict[Any, Any]) -> Iterator[None]:

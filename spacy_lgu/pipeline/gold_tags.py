@@ -73,7 +73,8 @@ def _align(
 ) -> numpy.ndarray:
     if spans_key is None:
         aligned, biluo = example.get_aligned_ents_and_ner()
-        tags = numpy.array([MISSING if tag is None else OUTSIDE for tag in biluo], dtype="int64")
+        is_missing = numpy.array([tag in (None, "-") for tag in biluo], dtype="bool")
+        tags = numpy.where(is_missing, MISSING, OUTSIDE)
         n_misaligned = len(spans) - len(aligned)
     else:
         aligned = example.get_aligned_spans_y2x(spans, allow_overlap=True)

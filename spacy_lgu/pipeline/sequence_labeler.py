@@ -259,7 +259,8 @@ class SequenceLabeler(TrainablePipe):
         docs = list(docs)
         bounds = numpy.searchsorted(spans.sequences, numpy.arange(len(docs) + 1)).tolist()
         starts, ends = spans.starts.tolist(), spans.ends.tolist()
-        labels = [self.labels[k] for k in spans.labels.tolist()]
+        names = self.labels
+        labels = [names[k] for k in spans.labels.tolist()]
         for i, doc in enumerate(docs):
             found = [
                 Span(doc, starts[j], ends[j], label=labels[j])
@@ -376,7 +377,16 @@ class SequenceLabeler(TrainablePipe):
         """Shape: (tokens of all Docs, tags)."""
         if not any(len(doc) for doc in docs):
             return numpy.zeros((0, self._n_tags), dtype="float32")
-        return self.model.ops.to_numpy(self.model.predict(docs))
+        logits = self.model.ops.to_numpy(self.model.predict(docs))
+        n_broken = int((~numpy.isfinite(logits).all(axis=1)).sum())
+        if n_broken:
+            raise ValueError(
+                f"The scores of {n_broken} of {len(logits)} tokens are not finite in "
+                f"{self.name!r}: its weights or the vectors it reads are not. If the decoder "
+                "computes in float16, use dtype = 'bfloat16' or 'float32'; else training has "
+                "diverged: use a lower learning rate."
+            )
+        return logits
 
     def _no_labels(self) -> str:
         other = f"doc.spans[{self.spans_key!r}]" if self.annotate_ents else "doc.ents"

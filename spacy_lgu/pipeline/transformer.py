@@ -43,6 +43,7 @@ gradient_checkpointing = false
 window = null
 stride = null
 tokenizer_config = {}
+optimizer = null
 
 [transformer.model.lora]
 @misc = "spacy-lgu.lora.v1"

@@ -16,6 +16,7 @@ def test_values_that_configs_leave_out():
         "tuning": "lora",
         "gradient_checkpointing": False,
         "lora": {"rank": 64, "alpha": 16, "dropout": 0.1, "modules": "attention", "path": None},
+        "optimizer": None,
     }
 
 

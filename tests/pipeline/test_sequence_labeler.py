@@ -344,6 +344,15 @@ def test_logits_that_are_not_numbers():
         labeler.get_loss(entity_examples(nlp)[:1], logits)
 
 
+def test_predicting_with_weights_that_are_not_numbers():
+    nlp = blank()
+    labeler = initialize(nlp, entity_examples(nlp))
+    labeler.model.get_ref("output_layer").get_param("b")[1] = numpy.nan
+    message = r"scores of 2 of 2 tokens are not finite in 'sequence_labeler'.*a lower learning rate"
+    with pytest.raises(ValueError, match=message):
+        nlp("Ann ate")
+
+
 def test_learns_from_spans_and_leaves_entities_alone():
     nlp = blank(annotate_ents=False, spans_key="names")
     examples = span_examples(nlp, "names")

@@ -1,0 +1,81 @@
+"""AdamW over all trainable weights of a decoder together.
+
+thinc calls its optimizer array by array. What needs to see all of them cannot live there: clipping
+by the norm of the whole gradient, decay of matrices only, states in 8 bits.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+
+from .settings import AdamWSettings
+
+
+def check_device(settings: AdamWSettings | None, device: torch.device) -> None:
+    """Refuse an optimizer that the device does not have, before anything is loaded or computed.
+
+    settings (AdamWSettings | None): The optimizer.
+    device (torch.device): Where the decoder is, or will be.
+    """
+    if settings is not None and settings.paged_8bit and device.type != "cuda":
+        raise ValueError(
+            f"The optimizer's setting paged_8bit = true needs a CUDA GPU, but the decoder is on "
+            f"{device}. Train on one (`spacy train --gpu-id 0`), or set paged_8bit = false."
+        )
+
+
+class DecoderAdamW:
+    """Steps weights by AdamW, clipped by the norm of their whole gradient.
+
+    Weights with one dimension (biases and norms) are not decayed. Source of AdamW: Loshchilov &
+    Hutter, "Decoupled Weight Decay Regularization", ICLR 2019 (arXiv 1711.05101); of the defaults:
+    Dukić & Šnajder, 2024 (arXiv 2401.14556).
+
+    settings (AdamWSettings): The values.
+    parameters (Iterable[Parameter]): The weights, at least one.
+    """
+
+    def __init__(self, settings: AdamWSettings, parameters: Iterable[torch.nn.Parameter]) -> None:
+        self.settings = settings
+        self.parameters = list(parameters)
+        check_device(settings, self.parameters[0].device)
+        groups: list[dict[str, Any]] = [
+            {
+                "params": [p for p in self.parameters if p.ndim > 1],
+                "weight_decay": settings.weight_decay,
+            },
+            {"params": [p for p in self.parameters if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        groups = [group for group in groups if group["params"]]
+        options: dict[str, Any] = {
+            "lr": 0.0,  # set at each step
+            "betas": (settings.beta1, settings.beta2),
+            "eps": settings.eps,
+        }
+        self.optimizer: torch.optim.Optimizer
+        if settings.paged_8bit:
+            import bitsandbytes
+
+            self.optimizer = bitsandbytes.optim.PagedAdamW8bit(groups, **options)
+        else:
+            self.optimizer = torch.optim.AdamW(groups, fused=True, **options)
+
+    def step(self, learn_rate: float) -> None:
+        """Change the weights that have a gradient, and drop the gradients.
+
+        learn_rate (float): Multiplied by the settings' learn_rate_factor. Raises ValueError for
+            gradients that are not finite; the weights are then as before.
+        """
+        if self.settings.grad_clip:
+            norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.grad_clip)
+            if not torch.isfinite(norm):
+                raise ValueError(
+                    f"The norm of the decoder's gradient is {norm.item()}: training has diverged. "
+                    "Use a lower learning rate or a longer warm-up; in half precision, "
+                    "dtype = 'bfloat16' or 'float32'."
+                )
+        for group in self.optimizer.param_groups:
+            group["lr"] = learn_rate * self.settings.learn_rate_factor
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
