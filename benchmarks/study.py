@@ -117,6 +117,7 @@ def run(
                 place,
                 folder,
                 overrides,
+                found,
                 limit=limit,
                 gpu_id=gpu_id,
                 keep=keep,
@@ -127,7 +128,7 @@ def run(
             continue
         entry = {
             **key,
-            "steps": overrides["training.max_steps"],
+            "steps": overrides.get("training.max_steps", overrides.get("steps")),
             **figures,
             "decoder": found and {**found.__dict__},
             "commit": commit,

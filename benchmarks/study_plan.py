@@ -13,7 +13,7 @@ from spacy_lgu.unmasking import parse_pattern
 
 # The heads of configs/benchmark.cfg, and whether they read and write doc.spans["sc"].
 HEADS = {"sequence_labeler": False, "ner": False, "spancat": True, "spancat_singlelabel": True}
-ENCODERS = ("decoder", "encoder", "cnn")
+ENCODERS = ("decoder", "encoder", "cnn", "instruction")
 PARTS = ("train", "dev", "test")
 CAUSAL = "cccc"
 
@@ -120,11 +120,13 @@ class System:
         where = f"System {self.name}"
         if self.encoder not in ENCODERS:
             raise ValueError(f"{where}: encoder is {self.encoder!r}, expected {_list(ENCODERS)}.")
-        is_decoder = self.encoder == "decoder"
-        if is_decoder != bool(self.decoder) or is_decoder != bool(self.patterns):
+        needs_decoder = self.encoder in ("decoder", "instruction")
+        if needs_decoder != bool(self.decoder) or (self.encoder == "decoder") != bool(
+            self.patterns
+        ):
             raise ValueError(
-                f"{where}: a decoder and patterns are needed by the encoder decoder, and by no "
-                "other."
+                f"{where}: a decoder is needed by the encoders decoder and instruction, patterns "
+                "by the encoder decoder, and neither by another."
             )
         for pattern in self.patterns:
             parse_pattern(pattern)

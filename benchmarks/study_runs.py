@@ -156,10 +156,13 @@ def make_overrides(
     corpus (Path): Folder with train.spacy and dev.spacy.
     decoder (Decoder | None): The decoder.
     limit (int): Texts of each part; 0: all.
-    RETURNS (dict[str, Any]): Values by dotted name.
+    RETURNS (dict[str, Any]): Values by dotted name; for instruction tuning by option.
     """
     encoder, head = run.system.encoder, run.task.head
     steps = count_steps(run.task, study, count_texts(corpus / "train.spacy", limit))
+    if encoder == "instruction":
+        common = {"steps": steps, "batch": study.training.batch, "warmup": study.training.warmup}
+        return {**common, "limit": limit, **run.system.overrides}
     overrides = {
         "paths.train": str(corpus / "train.spacy"),
         "paths.dev": str(corpus / "dev.spacy"),
@@ -217,6 +220,7 @@ def execute(
     corpus: Path,
     place: Path,
     overrides: dict[str, Any],
+    decoder: Decoder | None,
     *,
     limit: int,
     gpu_id: int,
@@ -229,6 +233,7 @@ def execute(
     corpus (Path): Folder with the three parts.
     place (Path): Folder for logs, scores and checkpoints; what is there is deleted.
     overrides (dict[str, Any]): From make_overrides.
+    decoder (Decoder | None): The decoder.
     limit (int): Texts of each part; 0: all.
     gpu_id (int): GPU, -1 for none.
     keep (bool): Keep the checkpoints.
@@ -239,6 +244,14 @@ def execute(
     gpu = ["--gpu-id", str(gpu_id)]
     arguments = [f"--{name}={_spell(value)}" for name, value in overrides.items()]
     config = str(ROOT / run.system.config)
+    scores = place / "scores.json"
+    key = [] if run.task.spans_key is None else ["--spans-key", run.task.spans_key]
+    if run.system.encoder == "instruction" and decoder is not None:
+        parts = [str(corpus / f"{part}.spacy") for part in ("train", "test")]
+        seed = ["--seed", str(run.seed)]
+        _call([config, decoder.name, *parts, str(scores), *arguments, *seed, *key, *gpu],
+              place / "train.log")  # fmt: skip
+        return json.loads(scores.read_text(encoding="utf8"))
     start = time.perf_counter()
     _call(
         ["-m", "spacy", "train", config, "--output", str(place), *gpu, *arguments],
@@ -247,10 +260,7 @@ def execute(
     minutes = (time.perf_counter() - start) / 60
     model = place / f"model-{study.training.checkpoint}"
     n_bytes = sum(file.stat().st_size for file in model.rglob("*") if file.is_file())
-    scores = place / "scores.json"
-    options = ["--limit", str(limit), *gpu]
-    if run.task.spans_key is not None:
-        options += ["--spans-key", run.task.spans_key]
+    options = ["--limit", str(limit), *key, *gpu]
     if run.task.head == "spancat":
         options += ["--threshold-of", "spancat", "--dev", str(corpus / "dev.spacy")]
     script = str(Path(__file__).with_name("study_evaluate.py"))

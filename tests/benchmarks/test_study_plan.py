@@ -50,8 +50,8 @@ def test_shipped_study_is_valid():
         ({"task": {"convert": {"colum": 1, "format": "conll"}}}, "convert needs a format and may"),
         ({"task": {"convert": {"column": 1}}}, "convert needs a format and may have the options"),
         ({"system": {**SYSTEM, "encoder": "rnn"}}, "System s: encoder is 'rnn', expected decoder"),
-        ({"system": {**SYSTEM, "patterns": ["c"]}}, "a decoder and patterns are needed by the"),
-        ({"system": {**DECODER, "patterns": []}}, "a decoder and patterns are needed by the"),
+        ({"system": {**SYSTEM, "patterns": ["c"]}}, "a decoder is needed by the encoders"),
+        ({"system": {**DECODER, "patterns": []}}, "a decoder is needed by the encoders"),
         ({"system": {**DECODER, "patterns": ["cx"]}}, "cx"),
         (
             {"system": {**DECODER, "decoder": "big"}},

@@ -1,7 +1,9 @@
 """The runner on a corpus of a few sentences and a tiny decoder, from raw text to the report."""
 
 import json
+from pathlib import Path
 
+import instruction_baseline
 import pytest
 import spacy
 import spacy.cli
@@ -84,6 +86,13 @@ def plan(tmp_path):
                 "patterns": ["bbbb"],
             },
             "cnn": {"title": "CNN", "encoder": "cnn", "overrides": overrides},
+            "instruction": {
+                "title": "writes",
+                "encoder": "instruction",
+                "config": "benchmarks/instruction_baseline.py",
+                "decoder": "tiny",
+                "overrides": {"quantization": "none", "tuning": "full"},
+            },
         },
     }
     srsly.write_yaml(tmp_path / "study.yml", content)
@@ -94,15 +103,17 @@ def plan(tmp_path):
 def in_process(monkeypatch):
     """Commands run here instead of in processes of their own, which take seconds to start.
     Gives their arguments."""
-    evaluate = typer.Typer()
-    evaluate.command()(study_evaluate.main)
+    scripts = {"study_evaluate.py": typer.Typer(), "instruction_baseline.py": typer.Typer()}
+    scripts["study_evaluate.py"].command()(study_evaluate.main)
+    scripts["instruction_baseline.py"].command()(instruction_baseline.main)
     called = []
 
     def call(arguments, log):
         called.append(arguments)
-        app, rest = (
-            (spacy.cli.app, arguments[2:]) if arguments[0] == "-m" else (evaluate, arguments[1:])
-        )
+        if arguments[0] == "-m":
+            app, rest = spacy.cli.app, arguments[2:]
+        else:
+            app, rest = scripts[Path(arguments[0]).name], arguments[1:]
         result = CliRunner().invoke(app, rest)
         log.write_text(result.output)
         if result.exit_code != 0:
@@ -186,9 +197,11 @@ def test_other_systems_and_a_span_categorizer(tmp_path, options, in_process):
     assert "twin: left out, --decoder twin=FOLDER is not given" in printed
     results = study_runs.read_results(tmp_path / "results.jsonl")
     assert [(line["system"], line["pattern"]) for line in results] == [
-        ("decoder", "bc"), ("untrained", "bc"), ("cnn", None),
+        ("decoder", "bc"), ("untrained", "bc"), ("cnn", None), ("instruction", None),
     ]  # fmt: skip
-    assert all(0.05 <= line["threshold"] <= 0.95 for line in results)
+    assert all(0.05 <= line["threshold"] <= 0.95 for line in results[:3])
+    assert [line["steps"] for line in results] == [3, 3, 3, 3]
+    assert results[3]["threshold"] is None
     assert results[1]["decoder"]["identity"] == f"untrained {results[0]['decoder']['identity']}"
     assert results[2]["decoder"] is None
     config = spacy.util.load_config(
