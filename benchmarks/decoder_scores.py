@@ -92,6 +92,7 @@ def make_pipeline(system: System, examples: list[Example]) -> Language:
             "@architectures": "spacy-lgu.LGUTransformer.v1",
             "name": system.decoder,
             "unmasking": system.pattern,
+            "quantization": "none",
             "tuning": "full",
             "get_spans": {"@span_getters": "spacy-transformers.doc_spans.v1"},
         }
@@ -134,11 +135,11 @@ def run(
     start = time.perf_counter()
     train(nlp, examples, **options)
     seconds = time.perf_counter() - start
-    scores = {}
-    for name, docs in (("all", dev_docs), ("first_1000", dev_docs[:1000])):
-        gold = [Example(Doc(nlp.vocab, list(map(str, doc))), doc) for doc in docs]
-        scores[name] = 100 * nlp.evaluate(gold)["ents_f"]
-    return {"f1": scores["all"], "f1_first_1000": scores["first_1000"], "seconds": seconds}
+    gold = [Example(Doc(nlp.vocab, list(map(str, doc))), doc) for doc in dev_docs]
+    for example, doc in zip(gold, nlp.pipe([e.predicted for e in gold]), strict=True):
+        example.predicted = doc
+    f1, first = (100 * nlp.get_pipe("ner").score(part)["ents_f"] for part in (gold, gold[:1000]))
+    return {"f1": f1, "f1_first_1000": first, "seconds": seconds}
 
 
 def read_results(path: Path) -> list[dict[str, Any]]:

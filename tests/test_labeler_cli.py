@@ -14,7 +14,6 @@ from spacy_lgu.cli.calibrate import calibrate_pipeline
 from .test_spacy_cli import (  # noqa: F401
     ROOT,
     SENTENCES,
-    convert_inline,
     corpus,
     entities,
     overrides,
@@ -46,7 +45,9 @@ def test_the_shipped_config_is_complete(tmp_path):
 
 def test_debug_config_and_data(overrides, tmp_path):  # noqa: F811
     assert "Config is valid" in run("debug", "config", CONFIG, *overrides)
-    convert_inline.main(ROOT / "assets" / "corpus" / "ner", tmp_path)
+    for part in ("train", "dev"):
+        source = ROOT / "assets" / "corpus" / "ner" / f"{part}.txt"
+        run("lgu", "convert", source, tmp_path / f"{part}.spacy", "--format", "inline")
     paths = ["--paths.train", tmp_path / "train.spacy", "--paths.dev", tmp_path / "dev.spacy"]
     printed = run("debug", "data", CONFIG, *overrides, *paths, "--no-format")
     assert "Pipeline can be initialized with data" in printed

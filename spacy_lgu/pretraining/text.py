@@ -121,17 +121,26 @@ class WindowStream:
         self.rng = numpy.random.default_rng(seed)
 
     def batches(self, n_subtokens: int, device: torch.device) -> Iterator[PackedBatch]:
-        """n_subtokens (int): Least subtokens per batch; the last window may exceed it.
-        YIELDS (PackedBatch): On the device."""
+        """Batches of equal size, for which kernels need no new preparation at each step.
+
+        n_subtokens (int): Subtokens per batch. The last window is cut to fit, and what was cut
+            off goes back as a window of its own.
+        device (torch.device): Where they go.
+        YIELDS (PackedBatch): Shape of its ids: (1, n_subtokens).
+        """
         while True:
             windows: list[numpy.ndarray] = []
-            total = 0
-            while total < n_subtokens:
+            room = n_subtokens
+            while room:
                 self._fill()
                 i = int(self.rng.integers(len(self.buffer)))
                 self.buffer[i], self.buffer[-1] = self.buffer[-1], self.buffer[i]
-                windows.append(self.buffer.pop())
-                total += len(windows[-1])
+                window = self.buffer.pop()
+                rest = window[max(room, len(self.prefix)) :]
+                if len(rest):
+                    self.buffer.append(numpy.concatenate([self.prefix, rest]))
+                windows.append(window[:room])
+                room -= len(windows[-1])
             ids = numpy.concatenate(windows)
             yield PackedBatch.pack(ids, [len(w) for w in windows], device=device)
 

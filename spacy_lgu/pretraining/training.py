@@ -201,7 +201,7 @@ def train(
 
     learner (Learner): Changed in place.
     budget (Budget): How long.
-    batch_subtokens (int): Least subtokens per update.
+    batch_subtokens (int): Subtokens per update.
     clip (float): As in Learner.step.
     checkpoint (Path): Folder for the state, which is last saved before the decay begins.
     validate (Callable): The decoder's score on other text, in evaluation mode.

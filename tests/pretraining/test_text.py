@@ -90,12 +90,29 @@ def test_windows_cover_each_document_once(text_file, tokenizer):
     assert max(map(len, stream.buffer)) == 16
 
 
-def test_batches_hold_whole_windows(text_file, tokenizer):
-    stream = WindowStream(TextStream([text_file]), tokenizer, window=16, buffer_size=50, seed=0)
-    packed = next(stream.batches(100, CPU))
-    starts = packed.cu_seqlens[:-1].long()
-    assert 100 <= packed.n_subtokens < 116
-    assert packed.ids[0, starts].tolist() == [tokenizer.bos_token_id] * len(packed.lengths)
+def test_batches_have_one_size_and_lose_nothing(tmp_path, tokenizer):
+    path = documents(tmp_path / "a.jsonl", "Ann Lee ate naan in New York on 3 May 2021.")
+    stream = WindowStream(TextStream([path]), tokenizer, window=16, buffer_size=1, seed=0)
+    bos = tokenizer.bos_token_id
+    expected = tokenizer(next(read_texts(path)))["input_ids"][1:] * 32  # as many are read at once
+    stream._fill()
+    found = []
+    batches = stream.batches(10, CPU)
+    for _ in range(20):
+        packed = next(batches)
+        assert packed.n_subtokens == 10
+        starts = packed.cu_seqlens[:-1].long()
+        assert packed.ids[0, starts].tolist() == [bos] * len(packed.lengths)
+        found += [i for i in packed.ids[0].tolist() if i != bos]
+    left = [i for window in stream.buffer for i in window.tolist() if i != bos]
+    assert sorted(found + left) == sorted(expected)
+
+
+@pytest.mark.parametrize("n_subtokens", [1, 2, 15, 17])
+def test_batches_of_any_size(text_file, tokenizer, n_subtokens):
+    stream = WindowStream(TextStream([text_file]), tokenizer, window=16, buffer_size=9, seed=0)
+    batches = stream.batches(n_subtokens, CPU)
+    assert {next(batches).n_subtokens for _ in range(50)} == {n_subtokens}
 
 
 def test_windows_go_on_where_they_stopped(text_file, tokenizer):

@@ -3,7 +3,6 @@ import math
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
 
 import pytest
 import torch
@@ -224,8 +223,3 @@ def test_dropout_goes_on_where_it_stopped(make_learner, tmp_path):
     torch.manual_seed(4)
     make_learner().load(tmp_path)
     assert_close(torch.rand(3), expected)
-
-
-def test_batches_are_as_the_stream_gives_them(make_learner):
-    batches = list(islice(make_learner().windows.batches(64, CPU), 3))
-    assert all(64 <= packed.n_subtokens < 80 for packed in batches)
