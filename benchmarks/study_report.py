@@ -1,6 +1,6 @@
 """Tables and pictures of a study's results: the same results give the same bytes."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from spacy_lgu.metrics.seeds import mean_and_stdev, paired_t_test
 from spacy_lgu.metrics.strict import SpanCounts
 
 RunsT = list[dict[str, Any]]  # of one row: lines of the results that differ by seed only
+RowsT = dict[tuple[str, str | None], RunsT]  # by system and pattern
 
 INTRODUCTION = """\
 # Results of the benchmark
@@ -72,14 +73,14 @@ def write_report(study: Study, results: RunsT, output: Path, *, limit: int = 0) 
     output.write_text("\n".join(parts), encoding="utf8")
 
 
-def find_rows(study: Study, task: str, results: RunsT) -> dict[tuple[str, str | None], RunsT]:
+def find_rows(study: Study, task: str, results: RunsT) -> RowsT:
     """The runs of each system and pattern, in the study's order; what is not run has none.
 
     Of runs with different settings those of the latest are taken, of runs with the same seed the
     latest one.
     """
     lines = [line for line in results if line["task"] == task]
-    rows: dict[tuple[str, str | None], RunsT] = {}
+    rows: RowsT = {}
     for name, system in study.systems.items():
         own = [line for line in lines if line["system"] == name]
         patterns = list(dict.fromkeys([*system.patterns, *(line["pattern"] for line in own)]))
@@ -90,9 +91,7 @@ def find_rows(study: Study, task: str, results: RunsT) -> dict[tuple[str, str | 
     return rows
 
 
-def render_task(
-    task: Task, study: Study, rows: dict[tuple[str, str | None], RunsT], picture: str
-) -> str:
+def render_task(task: Task, study: Study, rows: RowsT, picture: str) -> str:
     """The section of a task."""
     n_texts = {len(runs[0]["documents"]) for runs in rows.values() if runs}
     steps = {runs[0]["steps"] for runs in rows.values() if runs}
@@ -101,7 +100,7 @@ def render_task(
         "| minutes | tokens/s | MB |",
         "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
-    for (name, pattern), runs in rows.items():
+    for (name, pattern), runs in _missing_last(rows):
         label = f"| {study.systems[name].title} | {pattern or ''} "
         if not runs:
             table.append(f"{label}| not run |  |  |  |  |  |  |  |  |")
@@ -135,7 +134,7 @@ def render_task(
 
 
 def render_runs(runs: RunsT) -> str:
-    """Where the figures come from: decoders, commits, machines, thresholds are by run."""
+    """Where the figures come from: commits, machines and decoders."""
     decoders = {_describe_decoder(run["decoder"]) for run in runs if run["decoder"]}
     machines = {_describe_machine(run["machine"]) for run in runs}
     commits = {run["commit"] or "unknown" for run in runs}
@@ -153,9 +152,7 @@ def render_runs(runs: RunsT) -> str:
     return "\n".join(lines)
 
 
-def draw_bars(
-    rows: dict[tuple[str, str | None], RunsT], study: Study, path: Path, *, title: str
-) -> None:
+def draw_bars(rows: RowsT, study: Study, path: Path, *, title: str) -> None:
     """A bar per row that was run, with its standard deviation, as SVG.
 
     Raises ImportError naming the extra if matplotlib is not installed.
@@ -185,7 +182,17 @@ def draw_bars(
     pyplot.close(figure)
 
 
-def _render_labels(study: Study, rows: dict[tuple[str, str | None], RunsT]) -> list[str]:
+def _missing_last(rows: RowsT) -> Iterator[tuple[tuple[str, str | None], RunsT]]:
+    """The rows, those of a system that were not run as one, after the others."""
+    for name in dict.fromkeys(name for name, _ in rows):
+        own = {pattern: runs for (system, pattern), runs in rows.items() if system == name}
+        yield from (((name, pattern), runs) for pattern, runs in own.items() if runs)
+        missing = [pattern for pattern, runs in own.items() if not runs]
+        if missing:
+            yield (name, ", ".join(filter(None, missing))), []
+
+
+def _render_labels(study: Study, rows: RowsT) -> list[str]:
     """F1 by label, from the counts of all seeds together; with their number of gold spans."""
     totals = {key: _sum_labels(runs) for key, runs in rows.items() if runs}
     n_gold: dict[str, int] = {}
@@ -233,7 +240,7 @@ def _compare(runs: RunsT, baseline: RunsT) -> list[str]:
     return [p_value, _spell_p(found.p_value), interval]
 
 
-def _all_runs(rows: dict[str, dict[tuple[str, str | None], RunsT]]) -> Iterable[dict[str, Any]]:
+def _all_runs(rows: dict[str, RowsT]) -> Iterable[dict[str, Any]]:
     for of_task in rows.values():
         for runs in of_task.values():
             yield from runs

@@ -127,7 +127,7 @@ def test_limited_runs_are_kept_apart_and_marked(tmp_path):
     text = (tmp_path / "results.md").read_text()
     assert "only the first 100 texts: not comparable to anything" in text
     assert "| CNN |  | 30.00 |" in text
-    assert "| decoder | cccc | not run |" in text
+    assert "| decoder | cccc, ccbb | not run |" in text
 
 
 def test_decoders_without_a_score_and_code_without_a_commit(tmp_path):
