@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -169,7 +170,7 @@ def draw_bars(rows: RowsT, study: Study, path: Path, *, title: str) -> None:
     present = {key: [run["f1"] for run in runs] for key, runs in rows.items() if runs}
     names = [_name_bar(study.systems[name], pattern) for name, pattern in present]
     means = [_mean(f1) for f1 in present.values()]
-    errors = [mean_and_stdev(f1).stdev if len(f1) > 1 else 0.0 for f1 in present.values()]
+    errors = [mean_and_stdev(f1).stdev if len(f1) > 1 else nan for f1 in present.values()]
     colors = ["#2b6cb0" if pattern else "#a0aec0" for _, pattern in present]
     figure, axes = pyplot.subplots(figsize=(8, 0.9 + 0.32 * len(names)), layout="constrained")
     axes.barh(names, means, xerr=errors, color=colors, ecolor="#1a202c", capsize=3)
@@ -177,7 +178,8 @@ def draw_bars(rows: RowsT, study: Study, path: Path, *, title: str) -> None:
     axes.set(title=title, xlabel="strict F1 (%), mean and standard deviation over seeds")
     axes.set_xlim(0, 100)
     for place, mean in enumerate(means):
-        axes.text(1, place, f"{mean:.1f}", va="center", color="#ffffff", fontsize=8)
+        left, color = (1.0, "#ffffff") if mean > 8 else (mean + 1.0, "#1a202c")
+        axes.text(left, place, f"{mean:.1f}", va="center", color=color, fontsize=8)
     figure.savefig(path, metadata={"Date": None})
     pyplot.close(figure)
 

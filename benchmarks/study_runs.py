@@ -304,10 +304,20 @@ def find_commit() -> str | None:
 
 
 def read_results(path: Path) -> list[dict[str, Any]]:
-    """The finished runs of a results file, none if there is no file."""
+    """The finished runs of a results file, none if there is no file. Raises ValueError with file
+    and line for what is not JSON."""
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text(encoding="utf8").splitlines()]
+    results = []
+    for number, line in enumerate(path.read_text(encoding="utf8").splitlines(), 1):
+        try:
+            results.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise ValueError(
+                f"{path}:{number}: expected a result as JSON, but found {line[:40]!r}. If it was "
+                "cut off when a study was killed, remove the line: its run is made again."
+            ) from error
+    return results
 
 
 def _call(arguments: list[str], log: Path) -> None:

@@ -371,3 +371,9 @@ def test_bits_per_byte_of_a_decoder(tmp_path, plan, decoder_folder):
 def test_commit_is_none_without_git(monkeypatch):
     monkeypatch.setattr("shutil.which", {}.get)
     assert study_runs.find_commit() is None
+
+
+def test_a_result_that_was_cut_off_is_named(tmp_path):
+    (tmp_path / "results.jsonl").write_text('{"f1": 1.0}\n{"f1":')
+    with pytest.raises(ValueError, match=r"results\.jsonl:2: expected a result as JSON"):
+        study_runs.read_results(tmp_path / "results.jsonl")
