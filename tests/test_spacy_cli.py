@@ -380,7 +380,7 @@ def test_project_passes_the_vars_of_the_benchmark_on(monkeypatch):
             f"study.py convert {study} --task own,wnut17 --data my/data",
             f"study.py run {study} --task own,wnut17 --system qlora,twin --pattern all --seeds 3 "
             f"--limit 0 --decoder decoder=org/name --decoder twin=my/twin {results} --gpu-id 0",
-            f"study.py report {study} --limit 0 {results}",
+            f"study.py report {study} --limit 0 {results} --output docs/results.md",
         ],
         strict=True,
     ):
