@@ -14,7 +14,6 @@ Finished runs are in the output, a line each, and not repeated: an interrupted c
 
 import json
 import random
-import shutil
 import tempfile
 import time
 from dataclasses import dataclass
@@ -23,7 +22,6 @@ from statistics import mean, stdev
 from typing import Annotated, Any
 
 import spacy
-import torch
 import typer
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin
@@ -31,7 +29,7 @@ from spacy.training import Example
 from spacy.util import minibatch
 from thinc.api import Adam, fix_random_seed, warmup_linear
 from tqdm import tqdm
-from transformers import AutoConfig, AutoModelForCausalLM
+from untrained import make_untrained
 
 BATCH = 32
 CNN = {
@@ -84,14 +82,6 @@ def parse_systems(entries: list[str]) -> list[System]:
             raise typer.BadParameter(f"{entry!r}: expected NAME=DECODER@PATTERN,..., or cnn")
         systems += [System(name, decoder or None, pattern) for pattern in patterns.split(",")]
     return systems
-
-
-def make_untrained(source: str, target: Path) -> str:
-    """A decoder of the same architecture and tokenizer with random weights."""
-    torch.manual_seed(0)
-    shutil.copytree(source, target)
-    AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(source)).save_pretrained(target)
-    return str(target)
 
 
 def make_pipeline(system: System, examples: list[Example]) -> Language:
@@ -190,7 +180,9 @@ def main(
     train_docs, dev_docs = docs[0][: limit or None], docs[1]
     with tempfile.TemporaryDirectory() as place:
         trained = [s.decoder for s in systems if s.decoder is not None]
-        untrained = make_untrained(trained[0], Path(place) / "untrained") if trained else None
+        untrained = Path(place) / "untrained"
+        if trained:
+            make_untrained(trained[0], untrained)
         jobs = [(seed, s) for seed in range(seeds) for s in systems]
         for seed, chosen in tqdm(jobs, unit="run"):
             entry = {"system": str(chosen), "seed": seed, "epochs": epochs, "rate": rate}
@@ -198,7 +190,7 @@ def main(
             if any(entry.items() <= done.items() for done in read_results(output)):
                 continue
             if chosen.name == "untrained":
-                chosen = System("untrained", untrained, chosen.pattern)
+                chosen = System("untrained", str(untrained), chosen.pattern)
             options = {"epochs": epochs, "rate": rate, "seed": seed}
             entry |= run(chosen, train_docs, dev_docs, options=options)
             with output.open("a", encoding="utf8") as stream:

@@ -8,7 +8,6 @@ decoder and one with random weights. Settings come from project.yml; corpora mus
 """
 
 import json
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,10 +16,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import srsly
-import torch
 import typer
 from tqdm import tqdm
-from transformers import AutoConfig, AutoModelForCausalLM
+from untrained import make_untrained
 
 TASKS = {"ner": ("ner", "ents_f", ""), "spancat": ("reviews", "spans_sc_f", "spancat_")}
 LORA = {"quantization": "nf4", "tuning": "lora"}
@@ -47,14 +45,6 @@ def variants(task: str, project: dict[str, Any]) -> dict[str, dict[str, Any]]:
         "untrained decoder": {**demo, "decoder": "untrained"},
         f"untrained decoder, {other['tuning']}": {**demo, **other, "decoder": "untrained"},
     }
-
-
-def make_untrained(source: Path, target: Path) -> None:
-    """A decoder of the same architecture and tokenizer with random weights."""
-    torch.manual_seed(0)
-    shutil.copytree(source, target)
-    config = AutoConfig.from_pretrained(source)
-    AutoModelForCausalLM.from_config(config).save_pretrained(target)
 
 
 def run_variant(task: str, settings: dict[str, Any], project: dict[str, Any], seed: int) -> dict:
@@ -110,7 +100,7 @@ def main(
     results: dict[str, dict[str, list[dict]]] = {}
     with tempfile.TemporaryDirectory() as place:
         untrained = Path(place) / "untrained"
-        make_untrained(Path(project["decoder"]), untrained)
+        make_untrained(project["decoder"], untrained)
         for name in task or list(TASKS):
             results[name] = {}
             for variant, settings in tqdm(variants(name, project).items(), desc=name):

@@ -361,3 +361,27 @@ def test_fetch_downloads_what_is_loaded_and_no_more(is_sharded, tmp_path, monkey
     wanted = ["0.st", "1.st"] if is_sharded else ["model.safetensors"]
     assert n_files == len(wanted)
     assert asked[1:] == [("org/name", file, "abc") for file in wanted]
+
+
+def test_project_passes_the_vars_of_the_benchmark_on(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    printed = run(
+        "project", "run", "benchmark", ".", "--dry", "--force",
+        "--vars.task", "own,wnut17", "--vars.data", "my/data", "--vars.systems", "qlora,twin",
+        "--vars.decoder", "org/name", "--vars.twin", "my/twin", "--vars.seeds", "3",
+        "--vars.gpu_id", "0",
+    )  # fmt: skip
+    commands = [" ".join(line.split()) for line in printed.splitlines() if "benchmarks/" in line]
+    study, results = "--study benchmarks/study.yml", "--results metrics/benchmark.jsonl"
+    for command, expected in zip(
+        commands,
+        [
+            f"fetch_corpora.py my/data {study} --task own,wnut17",
+            f"study.py convert {study} --task own,wnut17 --data my/data",
+            f"study.py run {study} --task own,wnut17 --system qlora,twin --pattern all --seeds 3 "
+            f"--limit 0 --decoder decoder=org/name --decoder twin=my/twin {results} --gpu-id 0",
+            f"study.py report {study} --limit 0 {results} --output docs/results.md",
+        ],
+        strict=True,
+    ):
+        assert command.endswith(f"benchmarks/{expected}")

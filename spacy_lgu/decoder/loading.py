@@ -284,7 +284,7 @@ def load_decoder(
         # bitsandbytes quantizes while it loads, straight onto the device.
         options["device_map"] = {"": device}
         if not is_quantized:
-            options["quantization_config"] = _quantization_config(quantization, dtype)
+            options["quantization_config"] = quantization_config(quantization, dtype)
     try:
         decoder = AutoModel.from_pretrained(
             source.location,
@@ -303,11 +303,16 @@ def load_decoder(
         ) from error
     if quantization == "none":
         decoder.to(device)
-    _prepare_quantized_layers(decoder, TORCH_DTYPES[dtype])
+    prepare_quantized_layers(decoder, TORCH_DTYPES[dtype])
     return decoder.eval()
 
 
-def _quantization_config(quantization: str, dtype: str) -> BitsAndBytesConfig:
+def quantization_config(quantization: str, dtype: str) -> BitsAndBytesConfig:
+    """How transformers quantizes weights while it loads them.
+
+    quantization (str): "nf4", with double quantization, or "int8".
+    dtype (str): Name of the dtype to compute in.
+    """
     skip = ["lm_head"]  # Absent here; naming it keeps transformers from skipping a last layer.
     if quantization == "int8":
         return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=skip)
@@ -320,7 +325,7 @@ def _quantization_config(quantization: str, dtype: str) -> BitsAndBytesConfig:
     )
 
 
-def _prepare_quantized_layers(decoder: torch.nn.Module, dtype: torch.dtype) -> None:
+def prepare_quantized_layers(decoder: torch.nn.Module, dtype: torch.dtype) -> None:
     """Take from bitsandbytes' layers what they would otherwise change at their first call."""
     import bitsandbytes
 

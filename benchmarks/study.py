@@ -1,0 +1,173 @@
+"""The paper's study, and yours: corpora, patterns, systems and seeds, and a table of all results.
+
+    python benchmarks/study.py convert --data benchmark_data
+    python benchmarks/study.py run --task wnut17 --system decoder,cnn --seeds 5
+    python benchmarks/study.py report
+
+What is compared stands in benchmarks/study.yml. Finished runs are in the results, a line each, and
+not repeated as long as nothing they depend on changes: an interrupted study goes on where it was.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from study_plan import Study, parse_decoders, read_study
+from study_report import write_report
+from study_runs import (
+    RunError,
+    convert_task,
+    describe_machine,
+    execute,
+    find_commit,
+    find_decoder,
+    find_settings,
+    list_runs,
+    make_overrides,
+    read_results,
+)
+
+HERE = Path(__file__).parent
+app = typer.Typer(pretty_exceptions_enable=False, help=__doc__)
+
+StudyOption = Annotated[Path, typer.Option("--study", help="YAML")]
+TaskOption = Annotated[str, typer.Option("--task", help="Names with commas, or all")]
+SystemOption = Annotated[str, typer.Option("--system", help="Names with commas, or all")]
+CorpusOption = Annotated[Path, typer.Option("--corpus", help="Folder of the converted corpora")]
+ResultsOption = Annotated[Path, typer.Option("--results", help="JSON lines, a run each")]
+LimitOption = Annotated[int, typer.Option("--limit", help="Texts of each part; 0: all")]
+
+STUDY = HERE / "study.yml"
+CORPUS = Path("corpus/benchmark")
+RESULTS = Path("metrics/benchmark.jsonl")
+
+
+@app.command()
+def convert(
+    study: StudyOption = STUDY,
+    task: TaskOption = "all",
+    data: Annotated[Path, typer.Option(help="Folder of the raw files")] = Path("benchmark_data"),
+    corpus: CorpusOption = CORPUS,
+) -> None:
+    """Convert the corpora. Of all tasks, those whose files are missing are left out."""
+    chosen = read_study(study).choose(tasks=task)
+    converted = 0
+    for name, entry in chosen.tasks.items():
+        typer.echo(f"{name}: {entry.title}")
+        try:
+            convert_task(entry, data, corpus / name)
+        except FileNotFoundError as error:
+            if task != "all":
+                raise
+            typer.echo(f"left out: {error}")
+            continue
+        converted += 1
+    if not converted:
+        raise FileNotFoundError(f"No task has its files in the folder {str(data)!r}: see --data.")
+
+
+@app.command()
+def run(
+    study: StudyOption = STUDY,
+    task: TaskOption = "all",
+    system: SystemOption = "all",
+    pattern: Annotated[
+        str, typer.Option(help="Patterns with commas, instead of those of the study")
+    ] = "all",
+    seeds: Annotated[int, typer.Option(help="Runs of each, with the seeds 0, 1 ...")] = 5,
+    limit: LimitOption = 0,
+    decoder: Annotated[
+        list[str] | None, typer.Option(help="NAME=FOLDER (or name on the hub) of a decoder")
+    ] = None,
+    corpus: CorpusOption = CORPUS,
+    results: ResultsOption = RESULTS,
+    work: Annotated[Path, typer.Option(help="Folder for logs and checkpoints")] = Path(
+        "training/benchmark"
+    ),
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the checkpoints")] = False,
+    gpu_id: int = -1,
+) -> None:
+    """Train and evaluate what is not in the results yet, seed by seed."""
+    chosen = read_study(study).choose(
+        tasks=task, systems=system, patterns=pattern, decoders=parse_decoders(decoder or [])
+    )
+    chosen = _leave_out_unconverted(chosen, corpus, is_explicit=task != "all")
+    for name, entry in chosen.systems.items():
+        if entry.decoder is not None and chosen.decoders[entry.decoder] is None:
+            typer.echo(f"{name}: left out, --decoder {entry.decoder}=FOLDER is not given")
+    decoders = {name: find_decoder(s, chosen, work) for name, s in chosen.systems.items()}
+    machine, commit = describe_machine(gpu_id), find_commit()
+    results.parent.mkdir(parents=True, exist_ok=True)
+    failed = []
+    for current in list_runs(chosen, seeds):
+        found = decoders[current.system.name]
+        place = corpus / current.task.name
+        overrides = make_overrides(current, chosen, place, found, limit)
+        settings = find_settings(current, chosen, place, overrides, found)
+        key = {**current.key, "limit": limit, "settings": settings}
+        if any(key.items() <= done.items() for done in read_results(results)):
+            typer.echo(f"{current}: done before")
+            continue
+        folder = work.joinpath(*str(current).split())
+        try:
+            figures = execute(
+                current,
+                chosen,
+                place,
+                folder,
+                overrides,
+                found,
+                limit=limit,
+                gpu_id=gpu_id,
+                keep=keep,
+            )
+        except RunError as error:
+            failed.append(str(current))
+            typer.echo(f"{current}: failed, {error}", err=True)
+            continue
+        entry = {
+            **key,
+            "steps": overrides.get("training.max_steps", overrides.get("steps")),
+            **figures,
+            "decoder": found and {**found.__dict__},
+            "commit": commit,
+            "machine": machine,
+        }
+        with results.open("a", encoding="utf8") as stream:
+            stream.write(json.dumps(entry) + "\n")
+        typer.echo(
+            f"{current}: F1 {entry['f1']:.2f}, {entry['train_minutes']:.1f} minutes, "
+            f"{entry['tokens_per_second']:,.0f} tokens/s"
+        )
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def report(
+    study: StudyOption = STUDY,
+    results: ResultsOption = RESULTS,
+    limit: LimitOption = 0,
+    output: Annotated[Path, typer.Option(help="Markdown file; pictures go beside it")] = Path(
+        "docs/results.md"
+    ),
+) -> None:
+    """Write tables and pictures of the runs with this limit."""
+    write_report(read_study(study), read_results(results), output, limit=limit)
+
+
+def _leave_out_unconverted(study: Study, corpus: Path, *, is_explicit: bool) -> Study:
+    """The study without tasks that are not converted, unless they were asked for by name."""
+    missing = [name for name in study.tasks if not (corpus / name / "test.spacy").is_file()]
+    if missing and (is_explicit or len(missing) == len(study.tasks)):
+        raise FileNotFoundError(
+            f"Not converted yet: {', '.join(missing)}. Run `python benchmarks/study.py convert`."
+        )
+    for name in missing:
+        typer.echo(f"{name}: left out, not converted")
+    return study.choose(tasks=",".join(name for name in study.tasks if name not in missing))
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,156 @@
+"""The report: literal results in, a literal table out."""
+
+import sys
+from dataclasses import replace
+
+import pytest
+from study_plan import Study, System, Task, Training
+from study_report import find_rows, write_report
+
+MACHINE = {
+    "cpu": "Some CPU", "cores": 2, "gib": 8, "gpu": None, "torch": "2.13.0", "spacy": "3.8.18",
+    "spacy-transformers": "1.4.0", "transformers": "4.53.2",
+}  # fmt: skip
+FILES = {"train": "a", "dev": "b", "test": "c"}
+STUDY = Study(
+    Training(),
+    {"tiny": "assets/decoder", "twin": None},
+    {
+        "names": Task("names", "Names", "ner", FILES, epochs=1),
+        "own": Task("own", "Own", "ner", FILES, epochs=1),
+    },
+    {
+        "decoder": System(
+            "decoder", "decoder", "decoder", decoder="tiny", patterns=["cccc", "ccbb"]
+        ),
+        "twin": System("twin", "encoder twin", "decoder", decoder="twin", patterns=["bbbb"]),
+        "cnn": System("cnn", "CNN", "cnn"),
+    },
+)
+DECODER = {"name": "assets/decoder", "identity": "0123456789ab", "bits_per_byte": 1.8526}
+
+
+def make_line(system, pattern, seed, n_correct, **changes):
+    """A run on two texts with 5 gold spans each, of which as many are found as predicted."""
+    documents = [[n_correct, 5, 5], [3, 5, 5]]
+    correct = n_correct + 3
+    return {
+        "task": "names", "system": system, "pattern": pattern, "seed": seed, "limit": 0,
+        "settings": "s1", "steps": 100, "threshold": None,
+        "f1": 10.0 * correct, "precision": 10.0 * correct, "recall": 10.0 * correct,
+        "labels": {"PER": [n_correct, 5, 5], "LOC": [3, 5, 5]},
+        "documents": documents,
+        "tokens_per_second": 12345.6, "train_minutes": 1.5 + seed, "checkpoint_bytes": 9_500_000,
+        "decoder": DECODER if system == "decoder" else None, "commit": "abc", "machine": MACHINE,
+        **changes,
+    }  # fmt: skip
+
+
+RESULTS = [
+    make_line("decoder", "cccc", 0, 1),
+    make_line("decoder", "cccc", 1, 2),
+    make_line("decoder", "ccbb", 0, 4),
+    make_line("decoder", "ccbb", 1, 4),
+    make_line("cnn", None, 0, 5, tokens_per_second=99.0),
+]
+
+# t = 25 / (7.07 / sqrt 2) = 5 with 1 degree of freedom. A sample of the bootstrap gains 50 points,
+# twice the observed difference, if it draws the first text twice: every fourth one.
+EXPECTED = """\
+## Names
+
+`names`: head `ner`, 100 steps of 16 texts, 2 test texts.
+
+![F1 by system and pattern](results-names.svg)
+
+| system | pattern | F1 | stdev | seeds | p (t) | p (b) | difference, 95 % | minutes | tokens/s | MB |
+|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|
+| decoder | cccc | 45.00 | 7.07 | 2 |  |  |  | 2.0 | 12,346 | 9.5 |
+| decoder | ccbb | 70.00 | 0.00 | 2 | 0.063 | 0.251 | +25.00 [+0.00, +50.00] | 2.0 | 12,346 | 9.5 |
+| encoder twin | bbbb | not run |  |  |  |  |  |  |  |  |
+| CNN |  | 80.00 |  | 1 |  |  |  | 1.5 | 99 | 9.5 |
+
+| F1 by label | pattern | LOC | PER |
+|---|---|---:|---:|
+| *gold spans* |  | *5* | *5* |
+| decoder | cccc | 60.0 | 30.0 |
+| decoder | ccbb | 60.0 | 80.0 |
+| CNN |  | 60.0 | 100.0 |
+
+## Not run
+
+own
+
+## Runs
+
+5 runs, 0.2 hours of training.
+
+- Commits: abc
+- Machine: Some CPU, 2 cores, 8 GiB; torch 2.13.0, spacy 3.8.18, spacy-transformers 1.4.0, \
+transformers 4.53.2
+- Decoder: `assets/decoder` (0123456789ab), 1.853 bits per byte
+"""  # noqa: E501
+
+
+def test_report_says_what_the_results_say(tmp_path):
+    write_report(STUDY, RESULTS, tmp_path / "results.md")
+    text = (tmp_path / "results.md").read_text()
+    assert text[text.index("## Names") :] == EXPECTED
+    assert (tmp_path / "results-names.svg").read_text().count("<svg") == 1
+
+
+def test_same_results_give_the_same_bytes_in_any_order(tmp_path):
+    for name, lines in (("a", RESULTS), ("b", RESULTS[::-1])):
+        (tmp_path / name).mkdir()
+        write_report(STUDY, lines, tmp_path / name / "results.md")
+    for file in ("results.md", "results-names.svg"):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
+def test_latest_settings_and_latest_runs_count():
+    old = make_line("cnn", None, 0, 0, settings="s0")
+    repeated = make_line("cnn", None, 0, 2)
+    rows = find_rows(STUDY, "names", [old, *RESULTS, repeated])
+    assert rows["cnn", None] == [repeated]
+    assert [run["seed"] for run in rows["decoder", "ccbb"]] == [0, 1]
+    assert rows["twin", "bbbb"] == []
+
+
+def test_patterns_beyond_the_study_are_shown():
+    rows = find_rows(STUDY, "names", [make_line("decoder", "bccc", 0, 1)])
+    assert list(rows)[:3] == [("decoder", "cccc"), ("decoder", "ccbb"), ("decoder", "bccc")]
+
+
+def test_limited_runs_are_kept_apart_and_marked(tmp_path):
+    lines = [*RESULTS, make_line("cnn", None, 0, 0, limit=100)]
+    write_report(STUDY, lines, tmp_path / "results.md", limit=100)
+    text = (tmp_path / "results.md").read_text()
+    assert "only the first 100 texts: not comparable to anything" in text
+    assert "| CNN |  | 30.00 |" in text
+    assert "| decoder | cccc, ccbb | not run |" in text
+
+
+def test_decoders_without_a_score_and_code_without_a_commit(tmp_path):
+    decoder = {**DECODER, "bits_per_byte": None}
+    machine = {**MACHINE, "gpu": "Some GPU"}
+    line = make_line("decoder", "cccc", 0, 1, decoder=decoder, machine=machine, commit=None)
+    write_report(STUDY, [line], tmp_path / "results.md")
+    text = (tmp_path / "results.md").read_text()
+    assert "(0123456789ab), bits per byte not known" in text
+    assert "8 GiB, Some GPU; torch" in text
+    assert "Commits: unknown" in text
+
+
+def test_report_needs_results_of_the_study(tmp_path):
+    with pytest.raises(ValueError, match="None of the 5 results belongs to a task of the study"):
+        write_report(STUDY, RESULTS, tmp_path / "results.md", limit=7)
+    other = replace(STUDY, tasks={"own": STUDY.tasks["own"]})
+    with pytest.raises(ValueError, match="study with the limit 0"):
+        write_report(other, RESULTS, tmp_path / "results.md")
+
+
+def test_report_names_the_extra_if_matplotlib_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setattr("study_report.find_spec", {}.get)
+    with pytest.raises(ImportError, match=r"pip install 'spacy-lgu\[reports\]'"):
+        write_report(STUDY, RESULTS, tmp_path / "results.md")

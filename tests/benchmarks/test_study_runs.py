@@ -1,0 +1,379 @@
+"""The runner on a corpus of a few sentences and a tiny decoder, from raw text to the report."""
+
+import json
+from pathlib import Path
+
+import instruction_baseline
+import pytest
+import spacy
+import spacy.cli
+import srsly
+import study
+import study_evaluate
+import study_runs
+import typer
+from spacy.tokens import Doc, DocBin, Span
+from study_plan import read_study
+from typer.testing import CliRunner
+
+from .conftest import ROOT
+
+SENTENCES = ["Ann/B-PER Lee/I-PER lives/O in/O Rome/B-LOC", "Bo/B-PER left/O Oslo/B-LOC ./O"]
+TRAINING = {"batch": 2, "warmup": 0.5, "evaluations": 2, "checkpoint": "last"}
+
+
+def make_conll(n_sentences: int) -> str:
+    lines = [sentence.split() for sentence in SENTENCES]
+    texts = ["\n".join(word.replace("/", " ") for word in words) for words in lines]
+    return "\n\n".join(texts[i % 2] for i in range(n_sentences)) + "\n"
+
+
+@pytest.fixture
+def data(tmp_path):
+    folder = tmp_path / "data" / "mini"
+    folder.mkdir(parents=True)
+    (folder / "train.txt").write_text(make_conll(8))
+    (folder / "test.txt").write_text(make_conll(4))
+    return folder.parent
+
+
+@pytest.fixture
+def plan(tmp_path):
+    """Two tasks on one corpus; a decoder under two patterns, a CNN, and a decoder not at hand."""
+    mini = {"train": "mini/train.txt", "test": "mini/test.txt"}
+    overrides = {"training.optimizer.learn_rate.initial_rate": 0.01}
+    content = {
+        "training": TRAINING,
+        "decoders": {"tiny": None, "twin": None},
+        "tasks": {
+            "mini": {
+                "title": "Names",
+                "head": "sequence_labeler",
+                "epochs": 2,
+                "convert": {"format": "conll"},
+                "hold_out": 2,
+                "files": mini,
+            },
+            "spans": {
+                "title": "Spans",
+                "head": "spancat",
+                "max_steps": 3,
+                "convert": {"format": "conll", "spans_key": "sc"},
+                "hold_out": 0.25,
+                "files": mini,
+                "overrides": {"components.spancat.suggester.max_size": 2},
+            },
+        },
+        "systems": {
+            "decoder": {
+                "title": "decoder",
+                "encoder": "decoder",
+                "decoder": "tiny",
+                "patterns": ["cccc", "ccbb"],
+                "overrides": overrides,
+            },
+            "untrained": {
+                "title": "random",
+                "encoder": "decoder",
+                "decoder": "tiny",
+                "untrained": True,
+                "patterns": ["bbbb"],
+            },
+            "twin": {
+                "title": "twin",
+                "encoder": "decoder",
+                "decoder": "twin",
+                "patterns": ["bbbb"],
+            },
+            "cnn": {"title": "CNN", "encoder": "cnn", "overrides": overrides},
+            "instruction": {
+                "title": "writes",
+                "encoder": "instruction",
+                "config": "benchmarks/instruction_baseline.py",
+                "decoder": "tiny",
+                "overrides": {"quantization": "none", "tuning": "full"},
+            },
+        },
+    }
+    srsly.write_yaml(tmp_path / "study.yml", content)
+    return tmp_path / "study.yml"
+
+
+@pytest.fixture
+def in_process(monkeypatch):
+    """Commands run here instead of in processes of their own, which take seconds to start.
+    Gives their arguments."""
+    scripts = {"study_evaluate.py": typer.Typer(), "instruction_baseline.py": typer.Typer()}
+    scripts["study_evaluate.py"].command()(study_evaluate.main)
+    scripts["instruction_baseline.py"].command()(instruction_baseline.main)
+    called = []
+
+    def call(arguments, log):
+        called.append(arguments)
+        if arguments[0] == "-m":
+            app, rest = spacy.cli.app, arguments[2:]
+        else:
+            app, rest = scripts[Path(arguments[0]).name], arguments[1:]
+        result = CliRunner().invoke(app, rest)
+        log.write_text(result.output)
+        if result.exit_code != 0:
+            raise study_runs.RunError(f"see {log}") from result.exception
+
+    monkeypatch.setattr(study_runs, "_call", call)
+    return called
+
+
+def invoke(*arguments) -> str:
+    result = CliRunner().invoke(study.app, [str(argument) for argument in arguments])
+    if result.exception is not None:
+        raise result.exception
+    return result.output
+
+
+@pytest.fixture
+def options(tmp_path, plan, data, decoder_folder):
+    common = ["--study", plan, "--corpus", tmp_path / "corpus"]
+    invoke("convert", *common, "--data", data)
+    return [
+        *common,
+        *("--decoder", f"tiny={decoder_folder}"),
+        *("--results", tmp_path / "results.jsonl"),
+        *("--work", tmp_path / "work"),
+    ]
+
+
+def test_study_end_to_end(tmp_path, options, in_process):
+    chosen = ["--task", "mini", "--system", "decoder", "--seeds", 2]
+    printed = invoke("run", *options, *chosen)
+    results = study_runs.read_results(tmp_path / "results.jsonl")
+    assert [(line["seed"], line["pattern"]) for line in results] == [
+        (0, "cccc"), (0, "ccbb"), (1, "cccc"), (1, "ccbb"),
+    ]  # fmt: skip
+    line = results[0]
+    # 6 of 8 sentences are for training: 3 batches of 2, 2 epochs.
+    assert (line["task"], line["system"], line["limit"], line["steps"]) == (
+        "mini", "decoder", 0, 6,
+    )  # fmt: skip
+    assert sum(gold for _, _, gold in line["labels"].values()) == 8
+    assert [gold for _, _, gold in line["documents"]] == [2, 2, 2, 2]
+    correct, predicted, gold = map(sum, zip(*line["documents"], strict=True))
+    assert line["f1"] == pytest.approx(100 * 2 * correct / (predicted + gold))
+    assert line["tokens_per_second"] > 0
+    assert line["checkpoint_bytes"] > 100_000
+    assert line["decoder"]["bits_per_byte"] is None
+    assert line["machine"]["cores"] > 0
+    assert f"mini decoder cccc 0: F1 {line['f1']:.2f}" in printed
+    assert results[0]["settings"] == results[2]["settings"] != results[1]["settings"]
+    # Logs stay, checkpoints do not.
+    left = sorted(p.name for p in (tmp_path / "work" / "mini" / "decoder" / "cccc" / "0").iterdir())
+    assert left == ["evaluate.log", "scores.json", "train.log"]
+
+    # An interrupted study goes on: the third run is lost, and made again as it was.
+    lines = (tmp_path / "results.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "results.jsonl").write_text(lines[0] + lines[1] + lines[3])
+    in_process.clear()
+    printed = invoke("run", *options, *chosen)
+    assert printed.count("done before") == 3
+    assert len(in_process) == 2
+    again = study_runs.read_results(tmp_path / "results.jsonl")[-1]
+    assert {k: again[k] for k in ("seed", "f1", "documents", "settings")} == {
+        k: results[2][k] for k in ("seed", "f1", "documents", "settings")
+    }
+
+    report = tmp_path / "docs" / "results.md"
+    shown = ["--study", options[1], "--results", tmp_path / "results.jsonl", "--output", report]
+    invoke("report", *shown)
+    text, picture = report.read_bytes(), (report.parent / "results-mini.svg").read_bytes()
+    assert b"| decoder | ccbb |" in text
+    assert b"| CNN |  | not run |" in text
+    assert b"## Not run\n\nspans\n" in text
+    invoke("report", *shown)
+    assert report.read_bytes() == text
+    assert (report.parent / "results-mini.svg").read_bytes() == picture
+
+
+def test_other_systems_and_a_span_categorizer(tmp_path, options, in_process):
+    printed = invoke("run", *options, "--task", "spans", "--seeds", 1, "--pattern", "bc", "--keep")
+    assert "twin: left out, --decoder twin=FOLDER is not given" in printed
+    results = study_runs.read_results(tmp_path / "results.jsonl")
+    assert [(line["system"], line["pattern"]) for line in results] == [
+        ("decoder", "bc"), ("untrained", "bc"), ("cnn", None), ("instruction", None),
+    ]  # fmt: skip
+    assert all(0.05 <= line["threshold"] <= 0.95 for line in results[:3])
+    assert [line["steps"] for line in results] == [3, 3, 3, 3]
+    assert results[3]["threshold"] is None
+    assert results[1]["decoder"]["identity"] == f"untrained {results[0]['decoder']['identity']}"
+    assert results[2]["decoder"] is None
+    config = spacy.util.load_config(
+        tmp_path / "work" / "spans" / "cnn" / "0" / "model-last" / "config.cfg"
+    )
+    assert list(config["components"]) == ["cnn", "spancat"]
+    assert config["components"]["spancat"]["suggester"]["max_size"] == 2
+
+
+def test_limit_is_another_experiment(tmp_path, options, in_process):
+    chosen = ["--task", "mini", "--system", "cnn", "--seeds", 1]
+    invoke("run", *options, *chosen, "--limit", 2)
+    assert "done before" not in invoke("run", *options, *chosen)
+    limited, full = study_runs.read_results(tmp_path / "results.jsonl")
+    assert (limited["limit"], limited["steps"], len(limited["documents"])) == (2, 2, 2)
+    assert (full["limit"], full["steps"], len(full["documents"])) == (0, 6, 4)
+
+
+def test_a_changed_corpus_is_run_again(tmp_path, options, data, in_process):
+    chosen = ["--task", "mini", "--system", "cnn", "--seeds", 1]
+    invoke("run", *options, *chosen)
+    invoke("convert", *options[:4], "--data", data)
+    assert "done before" in invoke("run", *options, *chosen)
+    (data / "mini" / "test.txt").write_text(make_conll(3))
+    invoke("convert", *options[:4], "--data", data)
+    assert "done before" not in invoke("run", *options, *chosen)
+
+
+def test_a_failed_run_is_named_and_the_others_go_on(tmp_path, options, in_process):
+    plan = srsly.read_yaml(options[1])
+    plan["systems"]["decoder"]["overrides"] = {"components.decoder.model.tuning": "half"}
+    srsly.write_yaml(options[1], plan)
+    chosen = ["--task", "mini", "--system", "decoder,cnn", "--seeds", "1"]
+    result = CliRunner().invoke(study.app, ["run", *map(str, options), *chosen])
+    assert result.exit_code == 1
+    assert "mini decoder cccc 0: failed, see" in result.output
+    assert [line["system"] for line in study_runs.read_results(tmp_path / "results.jsonl")] == [
+        "cnn"
+    ]
+
+
+def test_a_process_that_fails_names_its_log(tmp_path):
+    log = tmp_path / "x.log"
+    with pytest.raises(study_runs.RunError, match=r"see .*x\.log, which ends with: no such luck"):
+        study_runs._call(["-c", "import sys; sys.exit('no such luck')"], log)
+    study_runs._call(["-c", "print('all is well')"], log)
+    assert log.read_text() == "all is well\n"
+
+
+def test_evaluation_runs_as_a_script(tmp_path):
+    nlp = spacy.blank("en")
+    nlp.add_pipe("entity_ruler").add_patterns([{"label": "LOC", "pattern": "Rome"}])
+    nlp.to_disk(tmp_path / "nlp")
+    docs = []
+    # "don't" would become two tokens if it were tokenized again.
+    for words in (["I", "don't", "see", "Rome"], ["Rome", "Rome"]):
+        doc = Doc(nlp.vocab, words=words)
+        doc.ents = [Span(doc, len(words) - 1, len(words), label="LOC")]
+        docs.append(doc)
+    DocBin(docs=docs).to_disk(tmp_path / "test.spacy")
+    script = str(ROOT / "benchmarks" / "study_evaluate.py")
+    arguments = [tmp_path / "nlp", tmp_path / "test.spacy", tmp_path / "scores.json"]
+    study_runs._call([script, *map(str, arguments)], tmp_path / "log")
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert scores["documents"] == [[1, 1, 1], [1, 2, 1]]
+    assert scores["labels"] == {"LOC": [2, 3, 2]}
+    assert scores["f1"] == pytest.approx(80.0)
+    assert scores["threshold"] is None
+
+
+def test_evaluation_refuses_texts_without_annotation(tmp_path):
+    nlp = spacy.blank("en")
+    DocBin(docs=[nlp.make_doc("No one looked.")]).to_disk(tmp_path / "test.spacy")
+    with pytest.raises(ValueError, match=r"Doc 0 has no annotation in doc.ents: 'No one looked"):
+        study_evaluate.read_gold(nlp, tmp_path / "test.spacy", 0, None)
+    with pytest.raises(ValueError, match=r"Doc 0 has no annotation in doc.spans\['sc'\]"):
+        study_evaluate.read_gold(nlp, tmp_path / "test.spacy", 0, "sc")
+    DocBin(docs=[]).to_disk(tmp_path / "test.spacy")
+    with pytest.raises(ValueError, match="there are no Docs in it"):
+        study_evaluate.read_gold(nlp, tmp_path / "test.spacy", 0, None)
+
+
+def test_threshold_needs_a_development_part(tmp_path):
+    spacy.blank("en").to_disk(tmp_path / "nlp")
+    with pytest.raises(ValueError, match="--threshold-of needs --dev and --spans-key"):
+        study_evaluate.main(tmp_path / "nlp", tmp_path, tmp_path, threshold_of="spancat")
+
+
+def test_predictions_on_tokens_without_annotation_are_left_out():
+    nlp = spacy.blank("en")
+    nlp.add_pipe("entity_ruler").add_patterns([{"label": "LOC", "pattern": "Rome"}])
+    doc = Doc(nlp.vocab, words=["Rome", "Rome"])
+    doc.set_ents([Span(doc, 0, 1, label="LOC")], missing=[Span(doc, 1, 2)])
+    assert study_evaluate.evaluate(nlp, [doc], None)["documents"] == [[1, 1, 1]]
+
+
+def test_convert_leaves_out_what_is_not_there(tmp_path, plan, data):
+    content = srsly.read_yaml(plan)
+    content["tasks"]["own"] = {
+        "title": "Own",
+        "head": "ner",
+        "epochs": 1,
+        "files": {part: f"own/{part}.spacy" for part in ("train", "dev", "test")},
+    }
+    srsly.write_yaml(plan, content)
+    common = ["--study", plan, "--corpus", tmp_path / "corpus"]
+    printed = invoke("convert", *common, "--data", data)
+    assert "left out: There is no file own/train.spacy in the folder" in printed
+    with pytest.raises(FileNotFoundError, match=r"There is no file own/train\.spacy"):
+        invoke("convert", *common, "--data", data, "--task", "own")
+    with pytest.raises(FileNotFoundError, match="No task has its files in the folder"):
+        invoke("convert", *common, "--data", tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match=r"Not converted yet: own\. Run"):
+        invoke("run", *common, "--task", "own")
+    (data / "own").mkdir()
+    for part in ("train", "dev", "test"):
+        (data / "own" / f"{part}.spacy").write_bytes(
+            (tmp_path / "corpus" / "mini" / f"{part}.spacy").read_bytes()
+        )
+    invoke("convert", *common, "--data", data, "--task", "own")
+    assert (tmp_path / "corpus" / "own" / "test.spacy").is_file()
+
+
+def test_tenths_go_by_the_number_that_begins_a_name(tmp_path, plan):
+    content = srsly.read_yaml(plan)
+    content["tasks"] = {
+        "books": {
+            "title": "Books",
+            "head": "sequence_labeler",
+            "epochs": 1,
+            "convert": {"format": "litbank-events"},
+            "files": "books/*.tsv",
+            "tenths": {"dev": 1, "test": 2},
+        }
+    }
+    srsly.write_yaml(plan, content)
+    task = read_study(plan).tasks["books"]
+    (tmp_path / "books").mkdir()
+    for number in (3, 20, 100, 1):
+        (tmp_path / "books" / f"{number}_title.tsv").touch()
+    names = {
+        part: [file.name for file in files]
+        for part, files in study_runs.find_files(task, tmp_path).items()
+    }
+    assert names == {
+        "train": ["1_title.tsv", "100_title.tsv"],
+        "dev": ["3_title.tsv"],
+        "test": ["20_title.tsv"],
+    }
+    (tmp_path / "books" / "title.tsv").touch()
+    with pytest.raises(ValueError, match="tenths need names that begin with a number"):
+        study_runs.find_files(task, tmp_path)
+
+
+def test_bits_per_byte_of_a_decoder(tmp_path, plan, decoder_folder):
+    folder = tmp_path / "decoder"
+    folder.mkdir()
+    for file in decoder_folder.iterdir():
+        (folder / file.name).symlink_to(file)
+    record = {"metric": "bits per byte", "history": [[1, 1.0, 2.0, 2.5], [2, 2.0, None, 1.25]]}
+    (folder / "training.json").write_text(json.dumps(record))
+    study_ = read_study(plan).choose(decoders={"tiny": str(folder)})
+    found = study_runs.find_decoder(study_.systems["decoder"], study_, tmp_path)
+    assert found.bits_per_byte == 1.25
+
+
+def test_commit_is_none_without_git(monkeypatch):
+    monkeypatch.setattr("shutil.which", {}.get)
+    assert study_runs.find_commit() is None
+
+
+def test_a_result_that_was_cut_off_is_named(tmp_path):
+    (tmp_path / "results.jsonl").write_text('{"f1": 1.0}\n{"f1":')
+    with pytest.raises(ValueError, match=r"results\.jsonl:2: expected a result as JSON"):
+        study_runs.read_results(tmp_path / "results.jsonl")
