@@ -4,6 +4,8 @@ import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+import json
+import lzma
 from pathlib import Path
 
 import numpy
@@ -78,6 +80,16 @@ def _one_thread():
 def decoder_folder(tmp_path_factory) -> Path:
     """A random Mistral decoder: 4 layers, width 64, context 64, with BOS. Not to be changed."""
     return make_decoder(tmp_path_factory.mktemp("decoder"))
+
+
+@pytest.fixture(scope="session")
+def text_file(tmp_path_factory) -> Path:
+    """40 documents that differ in their first word."""
+    path = tmp_path_factory.mktemp("text") / "text.jsonl.xz"
+    with lzma.open(path, "wt", encoding="utf8") as stream:
+        for i in range(40):
+            stream.write(json.dumps({"id": i, "text": f"{i}. " + " ".join(TEXTS)}) + "\n")
+    return path
 
 
 def layer_config(folder: Path, **options) -> dict:

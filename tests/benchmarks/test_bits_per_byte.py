@@ -5,30 +5,33 @@ from bits_per_byte import detokenize, main, read_wikitext
 
 from tests.conftest import make_decoder
 
-WIKITEXT = """ 
- = Ann Lee = 
- 
- Ann Lee ( born 3 May 1921 ) was a <unk> . 
- 
- = = Early life = = 
- 
- She did n't own 1 @,@ 200 books . 
- 
- = Oslo = 
- 
- Oslo is a city . 
-"""
+# Every line begins and ends with a space.
+LINES = [
+    "",
+    "= Ann Lee =",
+    "",
+    "Ann Lee ( born 3 May 1921 ) was a <unk> .",
+    "",
+    "= = Early life = =",
+    "",
+    "She did n't own 1 @,@ 200 books .",
+    "",
+    "= Oslo =",
+    "",
+    "Oslo is a city .",
+]
+WIKITEXT = "".join(f" {line} \n" if line else " \n" for line in LINES)
 
 
 @pytest.mark.parametrize(
     ("tokens", "text"),
     [
-        ("a star @-@ shaped , 1 @,@ 200 m ( 3 @.@ 5 % ) tree", "a star-shaped, 1,200 m (3.5%) tree"),
-        ("he said : \" yes ; no ? \" and left", 'he said: "yes; no?" and left'),
+        ("a star @-@ shaped , 1 @,@ 200 m ( 3 @.@ 5 % )", "a star-shaped, 1,200 m (3.5%)"),
+        ('he said : " yes ; no ? " and left', 'he said: "yes; no?" and left'),
         ("it 's the boys ' , is n't it ? I 'm sure", "it's the boys ', isn't it? I'm sure"),
         ("= = = Sources = = =", "Sources"),
     ],
-)  # fmt: skip
+)
 def test_tokens_are_put_back_together(tokens, text):
     assert detokenize(tokens) == text
 

@@ -1,24 +1,9 @@
-import json
-import lzma
-from pathlib import Path
-
 import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer
 
 from spacy_lgu.decoder.attention import ATTENTION, register_attention
 from spacy_lgu.decoder.decoder import LGUDecoder
-from tests.conftest import TEXTS
-
-
-@pytest.fixture(scope="session")
-def text_file(tmp_path_factory) -> Path:
-    """40 documents that differ in their first word."""
-    path = tmp_path_factory.mktemp("text") / "text.jsonl.xz"
-    with lzma.open(path, "wt", encoding="utf8") as stream:
-        for i in range(40):
-            stream.write(json.dumps({"id": i, "text": f"{i}. " + " ".join(TEXTS)}) + "\n")
-    return path
 
 
 @pytest.fixture(scope="session")
