@@ -111,12 +111,7 @@ def adapt_decoder(
     """
     checkpoint = output / "checkpoint"
     is_begun = (checkpoint / CHECKPOINT).exists()
-    finished = [n for n in ("adapter_config.json", "config.json") if (output / n).exists()]
-    if finished and not is_begun and not force:
-        raise FileExistsError(
-            f"{str(output)!r} already holds a finished result ({finished[0]}). Name another "
-            "folder, or use --force to replace it."
-        )
+    _check_output(output, decoder_settings.name, may_replace=is_begun or force)
     if decoder_settings.tuning == "frozen":
         raise ValueError(
             "tuning = 'frozen' trains nothing: adapt with tuning = 'lora' or 'full', and freeze "
@@ -197,6 +192,27 @@ def adapt_decoder(
 
     replace_folder(output, write)
     return learner.progress
+
+
+def _check_output(output: Path, decoder: str, *, may_replace: bool) -> None:
+    """The folder is replaced as a whole in the end: refuse one with anything else in it."""
+    if output.resolve() == Path(decoder).expanduser().resolve():
+        raise ValueError(
+            f"The output {str(output)!r} is the folder of the decoder itself. Name another one."
+        )
+    names = {path.name for path in output.iterdir()} if output.exists() else set()
+    if names <= {"checkpoint"}:
+        return
+    if "training.json" not in names:
+        raise FileExistsError(
+            f"{str(output)!r} holds other files ({', '.join(sorted(names)[:3])} ...), which would "
+            "be lost. Name a folder that is empty or does not exist yet."
+        )
+    if not may_replace:
+        raise FileExistsError(
+            f"{str(output)!r} already holds a finished result. Name another folder, or use --force "
+            "to replace it."
+        )
 
 
 def _make_optimizers(

@@ -174,11 +174,20 @@ def test_an_interrupt_leaves_a_finished_adapter(adapt, tmp_path, monkeypatch):
 
 def test_a_finished_result_is_not_replaced_unless_told(adapt, tmp_path):
     adapt()
-    with pytest.raises(FileExistsError, match=r"finished result \(adapter_config.json\)"):
+    with pytest.raises(FileExistsError, match="already holds a finished result"):
         adapt()
     adapt(force=True, tuning="full")
     assert "config.json" in files(tmp_path / "out")
     assert "adapter_config.json" not in files(tmp_path / "out")
+
+
+def test_other_files_are_never_replaced(adapt, tmp_path, decoder_folder):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"holds other files \(notes.txt ...\)"):
+        adapt(tmp_path, force=True)
+    with pytest.raises(ValueError, match="is the folder of the decoder itself"):
+        adapt(decoder_folder, force=True)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
 @pytest.mark.parametrize(
