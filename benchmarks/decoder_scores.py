@@ -12,6 +12,7 @@ pooling), epochs, batches of 32 texts, and Adam with 10 % warm-up and linear dec
 Finished runs are in the output, a line each, and not repeated: an interrupted call goes on.
 """
 
+import hashlib
 import json
 import random
 import tempfile
@@ -142,6 +143,22 @@ def run(
     return {"f1": f1, "f1_first_1000": first, "seconds": seconds}
 
 
+def digest(*contents: bytes) -> str:
+    """What tells experiments apart, their seed and system's name excepted."""
+    found = hashlib.sha256()
+    for content in contents:
+        found.update(hashlib.sha256(content).digest())
+    return found.hexdigest()[:12]
+
+
+def identify(decoder: str | Path | None) -> list[bytes]:
+    """The content of a decoder's folder, its name on the hub, or nothing."""
+    if decoder is None:
+        return []
+    files = sorted(Path(decoder).glob("*.safetensors"))
+    return [file.read_bytes() for file in files] or [str(decoder).encode()]
+
+
 def read_results(path: Path) -> list[dict[str, Any]]:
     """The finished runs of a results file."""
     if not path.exists():
@@ -183,10 +200,17 @@ def main(
         untrained = Path(place) / "untrained"
         if trained:
             make_untrained(trained[0], untrained)
+        shown: set[str] = set()
         jobs = [(seed, s) for seed in range(seeds) for s in systems]
         for seed, chosen in tqdm(jobs, unit="run"):
+            settings = digest(
+                *(file.read_bytes() for file in (train_file, dev_file)),
+                *identify(chosen.decoder if chosen.name != "untrained" else untrained),
+                f"{epochs} {rate} {limit}".encode(),
+            )
+            shown.add(settings)
             entry = {"system": str(chosen), "seed": seed, "epochs": epochs, "rate": rate}
-            entry["limit"] = limit
+            entry |= {"limit": limit, "settings": settings}
             if any(entry.items() <= done.items() for done in read_results(output)):
                 continue
             if chosen.name == "untrained":
@@ -196,7 +220,7 @@ def main(
             with output.open("a", encoding="utf8") as stream:
                 stream.write(json.dumps(entry) + "\n")
             tqdm.write(f"{entry['system']}, seed {seed}: F1 {entry['f1']:.1f}")
-    print_table(read_results(output))
+    print_table([done for done in read_results(output) if done["settings"] in shown])
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from study_runs import (
     describe_machine,
     execute,
     find_commit,
+    find_conditions,
     find_decoder,
     find_settings,
     list_runs,
@@ -109,7 +110,9 @@ def run(
         if any(key.items() <= done.items() for done in read_results(results)):
             typer.echo(f"{current}: done before")
             continue
-        folder = work.joinpath(*str(current).split())
+        # Of its own for other settings: what --keep left there is never deleted by another run.
+        *parts, seed = str(current).split()
+        folder = work.joinpath(*parts, f"{seed}-{settings}")
         try:
             figures = execute(
                 current,
@@ -128,6 +131,7 @@ def run(
             continue
         entry = {
             **key,
+            "conditions": find_conditions(chosen, place, overrides, limit),
             "steps": overrides.get("training.max_steps", overrides.get("steps")),
             **figures,
             "decoder": found and {**found.__dict__},

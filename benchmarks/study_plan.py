@@ -9,7 +9,7 @@ from typing import Any
 import srsly
 
 from spacy_lgu.cli.convert import convert_cli
-from spacy_lgu.unmasking import parse_pattern
+from spacy_lgu.unmasking import normalize_pattern
 
 # The heads of configs/benchmark.cfg, and whether they read and write doc.spans["sc"].
 HEADS = {"sequence_labeler": False, "ner": False, "spancat": True, "spancat_singlelabel": True}
@@ -128,8 +128,8 @@ class System:
                 f"{where}: a decoder is needed by the encoders decoder and instruction, patterns "
                 "by the encoder decoder, and neither by another."
             )
-        for pattern in self.patterns:
-            parse_pattern(pattern)
+        # In letters: spaCy's command line would read the digits as a number.
+        object.__setattr__(self, "patterns", [normalize_pattern(p) for p in self.patterns])
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,10 @@ class Study:
         decoders (dict[str, str | None]): Replaced decoders by name.
         RETURNS (Study): Raises ValueError for names that are not there.
         """
-        decoders = decoders or {}
+        # null for a decoder that the study does not have asks for nothing.
+        decoders = {
+            k: v for k, v in (decoders or {}).items() if v is not None or k in self.decoders
+        }
         _choose(",".join(decoders) or "all", self.decoders, "decoder")
         chosen = {name: self.systems[name] for name in _choose(systems, self.systems, "system")}
         if patterns != "all":

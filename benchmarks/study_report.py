@@ -222,12 +222,15 @@ def _sum_labels(runs: RunsT) -> dict[str, SpanCounts]:
 
 
 def _compare(runs: RunsT, baseline: RunsT) -> list[str]:
-    """p of the t-test, p of the bootstrap, interval of the difference; empty without both."""
+    """p of the t-test, p of the bootstrap, interval of the difference; empty without both, and
+    "other conditions" where corpus, batches or steps were not the same."""
     of_runs, of_baseline = ({run["seed"]: run for run in both} for both in (runs, baseline))
     seeds = sorted(of_runs.keys() & of_baseline.keys())
     if not seeds:
         return ["", "", ""]
     pairs = [(of_runs[seed], of_baseline[seed]) for seed in seeds]
+    if len({run["conditions"] for pair in pairs for run in pair}) > 1:
+        return ["", "", "other conditions"]
     differences = [ours["f1"] - theirs["f1"] for ours, theirs in pairs]
     p_value = ""
     if len(seeds) > 1 and max(differences) - min(differences) > 1e-9:

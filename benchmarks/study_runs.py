@@ -214,6 +214,20 @@ def find_settings(
     )
 
 
+def find_conditions(study: Study, corpus: Path, overrides: dict[str, Any], limit: int) -> str:
+    """A digest of what runs must have in common to be compared: corpus, batches and steps."""
+    return _digest(
+        {
+            "files": [
+                hashlib.md5((corpus / f"{part}.spacy").read_bytes()).hexdigest() for part in PARTS
+            ],
+            "training": study.training.__dict__,
+            "steps": overrides.get("training.max_steps", overrides.get("steps")),
+            "limit": limit,
+        }
+    )
+
+
 def execute(
     run: Run,
     study: Study,

@@ -83,7 +83,7 @@ def test_calibrate(pipeline, corpus, tmp_path):  # noqa: F811
     for text, _ in SENTENCES:
         docs = before(text), after(text)
         assert entities(docs[0]) == entities(docs[1])
-        scores = [doc.spans["sc"].attrs["scores"] for doc in docs]
+        scores = [doc.spans["sequence_labeler"].attrs["scores"] for doc in docs]
         assert not len(scores[0]) or not numpy.allclose(*scores, atol=1e-6)
     message = failure("lgu", "calibrate", pipeline, corpus, tmp_path / "calibrated")
     assert "exists already. Use --force to replace it." in message

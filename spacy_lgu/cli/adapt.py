@@ -1,5 +1,6 @@
 """`python -m spacy lgu adapt`: spaCy's `pretrain` for decoders."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -57,7 +58,9 @@ def adapt_cli(
     from ..pretraining.adaptation import AdaptationSettings, adapt_decoder
 
     import_code(code)
-    config = load_config(config_path, overrides=parse_config_overrides(ctx.args), interpolate=False)
+    arguments = list(ctx.args)  # spaCy takes them out of the list that it parses
+    overrides = parse_config_overrides(ctx.args)
+    config = load_config(config_path, overrides=overrides, interpolate=False)
     seed = config.interpolate()["training"].get("seed") or 0
     settings = AdaptationSettings(
         objective=objective,
@@ -74,7 +77,7 @@ def adapt_cli(
     )
     setup_gpu(gpu_id)
     fix_random_seed(seed)
-    shim = find_decoder(load_model_from_config(config, auto_fill=True), component)
+    name, shim = find_decoder(load_model_from_config(config, auto_fill=True), component)
     progress = adapt_decoder(
         shim.settings,
         shim.tokenizer_config,
@@ -90,20 +93,28 @@ def adapt_cli(
         f"{progress.n_subtokens:,} subtokens in {progress.seconds / 60:.1f} min: "
         f"{before:.3f} -> {after:.3f} nats per predicted subtoken"
     )
-    how = (
-        "--paths.decoder"
-        if shim.settings.tuning == "full"
-        else ("--components.transformer.model.lora.path")
+    setting = "name" if shim.settings.tuning == "full" else "lora.path"
+    msg.info(
+        f"To train from it, set {setting} of the decoder in the component {name!r}, and leave the "
+        "rest of the config and the overrides as they were. Where the decoder is a component of "
+        "its own:"
     )
-    msg.info(f"Train from it: python -m spacy train {config_path} {how} {output}")
+    # Not by msg, which would wrap the line.
+    override = f"--components.{name}.model.{setting} {output}"
+    typer.echo(
+        shlex.join(["python", "-m", "spacy", "train", str(config_path), *arguments])
+        + " "
+        + override
+    )
 
 
-def find_decoder(nlp: "Language", component: str | None) -> "DecoderShim":
+def find_decoder(nlp: "Language", component: str | None) -> tuple[str, "DecoderShim"]:
     """The decoder of a pipeline.
 
     nlp (Language): The pipeline; its decoder needs no weights.
     component (str | None): Name of the pipe that has it. None: the only one.
-    RETURNS (DecoderShim): Raises ValueError naming the pipes with a decoder, if not exactly one.
+    RETURNS (tuple[str, DecoderShim]): The pipe's name and its decoder. Raises ValueError naming
+        the pipes with a decoder, if not exactly one.
     """
     from thinc.api import Model
 
@@ -126,4 +137,5 @@ def find_decoder(nlp: "Language", component: str | None) -> "DecoderShim":
             f"Expected one pipe with a decoder (architecture spacy-lgu.LGUTransformer.v1 or "
             f"Tok2VecLGU.v1), but found {sorted(found)}. Name one with --component."
         )
-    return found[component] if component is not None else next(iter(found.values()))
+    name = component if component is not None else next(iter(found))
+    return name, found[name]

@@ -53,7 +53,7 @@ DEFAULT_CONFIG = Config().from_str(
     """
 [sequence_labeler]
 annotate_ents = true
-spans_key = "sc"
+spans_key = "sequence_labeler"
 overwrite = false
 decoding = "viterbi"
 
@@ -149,7 +149,7 @@ class SequenceLabeler(TrainablePipe):
         name: str = "sequence_labeler",
         *,
         annotate_ents: bool = True,
-        spans_key: str = "sc",
+        spans_key: str = "sequence_labeler",
         overwrite: bool = False,
         decoding: str = "viterbi",
         scorer: ScorerT | None = sequence_labeler_score,
@@ -158,8 +158,8 @@ class SequenceLabeler(TrainablePipe):
             raise ValueError(f"decoding is {decoding!r}: expected 'viterbi' or 'greedy'.")
         if not spans_key:
             raise ValueError(
-                "spans_key is empty: expected a key for doc.spans, such as 'sc'. Spans and their "
-                "probabilities are written there even where doc.ents is written too."
+                "spans_key is empty: expected a key for doc.spans, such as 'sequence_labeler'. "
+                "Spans and probabilities are written there even where doc.ents is written too."
             )
         self.vocab = vocab
         self.model = model

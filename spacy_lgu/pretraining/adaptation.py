@@ -7,6 +7,7 @@ whole decoder when all weights are trained.
 """
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -29,6 +30,7 @@ from .training import CHECKPOINT, Budget, Learner, Progress, train
 # Windows to draw from.
 _BUFFER = 1024
 _VALIDATION_SUBTOKENS = 65_536
+_RECORD = "training.json"
 # Settings that a run keeps when it is resumed; its length may change.
 _IDENTITY = ("objective", "mask_rate", "learn_rate", "batch_size", "window", "seed")
 
@@ -109,6 +111,7 @@ def adapt_decoder(
     RETURNS (Progress): With the validation scores. Raises ValueError for settings that do not go
         together, before a weight is read.
     """
+    output = output.resolve()
     checkpoint = output / "checkpoint"
     is_begun = (checkpoint / CHECKPOINT).exists()
     _check_output(output, decoder_settings.name, may_replace=is_begun or force)
@@ -129,13 +132,20 @@ def adapt_decoder(
                 f"The window is {settings.window} subtokens, but the decoder was made for at most "
                 f"{config.max_position_embeddings}."
             )
-        is_causal = settings.objective == "causal"
+        mask_id = None if settings.objective == "causal" else mask_subtoken(tokenizer)
+        if mask_id is not None and mask_id >= config.vocab_size:
+            raise ValueError(
+                f"The mask token {tokenizer.convert_ids_to_tokens(mask_id)!r} is not in the "
+                f"decoder's vocabulary of {config.vocab_size} subtokens. Name one that is, with "
+                'tokenizer_config = {"mask_token": ...}, or leave it out.'
+            )
         found["objective"] = Objective(
             settings.objective,
-            mask_id=None if is_causal else mask_subtoken(tokenizer),
+            mask_id=mask_id,
             mask_rate=settings.mask_rate,
             special_ids=tuple(tokenizer.all_special_ids),
-            vocab_size=len(tokenizer),
+            # Some tokenizers have more subtokens than their decoder has embeddings.
+            vocab_size=min(len(tokenizer), config.vocab_size),
         )
         found["dtype"] = getattr(config, "torch_dtype", None) or torch.float32
 
@@ -152,7 +162,9 @@ def adapt_decoder(
         "unmasking": decoder_settings.unmasking,
         "quantization": decoder_settings.quantization,
         "tuning": decoder_settings.tuning,
-        "trained": len(decoder.trainable()),
+        "dtype": decoder.dtype,
+        "lora": asdict(decoder_settings.lora) if decoder_settings.tuning == "lora" else None,
+        "base": built.files,
         **{name: getattr(settings, name) for name in _IDENTITY},
     }
     learner = Learner(
@@ -184,11 +196,12 @@ def adapt_decoder(
         metric="nats per predicted subtoken",
         validate_every=settings.validate_every,
     )
-    record = {**identity, **asdict(learner.progress)}
 
     def write(folder: Path) -> None:
         _save(built, folder, found["dtype"])
-        (folder / "training.json").write_text(json.dumps(record) + "\n", encoding="utf8")
+        names = sorted(path.name for path in folder.iterdir())
+        record = {**identity, **asdict(learner.progress), "files": [*names, _RECORD]}
+        (folder / _RECORD).write_text(json.dumps(record) + "\n", encoding="utf8")
 
     replace_folder(output, write)
     return learner.progress
@@ -196,17 +209,24 @@ def adapt_decoder(
 
 def _check_output(output: Path, decoder: str, *, may_replace: bool) -> None:
     """The folder is replaced as a whole in the end: refuse one with anything else in it."""
-    if output.resolve() == Path(decoder).expanduser().resolve():
+    if output == Path(decoder).expanduser().resolve():
         raise ValueError(
             f"The output {str(output)!r} is the folder of the decoder itself. Name another one."
+        )
+    if (output.exists() and not output.is_dir()) or os.path.ismount(output):
+        raise ValueError(
+            f"The output {str(output)!r} is a file or a mount point, which cannot be replaced by a "
+            "folder. Name a folder in it or beside it."
         )
     names = {path.name for path in output.iterdir()} if output.exists() else set()
     if names <= {"checkpoint"}:
         return
-    if "training.json" not in names:
+    record = output / _RECORD
+    known = json.loads(record.read_text(encoding="utf8")) if record.exists() else {}
+    if others := names - {"checkpoint", *known.get("files", ())}:
         raise FileExistsError(
-            f"{str(output)!r} holds other files ({', '.join(sorted(names)[:3])} ...), which would "
-            "be lost. Name a folder that is empty or does not exist yet."
+            f"{str(output)!r} holds other files ({', '.join(sorted(others)[:3])}), which would be "
+            "lost. Name a folder that is empty or does not exist yet."
         )
     if not may_replace:
         raise FileExistsError(

@@ -55,8 +55,8 @@ class TextStream:
         if not paths:
             raise ValueError("There is no text to read: expected at least one file.")
         for path in paths:
-            if next(read_texts(path), None) is None:
-                raise ValueError(f"There is no text in {str(path)!r}: it has no lines.")
+            if not any(map(str.strip, read_texts(path))):
+                raise ValueError(f"There is no text in {str(path)!r}: every line is empty.")
         self.paths = list(paths)
         self.n_read = [0] * len(paths)
         self.turn = 0
@@ -79,16 +79,20 @@ class TextStream:
         return text
 
     def state(self) -> dict[str, Any]:
-        return {"n_read": self.n_read, "turn": self.turn}
+        return {"n_read": self.n_read, "turn": self.turn, "files": self._files()}
 
     def restore(self, state: dict[str, Any]) -> None:
-        if len(state["n_read"]) != len(self.paths):
+        if state["files"] != self._files():
             raise ValueError(
-                f"The run was begun with {len(state['n_read'])} text files, but is continued with "
-                f"{len(self.paths)}. Give the same files in the same order, or begin a new run."
+                f"The run was begun with the text files {state['files']} (names and bytes), but is "
+                f"continued with {self._files()}. Give the same files in the same order, or begin "
+                "a new run."
             )
         self.n_read, self.turn = list(state["n_read"]), state["turn"]
         self._open = [None] * len(self.paths)
+
+    def _files(self) -> list[list[Any]]:
+        return [[path.name, path.stat().st_size] for path in self.paths]
 
 
 class WindowStream:

@@ -109,14 +109,21 @@ class Learner:
         packed (PackedBatch): Whole sequences.
         factor (float): On the learning rates.
         clip (float): Largest norm of all gradients together.
-        RETURNS (float): The loss, nats per predicted subtoken.
+        RETURNS (float): The loss, nats per predicted subtoken. Raises ValueError when training has
+            diverged; the weights are then still those of the step before.
         """
         task = self.objective.task(packed, self.windows.rng)
         hidden = self.decoder(task.packed)[task.rows].to(TORCH_DTYPES[self.decoder.dtype])
         loss = LinearCrossEntropy.apply(hidden, self.head, task.targets)
         loss.backward()
         parameters = [p for _, p in self.decoder.trainable()]
-        torch.nn.utils.clip_grad_norm_(parameters, clip)
+        norm = torch.nn.utils.clip_grad_norm_(parameters, clip)
+        if not torch.isfinite(norm):
+            raise ValueError(
+                f"The gradient's norm is {norm.item()} in step {self.progress.step}: training has "
+                "diverged. The last checkpoint is from before; go on from it with a lower learning "
+                "rate."
+            )
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * factor

@@ -52,3 +52,6 @@ def test_finished_runs_are_not_repeated(decoder_folder, corpus, tmp_path, capsys
     entries = [json.loads(line) for line in output.read_text().splitlines()]
     assert [entry["seed"] for entry in entries] == [0, 0, 0, 1]
     assert "| tiny bbbb |" in capsys.readouterr().out
+    main(corpus, corpus, output, systems[:1], seeds=1, epochs=1, rate=0.01, limit=0)
+    printed = capsys.readouterr().out  # of the same system, but another experiment
+    assert "| 1 |" in printed.splitlines()[-1]

@@ -2,7 +2,7 @@
 
 import pytest
 import srsly
-from study_plan import Task, parse_decoders, read_study
+from study_plan import Study, System, Task, Training, parse_decoders, read_study
 
 from .conftest import ROOT
 
@@ -103,3 +103,15 @@ def test_parse_decoders():
 def test_options_of_convert_are_those_of_the_command():
     task = Task("a", convert={"format": "conll", "spans_key": "sc", "scheme": "iob1"}, **TASK)
     assert task.convert["scheme"] == "iob1"
+
+
+def test_digits_of_patterns_become_letters():
+    system = System("a", "A", "decoder", decoder="tiny", patterns=["0011", "cccc"])
+    assert system.patterns == ["ccbb", "cccc"]
+
+
+def test_no_decoder_may_be_given_for_a_name_the_study_does_not_have():
+    study = Study(Training(), {"tiny": None}, {}, {})
+    assert study.choose(decoders={"twin": None, "tiny": "x"}).decoders == {"tiny": "x"}
+    with pytest.raises(ValueError, match="twin"):
+        study.choose(decoders={"twin": "x"})

@@ -36,7 +36,7 @@ def make_line(system, pattern, seed, n_correct, **changes):
     correct = n_correct + 3
     return {
         "task": "names", "system": system, "pattern": pattern, "seed": seed, "limit": 0,
-        "settings": "s1", "steps": 100, "threshold": None,
+        "settings": "s1", "conditions": "c1", "steps": 100, "threshold": None,
         "f1": 10.0 * correct, "precision": 10.0 * correct, "recall": 10.0 * correct,
         "labels": {"PER": [n_correct, 5, 5], "LOC": [3, 5, 5]},
         "documents": documents,
@@ -154,3 +154,12 @@ def test_report_names_the_extra_if_matplotlib_is_missing(tmp_path, monkeypatch):
     monkeypatch.setattr("study_report.find_spec", {}.get)
     with pytest.raises(ImportError, match=r"pip install 'spacy-lgu\[reports\]'"):
         write_report(STUDY, RESULTS, tmp_path / "results.md")
+
+
+def test_runs_under_other_conditions_are_not_compared(tmp_path):
+    lines = [
+        make_line("decoder", "cccc", 0, 1),
+        make_line("decoder", "ccbb", 0, 5, settings="s2", conditions="c2"),
+    ]
+    write_report(STUDY, lines, tmp_path / "results.md")
+    assert "| other conditions |" in (tmp_path / "results.md").read_text()

@@ -45,7 +45,7 @@ def initialize(nlp, examples):
     return nlp.get_pipe("sequence_labeler")
 
 
-def span_examples(nlp, key="sc"):
+def span_examples(nlp, key="sequence_labeler"):
     """The entity examples, annotated in doc.spans."""
     examples = entity_examples(nlp)
     for example in examples:
@@ -79,7 +79,12 @@ def entities(spans):
 
 def answers(docs):
     return [
-        (entities(d.ents), entities(d.spans["sc"]), d.spans["sc"].attrs["scores"]) for d in docs
+        (
+            entities(d.ents),
+            entities(d.spans["sequence_labeler"]),
+            d.spans["sequence_labeler"].attrs["scores"],
+        )
+        for d in docs
     ]
 
 
@@ -102,8 +107,8 @@ def test_trained_spans_and_probabilities(nlp):
         [],
     ]
     for doc in docs:
-        group = doc.spans["sc"]
-        assert group.name == "sc"
+        group = doc.spans["sequence_labeler"]
+        assert group.name == "sequence_labeler"
         assert entities(group) == entities(doc.ents)
         assert group.attrs["scores"].shape == (len(group),)
         assert ((group.attrs["scores"] > 0.8) & (group.attrs["scores"] <= 1)).all()
@@ -117,7 +122,7 @@ def test_the_probability_is_that_among_all_valid_sequences(nlp):
     # One token: O or one of the B.
     expected = probs[1] / (probs[0] + probs[1] + probs[3])
     assert labeler.labels == ("LOC", "PER")
-    assert_allclose(doc.spans["sc"].attrs["scores"], [expected], rtol=1e-5)
+    assert_allclose(doc.spans["sequence_labeler"].attrs["scores"], [expected], rtol=1e-5)
 
 
 def test_batched_is_one_by_one_in_threads_too(nlp):
@@ -130,7 +135,7 @@ def test_batched_is_one_by_one_in_threads_too(nlp):
 def test_docs_are_written_by_set_annotations_only(nlp):
     doc = nlp.make_doc("Ann Lee ate")
     spans, probabilities = nlp.get_pipe("sequence_labeler").predict([doc])
-    assert "sc" not in doc.spans
+    assert "sequence_labeler" not in doc.spans
     assert (spans.starts.tolist(), spans.ends.tolist(), len(probabilities)) == ([0], [2], 1)
 
 
@@ -164,7 +169,7 @@ def test_earlier_entities_stay_unless_overwritten(nlp):
         labeler(doc)
         labeler.overwrite = False
         assert entities(doc.ents) == expected
-        assert entities(doc.spans["sc"]) == [("Ann Lee", "PER"), ("New York", "LOC")]
+        assert entities(doc.spans["sequence_labeler"]) == [("Ann Lee", "PER"), ("New York", "LOC")]
         assert doc.ents[0].kb_id_ == ("" if overwrite else "Q1")
         assert doc.has_annotation("ENT_IOB")
 
@@ -187,7 +192,7 @@ def test_probabilities_survive_in_a_doc_bin(nlp):
 # Annotation.
 
 
-@pytest.mark.parametrize("key", [None, "sc"])
+@pytest.mark.parametrize("key", [None, "sequence_labeler"])
 def test_tags_of_an_example(key):
     nlp = spacy.blank("en")
     examples = entity_examples(nlp) if key is None else span_examples(nlp)
@@ -211,12 +216,12 @@ def test_a_doc_without_the_key_is_not_annotated():
     unannotated, without_spans = (
         Example(nlp.make_doc("Ann ate"), nlp.make_doc("Ann ate")) for _ in range(2)
     )
-    without_spans.reference.spans["sc"] = []
-    tags = gold_tags([unannotated, without_spans], NUMBERS, "sc")
+    without_spans.reference.spans["sequence_labeler"] = []
+    tags = gold_tags([unannotated, without_spans], NUMBERS, "sequence_labeler")
     assert tags.tolist() == [MISSING, MISSING, 0, 0]
 
 
-@pytest.mark.parametrize("key", [None, "sc"])
+@pytest.mark.parametrize("key", [None, "sequence_labeler"])
 def test_spans_on_other_tokens(key):
     """Two tokens in one are one tag; half a token is missing, with spaCy's warning."""
     nlp = spacy.blank("en")
@@ -247,10 +252,13 @@ def test_spans_that_overlap(labels):
     nlp = blank(annotate_ents=False)
     examples = span_examples(nlp)
     reference = examples[0].reference
-    reference.spans["sc"] = [Span(reference, 1, 3, label="LOC"), *reference.spans["sc"]]
+    reference.spans["sequence_labeler"] = [
+        Span(reference, 1, 3, label="LOC"),
+        *reference.spans["sequence_labeler"],
+    ]
     message = (
-        r"spans 'Ann Lee' \(PER\) and 'Lee ate' \(LOC\) in doc.spans\['sc'\] overlap, in the text "
-        r"'Ann Lee ate naan in New York'.*component spancat.*spacy.util.filter_spans"
+        r"spans 'Ann Lee' \(PER\) and 'Lee ate' \(LOC\) in doc.spans\[.*\] overlap, "
+        r"in the text 'Ann Lee ate naan in New York'.*component spancat.*spacy.util.filter_spans"
     )
     if labels is None:
         with pytest.raises(ValueError, match=message):
@@ -266,8 +274,10 @@ def test_spans_without_a_label():
     nlp = blank(annotate_ents=False)
     examples = span_examples(nlp)
     reference = examples[1].reference
-    reference.spans["sc"] = [Span(reference, 0, 1)]
-    with pytest.raises(ValueError, match=r"span 'Zürich' in doc.spans\['sc'\] has no label.*Give"):
+    reference.spans["sequence_labeler"] = [Span(reference, 0, 1)]
+    with pytest.raises(
+        ValueError, match=r"span 'Zürich' in doc.spans\['sequence_labeler'\] has no label.*Give"
+    ):
         initialize(nlp, examples)
 
 
@@ -285,8 +295,14 @@ def test_labels_that_are_not_known():
 @pytest.mark.parametrize(
     ("annotate_ents", "message"),
     [
-        (True, r"none of .* span in doc.ents.*are in doc.spans\['sc'\], set annotate_ents = false"),
-        (False, r"none of .* in doc.spans\['sc'\].*are in doc.ents, set annotate_ents = true"),
+        (
+            True,
+            r"none of .* span in doc.ents.*are in doc.spans\[.*\], set annotate_ents = false",
+        ),
+        (
+            False,
+            r"none of .* in doc.spans\[.*\].*are in doc.ents, set annotate_ents = true",
+        ),
     ],
 )
 def test_no_annotated_examples(annotate_ents, message):
@@ -362,7 +378,7 @@ def test_learns_from_spans_and_leaves_entities_alone():
     assert doc.ents == ()
     assert not doc.has_annotation("ENT_IOB")
     # `spacy evaluate` says which key it means; the component knows better.
-    scores = nlp.evaluate(examples, scorer_cfg={"spans_key": "sc"})
+    scores = nlp.evaluate(examples, scorer_cfg={"spans_key": "sequence_labeler"})
     assert (scores["spans_names_f"], scores["spans_names_per_type"]["LOC"]["f"]) == (1.0, 1.0)
     assert "ents_f" not in scores
 
@@ -428,7 +444,10 @@ def test_bad_labels(label, message):
     ("options", "message"),
     [
         ({"decoding": "crf"}, "decoding is 'crf': expected 'viterbi' or 'greedy'"),
-        ({"spans_key": ""}, r"spans_key is empty: expected a key for doc.spans, such as 'sc'"),
+        (
+            {"spans_key": ""},
+            r"spans_key is empty: expected a key for doc.spans, such as 'sequence_labeler'",
+        ),
     ],
 )
 def test_bad_options(options, message):
@@ -438,8 +457,11 @@ def test_bad_options(options, message):
 
 def test_the_scorer_is_registered():
     score = registry.scorers.get("spacy-lgu.sequence_labeler_scorer.v1")()
-    assert score([], annotate_ents=True, spans_key="sc")["ents_f"] is None
-    assert score([], annotate_ents=False, spans_key="sc")["spans_sc_f"] is None
+    assert score([], annotate_ents=True, spans_key="sequence_labeler")["ents_f"] is None
+    assert (
+        score([], annotate_ents=False, spans_key="sequence_labeler")["spans_sequence_labeler_f"]
+        is None
+    )
 
 
 # Saving.

@@ -1,6 +1,7 @@
 import json
 import os
 import signal
+from pathlib import Path
 
 import pytest
 import spacy
@@ -182,12 +183,61 @@ def test_a_finished_result_is_not_replaced_unless_told(adapt, tmp_path):
 
 
 def test_other_files_are_never_replaced(adapt, tmp_path, decoder_folder):
-    (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(FileExistsError, match=r"holds other files \(notes.txt ...\)"):
-        adapt(tmp_path, force=True)
+    adapt()
+    for folder in (tmp_path / "out", tmp_path / "notes"):
+        folder.mkdir(exist_ok=True)
+        (folder / "notes.txt").write_text("mine")
+        with pytest.raises(FileExistsError, match=r"holds other files \(notes.txt\)"):
+            adapt(folder, force=True)
+        assert (folder / "notes.txt").read_text() == "mine"
     with pytest.raises(ValueError, match="is the folder of the decoder itself"):
         adapt(decoder_folder, force=True)
-    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_places_that_cannot_be_replaced(adapt, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="is a file or a mount point"):
+        adapt(tmp_path / "file")
+    monkeypatch.setattr(os.path, "ismount", lambda path: path == tmp_path)
+    with pytest.raises(ValueError, match="is a file or a mount point"):
+        adapt(tmp_path)
+
+
+def test_the_working_directory_and_links_as_output(adapt, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    adapt(Path("."))
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "disk")
+    adapt(tmp_path / "link")
+    for name in ("here", "disk"):
+        assert "adapter_config.json" in files(tmp_path / name)
+    assert (tmp_path / "link").is_symlink()
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"lora": LoraSettings(rank=4, alpha=9, modules="all-linear")}, {"dtype": "bfloat16"}],
+)
+def test_a_run_is_continued_with_the_same_settings_only(adapt, monkeypatch, changed):
+    step = Learner.step
+
+    def killed(self, packed, **options):
+        if self.progress.step == 1:
+            raise SystemExit
+        return step(self, packed, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Learner, "step", killed)
+        with pytest.raises(SystemExit):
+            adapt(validate_every=0)
+    with pytest.raises(ValueError, match=f"is of a run with {next(iter(changed))} = "):
+        adapt(**changed)
+
+
+def test_a_mask_token_that_the_decoder_does_not_know(adapt):
+    with pytest.raises(ValueError, match=r"mask token '\[M\]' is not in the decoder's vocabulary"):
+        adapt(tokenizer_config={"mask_token": "[M]"})
 
 
 @pytest.mark.parametrize(
@@ -241,9 +291,11 @@ def test_command_takes_decoder_and_pattern_from_the_config(config_file, text_fil
     ]  # fmt: skip
     result = run_command(*arguments)
     assert result.exit_code == 0, result.output
-    printed = " ".join(result.output.split())  # wasabi wraps lines
-    assert "nats per predicted subtoken" in printed
-    assert f"--components.transformer.model.lora.path {tmp_path / 'out'}" in printed
+    assert "nats per predicted subtoken" in " ".join(result.output.split())  # wasabi wraps lines
+    assert result.output.strip().splitlines()[-1] == (
+        f"python -m spacy train {config_file} --components.transformer.model.unmasking cbbb "
+        f"--components.transformer.model.lora.path {tmp_path / 'out'}"
+    )
     record = json.loads((tmp_path / "out" / "training.json").read_text())
     assert (record["unmasking"], record["step"]) == ("cbbb", 6)
 
@@ -254,7 +306,7 @@ def test_command_says_where_a_whole_decoder_goes(config_file, text_file, tmp_pat
         "--batch-size", 64, "--window", 32, "--components.transformer.model.tuning", "full",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
-    assert f"--paths.decoder {tmp_path / 'out'}" in " ".join(result.output.split())
+    assert f"--components.transformer.model.name {tmp_path / 'out'}" in result.output
 
 
 def test_the_decoder_of_a_pipeline_is_found(decoder_folder):
@@ -265,8 +317,8 @@ def test_the_decoder_of_a_pipeline_is_found(decoder_folder):
         nlp.add_pipe("lgu_transformer", name=name, config={"model": layer_config(decoder_folder)})
     with pytest.raises(ValueError, match=r"found \['one', 'two'\]. Name one with --component"):
         find_decoder(nlp, None)
-    assert find_decoder(nlp, "two") is nlp.get_pipe("two").model.shims[0]
+    assert find_decoder(nlp, "two")[1] is nlp.get_pipe("two").model.shims[0]
     with pytest.raises(ValueError, match="pipe 'three' has no decoder: pipes with one are"):
         find_decoder(nlp, "three")
     nlp.remove_pipe("two")
-    assert find_decoder(nlp, None) is nlp.get_pipe("one").model.shims[0]
+    assert find_decoder(nlp, None) == ("one", nlp.get_pipe("one").model.shims[0])

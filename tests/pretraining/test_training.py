@@ -177,6 +177,17 @@ def test_gradients_are_clipped_together(make_learner):
     assert norms[1] > 1e-2
 
 
+def test_a_run_that_diverges_ends_before_the_weights_are_lost(make_learner):
+    learner = make_learner()
+    before = weights(learner)
+    learner.decoder.base.norm.weight.data[0] = float("nan")
+    packed = next(learner.windows.batches(64, CPU))
+    with pytest.raises(ValueError, match="norm is nan in step 0: training has diverged"):
+        learner.step(packed, factor=1.0, clip=1.0)
+    for found, wanted in zip(weights(learner)[:-1], before[:-1], strict=True):
+        assert_close(found, wanted)
+
+
 def test_flops_count_what_is_trained_and_predicted(make_learner):
     learner = make_learner()
     layers = sum(p.numel() for p in learner.decoder.base.layers.parameters())
