@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,8 @@ from .loading import (
     resolve_dtype,
 )
 from .settings import DecoderSettings
+
+logger = logging.getLogger("spacy_lgu")
 
 CheckT = Callable[[PretrainedConfig, PreTrainedTokenizerFast], None]
 
@@ -103,7 +106,9 @@ def check_settings(
     if settings.tuning == "lora":
         find_lora_modules(settings.lora, config)
         if settings.lora.path is not None:
-            check_adapter(Path(settings.lora.path).expanduser(), base=_reference(source))
+            folder = Path(settings.lora.path).expanduser()
+            check_adapter(folder, base=_reference(source))
+            _compare_pattern(folder, settings.unmasking)
     tokenizer = load_tokenizer(source, tokenizer_config)
     check_weights(source)
     return source, config, tokenizer
@@ -172,6 +177,20 @@ def base_identity(source: Source, files: dict[str, dict[str, Any]] | None) -> st
 def enable_gradient_checkpointing(base: torch.nn.Module) -> None:
     """Recompute each layer in the backward pass instead of keeping its activations."""
     base.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
+
+
+def _compare_pattern(folder: Path, unmasking: str) -> None:
+    """Say so when an adapter was adapted under another pattern than it will be trained under."""
+    record = folder / "training.json"
+    adapted = json.loads(record.read_text(encoding="utf8")) if record.is_file() else {}
+    pattern = adapted.get("unmasking", unmasking)
+    if pattern != unmasking:
+        logger.warning(
+            "The adapter in %r was adapted under the pattern %s, but will be trained under %s.",
+            str(folder),
+            pattern,
+            unmasking,
+        )
 
 
 def _reference(source: Source) -> BaseReference:

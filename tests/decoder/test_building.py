@@ -1,6 +1,9 @@
+import json
+
 import pytest
 import torch
 
+from spacy_lgu.decoder.adapter import save_adapter
 from spacy_lgu.decoder.building import base_identity, build_decoder, check_settings
 from spacy_lgu.decoder.loading import Source
 from spacy_lgu.decoder.settings import LoraSettings
@@ -86,3 +89,12 @@ def test_build_is_repeatable(decoder_folder):
         for _ in range(2)
     )
     assert torch.equal(vectors(first), vectors(second))
+
+
+@pytest.mark.parametrize(("adapted", "warns"), [("ccbb", False), ("cbbb", True), (None, False)])
+def test_an_adapter_of_another_pattern(decoder_folder, tmp_path, caplog, adapted, warns):
+    save_adapter(build(decoder_folder).decoder.adapter, tmp_path)
+    if adapted is not None:
+        (tmp_path / "training.json").write_text(json.dumps({"unmasking": adapted}))
+    check_settings(make_settings(decoder_folder, lora=LoraSettings(path=str(tmp_path))), {})
+    assert ("adapted under the pattern cbbb, but will be" in caplog.text) == warns
