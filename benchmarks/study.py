@@ -6,17 +6,19 @@
 
 What is compared stands in benchmarks/study.yml. Finished runs are in the results, a line each, and
 not repeated as long as nothing they depend on changes: an interrupted study goes on where it was.
+The same command in several processes shares the runs out among them.
 """
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from filelock import FileLock, Timeout
 from study_plan import Study, parse_decoders, read_study
 from study_report import write_report
 from study_runs import (
     RunError,
+    append_result,
     convert_task,
     describe_machine,
     execute,
@@ -78,9 +80,9 @@ def run(
     ] = "all",
     seeds: Annotated[int, typer.Option(help="Runs of each, with the seeds 0, 1 ...")] = 5,
     limit: LimitOption = 0,
-    decoder: Annotated[
-        list[str] | None, typer.Option(help="NAME=FOLDER (or name on the hub) of a decoder")
-    ] = None,
+    decoders: Annotated[
+        str, typer.Option(help="NAME=FOLDER (or name on the hub),... instead of the study's")
+    ] = "",
     corpus: CorpusOption = CORPUS,
     results: ResultsOption = RESULTS,
     work: Annotated[Path, typer.Option(help="Folder for logs and checkpoints")] = Path(
@@ -91,55 +93,50 @@ def run(
 ) -> None:
     """Train and evaluate what is not in the results yet, seed by seed."""
     chosen = read_study(study).choose(
-        tasks=task, systems=system, patterns=pattern, decoders=parse_decoders(decoder or [])
+        tasks=task, systems=system, patterns=pattern, decoders=parse_decoders(decoders)
     )
     chosen = _leave_out_unconverted(chosen, corpus, is_explicit=task != "all")
     for name, entry in chosen.systems.items():
         if entry.decoder is not None and chosen.decoders[entry.decoder] is None:
-            typer.echo(f"{name}: left out, --decoder {entry.decoder}=FOLDER is not given")
-    decoders = {name: find_decoder(s, chosen, work) for name, s in chosen.systems.items()}
+            typer.echo(f"{name}: left out, --decoders {entry.decoder}=FOLDER is not given")
+    found_decoders = {name: find_decoder(s, chosen, work) for name, s in chosen.systems.items()}
     machine, commit = describe_machine(gpu_id), find_commit()
     results.parent.mkdir(parents=True, exist_ok=True)
     failed = []
     for current in list_runs(chosen, seeds):
-        found = decoders[current.system.name]
+        found = found_decoders[current.system.name]
         place = corpus / current.task.name
         overrides = make_overrides(current, chosen, place, found, limit)
         settings = find_settings(current, chosen, place, overrides, found)
         key = {**current.key, "limit": limit, "settings": settings}
-        if any(key.items() <= done.items() for done in read_results(results)):
-            typer.echo(f"{current}: done before")
-            continue
         # Of its own for other settings: what --keep left there is never deleted by another run.
         *parts, seed = str(current).split()
         folder = work.joinpath(*parts, f"{seed}-{settings}")
+        folder.parent.mkdir(parents=True, exist_ok=True)
         try:
-            figures = execute(
-                current,
-                chosen,
-                place,
-                folder,
-                overrides,
-                found,
-                limit=limit,
-                gpu_id=gpu_id,
-                keep=keep,
-            )
+            with FileLock(folder.with_name(f".{folder.name}.lock"), blocking=False):
+                if any(key.items() <= done.items() for done in read_results(results)):
+                    typer.echo(f"{current}: done before")
+                    continue
+                options = {"limit": limit, "gpu_id": gpu_id, "keep": keep}
+                figures = execute(current, chosen, place, folder, overrides, found, **options)
+                entry = {
+                    **key,
+                    "conditions": find_conditions(chosen, place, overrides, limit),
+                    "steps": overrides.get("training.max_steps", overrides.get("steps")),
+                    **figures,
+                    "decoder": found and {**found.__dict__},
+                    "commit": commit,
+                    "machine": machine,
+                }
+                append_result(results, entry)
+        except Timeout:
+            typer.echo(f"{current}: left to the process that is at it")
+            continue
         except RunError as error:
             failed.append(str(current))
             typer.echo(f"{current}: failed, {error}", err=True)
             continue
-        entry = {
-            **key,
-            "conditions": find_conditions(chosen, place, overrides, limit),
-            "steps": overrides.get("training.max_steps", overrides.get("steps")),
-            **figures,
-            "decoder": found and {**found.__dict__},
-            "commit": commit,
-            "machine": machine,
-        }
-        with results.open("a", encoding="utf8") as stream:
-            stream.write(json.dumps(entry) + "\n")
         typer.echo(
             f"{current}: F1 {entry['f1']:.2f}, {entry['train_minutes']:.1f} minutes, "
             f"{entry['tokens_per_second']:,.0f} tokens/s"

@@ -11,8 +11,10 @@ import srsly
 from spacy_lgu.cli.convert import convert_cli
 from spacy_lgu.unmasking import normalize_pattern
 
-# The heads of configs/benchmark.cfg, and whether they read and write doc.spans["sc"].
-HEADS = {"sequence_labeler": False, "ner": False, "spancat": True, "spancat_singlelabel": True}
+# The heads of configs/benchmark.cfg; the latter read and write doc.spans["sc"].
+ENTITY_HEADS = ("sequence_labeler", "ner")
+SPAN_HEADS = ("spancat", "spancat_found", "spancat_singlelabel")
+HEADS = (*ENTITY_HEADS, *SPAN_HEADS)
 ENCODERS = ("decoder", "encoder", "cnn", "instruction")
 PARTS = ("train", "dev", "test")
 CAUSAL = "cccc"
@@ -87,7 +89,7 @@ class Task:
     @property
     def spans_key(self) -> str | None:
         """Key of doc.spans, None for entities."""
-        return "sc" if HEADS[self.head] else None
+        return "sc" if self.head in SPAN_HEADS else None
 
     def _check_convert(self, where: str) -> None:
         known = [
@@ -160,10 +162,7 @@ class Study:
         decoders (dict[str, str | None]): Replaced decoders by name.
         RETURNS (Study): Raises ValueError for names that are not there.
         """
-        # null for a decoder that the study does not have asks for nothing.
-        decoders = {
-            k: v for k, v in (decoders or {}).items() if v is not None or k in self.decoders
-        }
+        decoders = decoders or {}
         _choose(",".join(decoders) or "all", self.decoders, "decoder")
         chosen = {name: self.systems[name] for name in _choose(systems, self.systems, "system")}
         if patterns != "all":
@@ -201,10 +200,10 @@ def read_study(path: Path) -> Study:
     return Study(training, dict(content["decoders"]), tasks, systems)
 
 
-def parse_decoders(entries: list[str]) -> dict[str, str | None]:
-    """NAME=FOLDER to a dict; an empty folder or null is None."""
+def parse_decoders(entries: str) -> dict[str, str | None]:
+    """NAME=FOLDER,... to a dict; an empty folder or null is None."""
     decoders: dict[str, str | None] = {}
-    for entry in entries:
+    for entry in filter(None, entries.split(",")):
         name, equals, folder = entry.partition("=")
         if not equals:
             raise ValueError(f"Expected NAME=FOLDER for a decoder, but got {entry!r}.")

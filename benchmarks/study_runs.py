@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock
 from spacy.tokens import DocBin
 from study_plan import PARTS, Study, System, Task
 from untrained import make_untrained
@@ -159,6 +160,8 @@ def make_overrides(
     RETURNS (dict[str, Any]): Values by dotted name; for instruction tuning by option.
     """
     encoder, head = run.system.encoder, run.task.head
+    finder = ["span_finder"] if head == "spancat_found" else []
+    cleaner = [] if encoder == "cnn" else ["doc_cleaner"]
     steps = count_steps(run.task, study, count_texts(corpus / "train.spacy", limit))
     if encoder == "instruction":
         common = {"steps": steps, "batch": study.training.batch, "warmup": study.training.warmup}
@@ -167,7 +170,9 @@ def make_overrides(
         "paths.train": str(corpus / "train.spacy"),
         "paths.dev": str(corpus / "dev.spacy"),
         "system.seed": run.seed,
-        "nlp.pipeline": [encoder, head] if encoder == "cnn" else [encoder, head, "doc_cleaner"],
+        "nlp.pipeline": [encoder, *finder, head, *cleaner],
+        # Training needs the candidates, too, and the finder what the encoder annotates.
+        "training.annotating_components": [encoder, *finder] if finder else [],
         "head.listener": f"${{listeners.{encoder}}}",
         "corpora.train.limit": limit,
         "corpora.dev.limit": limit,
@@ -275,8 +280,8 @@ def execute(
     model = place / f"model-{study.training.checkpoint}"
     n_bytes = sum(file.stat().st_size for file in model.rglob("*") if file.is_file())
     options = ["--limit", str(limit), *key, *gpu]
-    if run.task.head == "spancat":
-        options += ["--threshold-of", "spancat", "--dev", str(corpus / "dev.spacy")]
+    if run.task.head in ("spancat", "spancat_found"):
+        options += ["--threshold-of", run.task.head, "--dev", str(corpus / "dev.spacy")]
     script = str(Path(__file__).with_name("study_evaluate.py"))
     _call([script, str(model), str(corpus / "test.spacy"), str(scores), *options],
           place / "evaluate.log")  # fmt: skip
@@ -332,6 +337,12 @@ def read_results(path: Path) -> list[dict[str, Any]]:
                 "cut off when a study was killed, remove the line: its run is made again."
             ) from error
     return results
+
+
+def append_result(path: Path, entry: dict[str, Any]) -> None:
+    """Add a finished run to a results file, which other processes may be adding to."""
+    with FileLock(f"{path}.lock"), path.open("a", encoding="utf8") as stream:
+        stream.write(json.dumps(entry) + "\n")
 
 
 def _call(arguments: list[str], log: Path) -> None:

@@ -368,7 +368,7 @@ def test_project_passes_the_vars_of_the_benchmark_on(monkeypatch):
     printed = run(
         "project", "run", "benchmark", ".", "--dry", "--force",
         "--vars.task", "own,wnut17", "--vars.data", "my/data", "--vars.systems", "qlora,twin",
-        "--vars.decoder", "org/name", "--vars.twin", "my/twin", "--vars.seeds", "3",
+        "--vars.decoders", "decoder=org/name,twin=my/twin", "--vars.seeds", "3",
         "--vars.gpu_id", "0",
     )  # fmt: skip
     commands = [" ".join(line.split()) for line in printed.splitlines() if "benchmarks/" in line]
@@ -379,7 +379,7 @@ def test_project_passes_the_vars_of_the_benchmark_on(monkeypatch):
             f"fetch_corpora.py my/data {study} --task own,wnut17",
             f"study.py convert {study} --task own,wnut17 --data my/data",
             f"study.py run {study} --task own,wnut17 --system qlora,twin --pattern all --seeds 3 "
-            f"--limit 0 --decoder decoder=org/name --decoder twin=my/twin {results} --gpu-id 0",
+            f"--limit 0 --decoders=decoder=org/name,twin=my/twin {results} --gpu-id 0",
             f"study.py report {study} --limit 0 {results} --output docs/results.md",
         ],
         strict=True,

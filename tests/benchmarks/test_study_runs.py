@@ -136,7 +136,7 @@ def options(tmp_path, plan, data, decoder_folder):
     invoke("convert", *common, "--data", data)
     return [
         *common,
-        *("--decoder", f"tiny={decoder_folder}"),
+        *("--decoders", f"tiny={decoder_folder}"),
         *("--results", tmp_path / "results.jsonl"),
         *("--work", tmp_path / "work"),
     ]
@@ -195,7 +195,7 @@ def test_study_end_to_end(tmp_path, options, in_process):
 
 def test_other_systems_and_a_span_categorizer(tmp_path, options, in_process):
     printed = invoke("run", *options, "--task", "spans", "--seeds", 1, "--pattern", "bc", "--keep")
-    assert "twin: left out, --decoder twin=FOLDER is not given" in printed
+    assert "twin: left out, --decoders twin=FOLDER is not given" in printed
     results = study_runs.read_results(tmp_path / "results.jsonl")
     assert [(line["system"], line["pattern"]) for line in results] == [
         ("decoder", "bc"), ("untrained", "bc"), ("cnn", None), ("instruction", None),
@@ -209,6 +209,48 @@ def test_other_systems_and_a_span_categorizer(tmp_path, options, in_process):
     config = spacy.util.load_config(file)
     assert list(config["components"]) == ["cnn", "spancat"]
     assert config["components"]["spancat"]["suggester"]["max_size"] == 2
+
+
+@pytest.mark.parametrize("system", ["decoder", "cnn"])
+def test_a_span_categorizer_of_found_candidates(tmp_path, options, in_process, system):
+    plan = srsly.read_yaml(options[1])
+    task = plan["tasks"]["spans"]
+    plan["tasks"]["found"] = {**task, "head": "spancat_found", "max_steps": 20, "overrides": {}}
+    srsly.write_yaml(options[1], plan)
+    convert = ["--corpus", options[3], "--data", tmp_path / "data", "--task", "found"]
+    invoke("convert", "--study", options[1], *convert)
+    chosen = ["--task", "found", "--system", system, "--pattern", "bb", "--seeds", 1]
+    invoke("run", *options, *chosen, "--keep")
+    (line,) = study_runs.read_results(tmp_path / "results.jsonl")
+    assert line["threshold"] is not None
+    assert line["f1"] > 50
+    (folder,) = (tmp_path / "work" / "found" / system).glob("**/model-last")
+    nlp = spacy.load(folder)
+    assert nlp.pipe_names[:3] == [system, "span_finder", "spancat_found"]
+    # Both steps read the encoder: without it the finder would have learned from zeros.
+    assert nlp.config["training"]["annotating_components"] == [system, "span_finder"]
+
+
+def test_processes_share_the_runs(tmp_path, options, in_process, monkeypatch):
+    chosen = ["--task", "mini", "--system", "decoder,cnn", "--seeds", 1]
+    execute = study_runs.execute
+    running = []
+
+    def execute_while_another_waits(run, *arguments, **named):
+        figures = execute(run, *arguments, **named)
+        if not running:
+            running.append(run)
+            printed = invoke("run", *options, *chosen)
+            assert "mini decoder cccc 0: left to the process that is at it" in printed
+        return figures
+
+    monkeypatch.setattr(study, "execute", execute_while_another_waits)
+    printed = invoke("run", *options, *chosen)
+    assert printed.count("done before") == 2
+    results = study_runs.read_results(tmp_path / "results.jsonl")
+    assert [(line["system"], line["pattern"]) for line in results] == [
+        ("decoder", "ccbb"), ("cnn", None), ("decoder", "cccc"),
+    ]  # fmt: skip
 
 
 def test_limit_is_another_experiment(tmp_path, options, in_process):
