@@ -292,23 +292,23 @@ def test_autocast_decides_the_dtype():
 
 def test_training_on_a_cpu_attends_in_float32():
     packed = PackedBatch.pack(numpy.arange(5), [5], device=CPU)
-    rounded = heads().to(torch.bfloat16)
+    given = [heads().to(torch.bfloat16) for _ in range(3)]
 
     def attend(X):
-        return packed_attention(Layer(), X, X, X, None, packed=packed, unmasked=(True,))[0]
+        return packed_attention(Layer(), *X, None, packed=packed, unmasked=(True,))[0]
 
-    X = rounded.clone().requires_grad_()
-    exact = rounded.float().requires_grad_()
+    Xs = [X.clone().requires_grad_() for X in given]
+    exact = [X.float().requires_grad_() for X in given]
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        Y = attend(X)
+        Y = attend(Xs)
     expected = attend(exact)
     Y.float().sum().backward()
     expected.sum().backward()
-    assert Y.dtype == X.grad.dtype == torch.bfloat16
     # What bfloat16 loses, it loses in the last rounding only.
     assert torch.equal(Y, expected.to(torch.bfloat16))
-    torch.testing.assert_close(X.grad, exact.grad.to(torch.bfloat16))
-    assert not torch.equal(attend(rounded), Y)
+    for X, X_exact in zip(Xs, exact, strict=True):
+        assert torch.equal(X.grad, X_exact.grad.to(torch.bfloat16))
+    assert not torch.equal(attend(given), Y)
 
 
 def varlen_by_hand(  # the signature and the windows of torch.nn.attention.varlen.varlen_attn
