@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 
 from ..decoder.adapter import save_adapter
 from ..decoder.building import BuiltDecoder, build_decoder
@@ -25,7 +26,7 @@ from .evaluation import prediction_scores
 from .head import check_head, load_head
 from .objectives import Objective, check_directions, mask_subtoken
 from .text import TextStream, WindowStream
-from .training import CHECKPOINT, Budget, Learner, Progress, train
+from .training import CHECKPOINT, Budget, Learner, Progress, check_identity, train
 
 # Windows to draw from.
 _BUFFER = 1024
@@ -123,6 +124,16 @@ def adapt_decoder(
     check_directions(settings.objective, parse_pattern(decoder_settings.unmasking))
     text_stream, valid_stream = TextStream(texts), TextStream([valid])
     torch.manual_seed(settings.seed)
+    identity = {
+        "unmasking": decoder_settings.unmasking,
+        "quantization": decoder_settings.quantization,
+        "tuning": decoder_settings.tuning,
+        "lora": asdict(decoder_settings.lora) if decoder_settings.tuning == "lora" else None,
+        **{name: getattr(settings, name) for name in _IDENTITY},
+    }
+    if is_begun:
+        with safe_open(checkpoint / CHECKPOINT, "pt") as file:
+            check_identity(checkpoint, file.metadata(), identity)
     found: dict[str, Any] = {}
 
     def check(config: Any, tokenizer: Any) -> None:
@@ -156,16 +167,11 @@ def adapt_decoder(
     windows = WindowStream(
         text_stream, tokenizer, window=settings.window, buffer_size=_BUFFER, seed=settings.seed
     )
-    identity = {
+    identity |= {
         "name": built.source.name,
         "commit": built.source.commit,
-        "unmasking": decoder_settings.unmasking,
-        "quantization": decoder_settings.quantization,
-        "tuning": decoder_settings.tuning,
         "dtype": decoder.dtype,
-        "lora": asdict(decoder_settings.lora) if decoder_settings.tuning == "lora" else None,
         "base": built.files,
-        **{name: getattr(settings, name) for name in _IDENTITY},
     }
     learner = Learner(
         decoder, head, objective, windows, _make_optimizers(built, settings), identity

@@ -155,16 +155,7 @@ class Learner:
         """Go on from a checkpoint. Raises ValueError when it is of another run."""
         with safe_open(folder / CHECKPOINT, "pt", device=str(self.decoder.device)) as file:
             metadata = file.metadata()
-            identity = json.loads(metadata["identity"])
-            wanted = json.loads(json.dumps(self.identity))
-            differing = sorted(k for k in {*identity, *wanted} if identity.get(k) != wanted.get(k))
-            if differing:
-                said = ", ".join(f"{k} = {identity.get(k)!r}" for k in differing)
-                now = ", ".join(f"{k} = {wanted.get(k)!r}" for k in differing)
-                raise ValueError(
-                    f"The checkpoint in {str(folder)!r} is of a run with {said}, but now {now}. "
-                    "Continue with the same settings, or begin a new run in another folder."
-                )
+            check_identity(folder, metadata, self.identity)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         with torch.no_grad():
             for name, parameter in self.decoder.trainable():
@@ -188,6 +179,25 @@ class Learner:
         if self.decoder.device.type == "cuda":
             states["cuda"] = torch.cuda.get_rng_state()
         return states
+
+
+def check_identity(folder: Path, metadata: dict[str, str], wanted: dict[str, Any]) -> None:
+    """Whether a checkpoint is of this run.
+
+    folder (Path): Where it is, for the message.
+    metadata (dict[str, str]): The checkpoint's.
+    wanted (dict): An identity, or as much of it as is known. Raises ValueError for what differs.
+    """
+    identity = json.loads(metadata["identity"])
+    wanted = json.loads(json.dumps(wanted))
+    differing = sorted(key for key in wanted if identity.get(key) != wanted[key])
+    if differing:
+        said = ", ".join(f"{key} = {identity.get(key)!r}" for key in differing)
+        now = ", ".join(f"{key} = {wanted[key]!r}" for key in differing)
+        raise ValueError(
+            f"The checkpoint in {str(folder)!r} is of a run with {said}, but now {now}. "
+            "Continue with the same settings, or begin a new run in another folder."
+        )
 
 
 def train(
@@ -221,6 +231,18 @@ def train(
     flops = _flops_per_subtoken(learner)
     peak = peak_flops(decoder.device)
     bar = tqdm(total=round(budget.total), unit="s" if budget.unit == "seconds" else "step")
+
+    def score_decoder() -> float:
+        decoder.eval()
+        score = validate()
+        if not math.isfinite(score):
+            raise ValueError(
+                f"The validation score is {score} {metric} after step {progress.step}: training "
+                "has diverged. The last checkpoint is from before; go on from it with a lower "
+                "learning rate."
+            )
+        return score
+
     with bar, _stop_requests() as requests:
         batches = learner.windows.batches(batch_subtokens, decoder.device)
         while True:
@@ -244,8 +266,7 @@ def train(
             speed = packed.n_subtokens / (now - step_started)
             score = None
             if now - last_validation > validate_every * 60:
-                decoder.eval()
-                score = validate()
+                score = score_decoder()
                 bar.write(
                     f"{progress.n_subtokens:,} subtokens, {progress.seconds / 60:.1f} min: "
                     f"loss {loss:.3f}, {score:.3f} {metric}"
@@ -261,9 +282,8 @@ def train(
                 f"loss {loss:.3f}, {speed:,.0f} subtokens/s"
                 + ("" if math.isnan(peak) else f", {flops * speed / peak:.0%} of peak")
             )
-    decoder.eval()
-    score = validate()
-    progress.history.append([progress.n_subtokens, round(progress.seconds, 1), None, score])
+    entry = [progress.n_subtokens, round(progress.seconds, 1), None, score_decoder()]
+    progress.history.append(entry)
 
 
 def peak_flops(device: torch.device) -> float:

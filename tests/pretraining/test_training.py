@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from safetensors import safe_open
 from torch.testing import assert_close
 
 from spacy_lgu.pretraining import training
@@ -104,7 +105,7 @@ def test_each_validation_saves_a_checkpoint(make_learner, tmp_path):
     def validate():
         modes.append(learner.decoder.training)
         if (tmp_path / CHECKPOINT).exists():
-            with training.safe_open(tmp_path / CHECKPOINT, "pt") as file:
+            with safe_open(tmp_path / CHECKPOINT, "pt") as file:
                 steps.append(json.loads(file.metadata()["progress"])["step"])
         return 2.0
 
@@ -186,6 +187,14 @@ def test_a_run_that_diverges_ends_before_the_weights_are_lost(make_learner):
         learner.step(packed, factor=1.0, clip=1.0)
     for found, wanted in zip(weights(learner)[:-1], before[:-1], strict=True):
         assert_close(found, wanted)
+
+
+def test_a_validation_score_that_is_not_finite_ends_the_run(make_learner, tmp_path):
+    scores = iter([2.0, math.nan])
+    with pytest.raises(ValueError, match="score is nan nats after step 2: training has diverged"):
+        run(make_learner(), 4, tmp_path, validate=lambda: next(scores), validate_every=0)
+    with safe_open(tmp_path / CHECKPOINT, "pt") as file:
+        assert json.loads(file.metadata()["progress"])["step"] == 1
 
 
 def test_flops_count_what_is_trained_and_predicted(make_learner):
