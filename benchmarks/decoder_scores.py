@@ -7,7 +7,8 @@
 A system is NAME=DECODER@PATTERNS. "untrained" is the first decoder with random weights, "cnn"
 spaCy's own tok2vec (MultiHashEmbed and MaxoutWindowEncoder, width 96, depth 4), trained from
 scratch. Every system gets the same head (TransitionBasedParser.v2, hidden width 64, mean
-pooling), epochs, batches of 32 texts, and Adam with 10 % warm-up and linear decay.
+pooling), epochs, batches of 32 texts, and thinc's Adam with 10 % warm-up and linear decay; with
+--adamw, the decoder is stepped by spacy-lgu.adamw.v1 at the same rate instead.
 
 Finished runs are in the output, a line each, and not repeated: an interrupted call goes on.
 """
@@ -85,7 +86,7 @@ def parse_systems(entries: list[str]) -> list[System]:
     return systems
 
 
-def make_pipeline(system: System, examples: list[Example]) -> Language:
+def make_pipeline(system: System, examples: list[Example], *, adamw: bool = False) -> Language:
     """An initialized pipeline."""
     nlp = spacy.blank("en")
     if system.decoder is not None:
@@ -96,6 +97,7 @@ def make_pipeline(system: System, examples: list[Example]) -> Language:
             "quantization": "none",
             "tuning": "full",
             "get_spans": {"@span_getters": "spacy-transformers.doc_spans.v1"},
+            "optimizer": {"@misc": "spacy-lgu.adamw.v1"} if adamw else None,
         }
         nlp.add_pipe("lgu_transformer", name="transformer", config={"model": model})
     head = {
@@ -132,9 +134,9 @@ def run(
     """Train and evaluate one system with one seed. RETURNS (dict): Scores and seconds."""
     fix_random_seed(options["seed"])
     examples = [Example(Doc(d.vocab, list(map(str, d))), d) for d in train_docs]
-    nlp = make_pipeline(system, examples)
+    nlp = make_pipeline(system, examples, adamw=options["adamw"])
     start = time.perf_counter()
-    train(nlp, examples, **options)
+    train(nlp, examples, **{name: options[name] for name in ("epochs", "rate", "seed")})
     seconds = time.perf_counter() - start
     gold = [Example(Doc(nlp.vocab, list(map(str, doc))), doc) for doc in dev_docs]
     for example, doc in zip(gold, nlp.pipe([e.predicted for e in gold]), strict=True):
@@ -189,6 +191,7 @@ def main(
     epochs: int = 1,
     rate: Annotated[float, typer.Option(help="Highest learning rate")] = 1e-3,
     limit: Annotated[int, typer.Option(help="Training texts; 0: all")] = 0,
+    adamw: Annotated[bool, typer.Option("--adamw", help="Step decoders by our optimizer")] = False,
 ) -> None:
     """Run what is not in the output yet, seed by seed, and print the table."""
     systems = parse_systems(system)
@@ -203,19 +206,20 @@ def main(
         shown: set[str] = set()
         jobs = [(seed, s) for seed in range(seeds) for s in systems]
         for seed, chosen in tqdm(jobs, unit="run"):
+            is_adamw = adamw and chosen.name != "cnn"
             settings = digest(
                 *(file.read_bytes() for file in (train_file, dev_file)),
                 *identify(chosen.decoder if chosen.name != "untrained" else untrained),
-                f"{epochs} {rate} {limit}".encode(),
+                f"{epochs} {rate} {limit}{' adamw' if is_adamw else ''}".encode(),
             )
             shown.add(settings)
             entry = {"system": str(chosen), "seed": seed, "epochs": epochs, "rate": rate}
-            entry |= {"limit": limit, "settings": settings}
+            entry |= {"limit": limit, "adamw": is_adamw, "settings": settings}
             if any(entry.items() <= done.items() for done in read_results(output)):
                 continue
             if chosen.name == "untrained":
                 chosen = System("untrained", str(untrained), chosen.pattern)
-            options = {"epochs": epochs, "rate": rate, "seed": seed}
+            options = {"epochs": epochs, "rate": rate, "seed": seed, "adamw": is_adamw}
             entry |= run(chosen, train_docs, dev_docs, options=options)
             with output.open("a", encoding="utf8") as stream:
                 stream.write(json.dumps(entry) + "\n")
