@@ -18,6 +18,7 @@ import typer
 from study_plan import Task, read_study
 from weasel.cli.assets import check_private_asset, fetch_asset
 from weasel.util.config import load_project_config
+from weasel.util.hashing import get_checksum
 
 ROOT = Path(__file__).parents[1]
 ARCHIVES = Path("benchmark_archives")
@@ -105,15 +106,25 @@ def _as_dict(files: dict[str, str] | str) -> dict[str, str]:
     return files if isinstance(files, dict) else {"all": files}
 
 
+def _check_content(file: Path, checksum: str | None) -> None:
+    if checksum and file.is_file() and get_checksum(file) != checksum:
+        raise ValueError(
+            f"{file} has the checksum {get_checksum(file)}, but the benchmark's has {checksum}. "
+            "Replace the file, or give another folder."
+        )
+
+
 def main(
-    data: Annotated[Path, typer.Argument(help="Folder of the corpora")],
+    data: Annotated[Path, typer.Argument(help="Folder of the corpora, from the project's")],
     study: Annotated[Path, typer.Option(help="YAML")] = ROOT / "benchmarks" / "study.yml",
     task: Annotated[str, typer.Option(help="Names with commas, or all")] = "all",
 ) -> None:
     """Fetch, check and unpack."""
     folders = find_folders(list(read_study(study).choose(tasks=task).tasks.values()))
     corpora = [corpus for corpus in CORPORA if Path(corpus.folder).parts[0] in folders]
-    archives = {ARCHIVES / corpus.archive for corpus in corpora if not is_there(corpus, data)}
+    archives = {
+        ARCHIVES / corpus.archive for corpus in corpora if not is_there(corpus, ROOT / data)
+    }
     for asset in load_project_config(ROOT, overrides={"vars.data": str(data)})["assets"]:
         path = Path(asset["dest"])
         if path.parent == ARCHIVES:
@@ -124,8 +135,9 @@ def main(
             fetch_asset(ROOT, asset["url"], path, asset.get("checksum"))
         elif is_wanted:
             check_private_asset(ROOT / path, asset.get("checksum"))
+        _check_content(ROOT / path, asset.get("checksum") if is_wanted else None)
     for corpus in corpora:
-        found = unpack(corpus, ROOT / ARCHIVES, data)
+        found = unpack(corpus, ROOT / ARCHIVES, ROOT / data)
         state = "in place" if found else f"left out, there is no {ARCHIVES / corpus.archive}"
         print(f"{data / corpus.folder}: {state}")
 

@@ -22,7 +22,7 @@ import torch
 import typer
 from peft import LoraConfig, get_peft_model
 from spacy.tokens import Doc
-from study_evaluate import read_gold, take_spans
+from study_evaluate import is_annotated, read_gold, take_spans
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from spacy_lgu.decoder.adapter import find_lora_modules
@@ -114,12 +114,12 @@ def train(
         parameters, lr=rate, betas=(0.9, 0.95), eps=1e-5, weight_decay=0.1
     )
     rates = cosine_v1(rate, int(steps * warmup), steps)
-    order = _draw(len(pairs), random.Random(seed))
+    batches = _draw_batches(len(pairs), batch, random.Random(seed))
     model.train()
     for _ in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = next(rates)
-        rows = [pairs[next(order)] for _ in range(min(batch, len(pairs)))]
+        rows = [pairs[i] for i in next(batches)]
         width = max(len(prompt) + len(answer) for prompt, answer in rows)
         ids = torch.zeros(len(rows), width, dtype=torch.long)
         targets = torch.full_like(ids, IGNORED)
@@ -231,7 +231,15 @@ def main(
     seconds = time.perf_counter() - start
     gold = [take_spans(doc, spans_key) for doc in test_docs]
     pairs_of_spans = zip(answers, test_docs, strict=True)
-    found = [parse_answer(answer, doc, labels) for answer, doc in pairs_of_spans]
+    found = [
+        {
+            span
+            for span in parse_answer(answer, doc, labels)
+            # What is not in the text is wrong whatever is annotated.
+            if spans_key or span[0] < 0 or is_annotated(doc, span)
+        }
+        for answer, doc in pairs_of_spans
+    ]
     scores = score_spans(gold, found)
     record = {
         "threshold": None,
@@ -258,18 +266,20 @@ def _count_bytes(model: Any) -> int:
         return sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
 
 
-def _draw(n: int, rng: random.Random) -> Iterator[int]:
-    """Numbers of texts, epoch by epoch in another order."""
+def _draw_batches(n: int, size: int, rng: random.Random) -> Iterator[list[int]]:
+    """Numbers of texts, epoch by epoch in another order, the last batch of each as it comes."""
     while True:
         order = list(range(n))
         rng.shuffle(order)
-        yield from order
+        yield from (order[i : i + size] for i in range(0, n, size))
 
 
 def _find_text(doc: Doc, text: str) -> Iterator[tuple[int, int]]:
     """Spans of tokens with a text, from left to right; white space does not count."""
     target = "".join(text.split())
     for start in range(len(doc)):
+        if doc[start].text.isspace():
+            continue
         read = ""
         for end in range(start, len(doc)):
             read += "".join(doc[end].text.split())

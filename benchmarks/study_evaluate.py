@@ -71,6 +71,11 @@ def take_spans(doc: Doc, spans_key: str | None) -> set[SpanT]:
     return {_locate(span) for span in doc.spans[spans_key]} if spans_key in doc.spans else set()
 
 
+def is_annotated(gold: Doc, span: SpanT) -> bool:
+    """Whether all tokens of a span have an entity annotation, even if it is none."""
+    return all(token.ent_iob != 0 for token in gold[span[0] : span[1]])
+
+
 def evaluate(nlp: Language, docs: list[Doc], spans_key: str | None) -> dict[str, Any]:
     """Scores in percent, counts (correct, predicted, gold) by label and by document, and speed.
 
@@ -85,7 +90,7 @@ def evaluate(nlp: Language, docs: list[Doc], spans_key: str | None) -> dict[str,
     seconds = time.perf_counter() - start
     gold_spans = [take_spans(doc, spans_key) for doc in docs]
     found = [
-        {span for span in take_spans(doc, spans_key) if spans_key or _is_annotated(gold, span)}
+        {span for span in take_spans(doc, spans_key) if spans_key or is_annotated(gold, span)}
         for doc, gold in zip(predicted, docs, strict=True)
     ]
     scores = score_spans(gold_spans, found)
@@ -109,12 +114,9 @@ def _locate(span: Span) -> SpanT:
 
 def _take_above(doc: Doc, spans_key: str, threshold: float) -> set[SpanT]:
     group = doc.spans[spans_key]
-    scores = group.attrs["scores"]
-    return {_locate(span) for span, score in zip(group, scores, strict=True) if score > threshold}
-
-
-def _is_annotated(gold: Doc, span: SpanT) -> bool:
-    return all(token.ent_iob != 0 for token in gold[span[0] : span[1]])
+    # spaCy sets no scores where there was no candidate.
+    scores = group.attrs.get("scores", ())
+    return {_locate(span) for span, score in zip(group, scores, strict=True) if score >= threshold}
 
 
 def main(

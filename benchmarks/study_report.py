@@ -23,8 +23,8 @@ Written by `python benchmarks/study.py report` from the results of finished runs
 hand. What is compared is described in `benchmarks/study.yml`.
 
 - **F1** is strict micro F1 in percent on the test part (borders and label must be right), mean and
-  sample standard deviation over seeds. Within a task all systems see the same batches of texts for
-  the same number of steps.
+  sample standard deviation over seeds. Within a task all systems are trained for the same number
+  of steps on as many texts.
 - **p (t)** is the paper's test: one-sided, paired by seed, against `cccc` of the same system.
   **p (b)** and the interval of the difference come from a paired bootstrap over the test texts
   ({n_samples:,} samples, counts of all seeds together).

@@ -1,6 +1,7 @@
 """Corpora for training and evaluation on gold tokens."""
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 
 from spacy.errors import Errors
@@ -25,10 +26,11 @@ def gold_tokens_v1(path: Path | None, limit: int = 0) -> ReaderT:
     if path is None:
         raise ValueError(Errors.E913)
     files = walk_corpus(path, FILE_TYPE)
-    docs = Corpus(path, limit=limit).read_docbin
+    docs = Corpus(path).read_docbin
 
     def read(nlp: Language) -> Iterator[Example]:
-        for reference in docs(nlp.vocab, files):
+        # spaCy's own limit ends one file of a folder, and goes on with the next.
+        for reference in islice(docs(nlp.vocab, files), limit or None):
             yield Example(copy_tokens(reference), reference)
 
     return read

@@ -44,6 +44,13 @@ def test_limit(path):
     assert len(list(gold_tokens_v1(path, limit=1)(spacy.blank("en")))) == 1
 
 
+def test_limit_is_of_all_files_of_a_folder(path):
+    (path.parent / "more.spacy").write_bytes(path.read_bytes())
+    read = gold_tokens_v1(path.parent, limit=3)
+    for _ in range(2):
+        assert len(list(read(spacy.blank("en")))) == 3
+
+
 def test_registered():
     assert registry.readers.get("spacy-lgu.gold_tokens.v1") is gold_tokens_v1
 

@@ -8,6 +8,7 @@ Good food####Good=O food=T-POS
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 from xml.etree import ElementTree
 from xml.parsers.expat import ErrorString
 
@@ -28,24 +29,16 @@ def read_semeval_xml(path: Path, *, report: ReportT) -> Iterator[AnnotatedText]:
     """
     # A stream, since ElementTree does not close the file of a path if the XML ends early.
     with path.open("rb") as stream:
-        events = ElementTree.iterparse(stream)
-        try:
-            for _, element in events:
-                if element.tag == "sentence":
-                    yield _read_sentence(element, path)
-                    element.clear()
-                elif element.tag == "Opinion":
-                    raise ValueError(
-                        f"{path}: expected the aspectTerm elements of SemEval-2014, but found an "
-                        "Opinion, as of SemEval-2015 and 2016, which spans and polarity of "
-                        "categories share. Convert it to JSON lines and use --format char-jsonl."
-                    )
-        except ElementTree.ParseError as error:
-            line, column = error.position
-            raise ValueError(
-                f"{path}:{line}: expected XML, but at column {column + 1}: "
-                f"{ErrorString(error.code)}."
-            ) from error
+        for element in _read_elements(stream, path):
+            if element.tag == "sentence":
+                yield _read_sentence(element, path)
+                element.clear()
+            elif element.tag == "Opinion":
+                raise ValueError(
+                    f"{path}: expected the aspectTerm elements of SemEval-2014, but found an "
+                    "Opinion, as of SemEval-2015 and 2016, which spans and polarity of categories "
+                    "share. Convert it to JSON lines and use --format char-jsonl."
+                )
 
 
 def read_e2e_absa(path: Path, *, report: ReportT) -> Iterator[TokenizedText]:
@@ -57,7 +50,7 @@ def read_e2e_absa(path: Path, *, report: ReportT) -> Iterator[TokenizedText]:
         and line for what is not of this form.
     """
     for number, line in read_lines(path):
-        if not line:
+        if not line.strip():
             continue
         where = f"{path}:{number}"
         # The text may end in #, so the border is the last ####; with another it cannot be told.
@@ -71,6 +64,19 @@ def read_e2e_absa(path: Path, *, report: ReportT) -> Iterator[TokenizedText]:
         words = [token for token, _, _ in pairs]
         spans = decode_tags([_E2E_TAGS[tag] for _, _, tag in pairs])
         yield TokenizedText(where, words, spans, document=where)
+
+
+def _read_elements(stream: BinaryIO, path: Path) -> Iterator[ElementTree.Element]:
+    try:
+        for _, element in ElementTree.iterparse(stream):
+            yield element
+    except ElementTree.ParseError as error:
+        line, column = error.position
+        raise ValueError(
+            f"{path}:{line}: expected XML, but at column {column + 1}: {ErrorString(error.code)}."
+        ) from error
+    except (LookupError, ValueError) as error:  # an encoding that Python's parser does not have
+        raise ValueError(f"{path}: {error}. Convert the file to UTF-8.") from error
 
 
 def _read_sentence(sentence: ElementTree.Element, path: Path) -> AnnotatedText:

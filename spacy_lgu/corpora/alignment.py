@@ -125,7 +125,7 @@ def _align(
     )
     if not is_exact and misaligned == "contract":
         first, last = bisect_left(tokens.starts, start), bisect_right(tokens.ends, end)
-    if first >= last or (not is_exact and misaligned == "drop"):
+    if start == end or first >= last or (not is_exact and misaligned == "drop"):
         return None, False
     return LabeledSpan(first, last, span.label), is_exact
 

@@ -105,7 +105,7 @@ def _read_terms(path: Path, text: str, report: ReportT) -> Iterator[_Term]:
                 f"found {found['fragments']!r}."
             )
         # White space may differ: brat writes a line end as a space.
-        if _join(text, fragments).split() != found["text"].split():
+        if borders[-1] > len(text) or _join(text, fragments).split() != found["text"].split():
             raise ValueError(
                 f"{where}: expected {found['text']!r} at {found['fragments']}, but found "
                 f"{quote_span(text, borders[0], borders[-1], found['label'])}. Was the text "

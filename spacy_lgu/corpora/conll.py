@@ -59,7 +59,7 @@ def read_conll(
         scheme = detect_scheme(sentences, str(path))
         report(Note(f"tag scheme detected: {scheme}", str(path)))
     scheme = check_scheme(scheme)
-    for rows in read_rows(path, comment):
+    for rows in read_rows(path, comment, report):
         tags = _take_column(rows, column, path)
         fault = find_fault(tags, scheme)
         if fault is not None:
@@ -78,7 +78,9 @@ def read_conll(
         )
 
 
-def read_rows(path: Path, comment: str | None = None) -> Iterator[Rows]:
+def read_rows(
+    path: Path, comment: str | None = None, report: ReportT | None = None
+) -> Iterator[Rows]:
     """Read a file of columns.
 
     A line with a tab is divided at tabs, another at runs of spaces. Lines of nothing but these are
@@ -86,14 +88,22 @@ def read_rows(path: Path, comment: str | None = None) -> Iterator[Rows]:
 
     path (Path): The file.
     comment (str | None): Lines that begin with this are left out.
+    report (ReportT | None): Called for each of them.
     RETURNS (Iterator[Rows]): One per sentence. Raises ValueError with file and line where the
-        number of columns changes.
+        number of columns changes, or lines end in carriage returns only.
     """
     document = str(path)
     rows = Rows([], [], document)
     n_columns, first = 0, 0
     for number, line in read_lines(path):
+        if "\r" in line:
+            raise ValueError(
+                f"{path}:{number}: there is a carriage return inside the line. Expected lines to "
+                "end in \\n or \\r\\n: convert the file, for instance: tr '\\r' '\\n'."
+            )
         if comment and line.startswith(comment):
+            if report is not None:
+                report(Note("comment left out", f"{path}:{number}: {line}"))
             continue
         line = line.rstrip(" \t")
         fields = line.split("\t") if "\t" in line else re.split(" +", line)

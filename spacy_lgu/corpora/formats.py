@@ -104,7 +104,8 @@ def read_docs(
         )
     nlp = spacy.blank(options.get("lang", "en"))
     own = {name: value for name, value in options.items() if name in format_.options}
-    files = [file for path in inputs for file in list_files(path, format_name)]
+    # Each once: the two files of a document in brat's format may both be given.
+    files = dict.fromkeys(file for path in inputs for file in list_files(path, format_name))
     texts: Iterator[Any] = chain.from_iterable(
         format_.read(file, report=report, **own) for file in files
     )
@@ -132,7 +133,7 @@ def list_files(path: Path, format_name: str) -> list[Path]:
     """
     suffixes = find_format(format_name).suffixes
     if path.is_file():
-        return [path]
+        return [path.with_suffix(suffixes[0]) if path.suffix in suffixes else path]
     if not path.is_dir():
         raise FileNotFoundError(f"There is no file or folder {str(path)!r}.")
     if not suffixes:

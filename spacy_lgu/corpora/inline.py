@@ -23,7 +23,7 @@ def read_inline(path: Path, *, report: ReportT) -> Iterator[AnnotatedText]:
     where, text = "", ""
     spans: list[LabeledSpan] = []
     for number, line in read_lines(path):
-        if not line:
+        if not line.strip():
             if text:
                 yield AnnotatedText(where, text, spans)
             where, text, spans = "", "", []

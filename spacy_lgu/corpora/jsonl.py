@@ -176,6 +176,7 @@ def _take_spans(
             raise ValueError(
                 f"{where}: expected a non-empty string as label, but found {_shorten(span)}."
             )
+        _check_characters(own, where)
         spans.append(LabeledSpan(start, end, own))
     return spans
 

@@ -106,6 +106,6 @@ def _decode(content: bytes, path: Path, first_line: int, encoding: str) -> str:
     except UnicodeDecodeError as error:
         line = first_line + content[: error.start].count(b"\n")
         raise ValueError(
-            f"{path}:{line}: expected UTF-8, but found the byte {content[error.start]:#04x}. "
+            f"{path}:{line}: expected UTF-8, but found the byte {error.object[error.start]:#04x}. "
             f"Convert the file, for instance: iconv -f latin1 -t utf8 {path.name} > converted.txt"
         ) from error

@@ -80,6 +80,14 @@ def test_only_what_a_task_needs_is_fetched(tmp_path, monkeypatch):
     assert fetched == []
 
 
+def test_another_file_than_the_corpus_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(fetch_corpora, "fetch_asset", lambda *arguments: None)
+    (tmp_path / "wnut17").mkdir()
+    (tmp_path / "wnut17" / "emerging.dev.conll").write_text("Ann\tO\n")
+    with pytest.raises(ValueError, match=r"emerging\.dev\.conll has the checksum .* has 29ad3845"):
+        fetch_corpora.main(tmp_path, ROOT / "benchmarks" / "study.yml", "wnut17")
+
+
 def test_every_raw_file_of_the_study_is_an_asset():
     config = load_project_config(ROOT, overrides={"vars.data": "data"})
     assets = {asset["dest"] for asset in config["assets"]}

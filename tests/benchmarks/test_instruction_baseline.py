@@ -38,6 +38,12 @@ def test_nested_spans_are_written_from_outside_in():
     assert parse_answer(answer, doc, LABELS) == {(0, 4, "PER"), (3, 4, "LOC")}
 
 
+def test_white_space_before_a_span_is_no_part_of_it():
+    doc = Doc(VOCAB, words=["Great", " ", "food"], spaces=[True, False, False])
+    doc.ents = [Span(doc, 2, 3, label="LOC")]
+    assert parse_answer(make_answer(doc, None), doc, LABELS) == {(2, 3, "LOC")}
+
+
 @pytest.mark.parametrize(
     ("answer", "spans"),
     [

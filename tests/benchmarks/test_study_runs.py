@@ -13,6 +13,7 @@ import study_evaluate
 import study_runs
 import typer
 from spacy.tokens import Doc, DocBin, Span
+from spacy.training import Example
 from study_plan import read_study
 from typer.testing import CliRunner
 
@@ -330,6 +331,17 @@ def test_threshold_needs_a_development_part(tmp_path):
     spacy.blank("en").to_disk(tmp_path / "nlp")
     with pytest.raises(ValueError, match="--threshold-of needs --dev and --spans-key"):
         study_evaluate.main(tmp_path / "nlp", tmp_path, tmp_path, threshold_of="spancat")
+
+
+def test_threshold_with_texts_without_candidates():
+    nlp = spacy.blank("en")
+    suggester = {"@misc": "spacy.ngram_suggester.v1", "sizes": [2]}
+    nlp.add_pipe("spancat", config={"suggester": suggester})
+    docs = [nlp.make_doc("Ann Lee"), nlp.make_doc("No")]
+    docs[0].spans["sc"] = [Span(docs[0], 0, 2, label="P")]
+    docs[1].spans["sc"] = []
+    nlp.initialize(lambda: [Example(study_evaluate.copy_tokens(doc), doc) for doc in docs])
+    assert study_evaluate.find_threshold(nlp, "spancat", docs, "sc") == 0.05
 
 
 def test_predictions_on_tokens_without_annotation_are_left_out():

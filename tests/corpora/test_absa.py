@@ -78,3 +78,11 @@ def test_other_tags_are_refused(tmp_path, line):
     path.write_text(f"{line}\n", encoding="utf8")
     with pytest.raises(ValueError, match=r"a\.txt:1: expected TEXT####TOKEN=TAG TOKEN=TAG, with"):
         list(read_e2e_absa(path, report=ignore))
+
+
+@pytest.mark.parametrize("encoding", ["foo", "gbk"])
+def test_encodings_that_cannot_be_parsed(tmp_path, encoding):
+    path = tmp_path / "a.xml"
+    path.write_text(f'<?xml version="1.0" encoding="{encoding}"?><sentences/>')
+    with pytest.raises(ValueError, match=r"a\.xml: .* Convert the file to UTF-8\."):
+        list(read_semeval_xml(path, report=ignore))

@@ -108,6 +108,7 @@ def test_empty_text(path):
             r"a\.ann:1: expected 'Ann' at 1 4, but found 'nn ' \(A\) in .*line ends",
         ),
         ("T1\tA 90 93\tAnn", r"a\.ann:1: expected 'Ann' at 90 93, but found ''"),
+        ("T1\tA 24 99\tOslo.", r"a\.ann:1: expected 'Oslo\.' at 24 99, but found 'Oslo\.'"),
     ],
 )
 def test_errors_name_the_line(path, content, message):

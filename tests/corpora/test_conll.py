@@ -54,8 +54,9 @@ def test_tabs_and_lines_of_tabs_only(path):
 
 def test_token_column_and_comments(path):
     content = "# from a newspaper\n1 Ann B-PER\n2 Lee I-PER\n"
-    texts, _ = read(path, content, token_column=1, comment="# ")
+    texts, notes = read(path, content, token_column=1, comment="# ")
     assert (texts[0].words, texts[0].spans) == (["Ann", "Lee"], [(0, 2, "PER")])
+    assert notes[1:] == [("comment left out", f"{path}:1: # from a newspaper")]
 
 
 def test_given_scheme_is_not_detected(path):
@@ -80,6 +81,7 @@ def test_needless_begins_are_reported(path):
         ("a O\n", {"column": -3}, r"a\.conll:1: there is no column -3"),
         ("a\tO\n\tO\n", {}, r"a\.conll:2: the token is empty\. Expected it in column 0"),
         ("a O\n", {"scheme": "x"}, r"Expected one of the tag schemes"),
+        ("a O\rb O\r", {}, r"a\.conll:1: there is a carriage return inside the line"),
     ],
 )
 def test_errors_name_the_line(path, content, options, message):

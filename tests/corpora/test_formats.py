@@ -62,3 +62,11 @@ def test_files_are_documents_of_their_own(tmp_path):
         paths[-1].write_text("Ann B-PER\n\nBo B-PER\n", encoding="utf8")
     docs = list(read_docs(paths, "conll", report=print, sentences_per_doc=0))
     assert [doc.text for doc in docs] == ["Ann Bo", "Ann Bo"]
+
+
+def test_a_brat_document_given_as_both_files_is_read_once(tmp_path):
+    (tmp_path / "a.txt").write_text("Ann slept.")
+    (tmp_path / "a.ann").write_text("T1\tP 0 3\tAnn\n")
+    given = [tmp_path / "a.ann", tmp_path / "a.txt", tmp_path]
+    docs = list(read_docs(given, "brat", report=print, spans_key="sc"))
+    assert [doc.text for doc in docs] == ["Ann slept."]

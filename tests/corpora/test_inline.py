@@ -27,7 +27,7 @@ def test_empty_annotation(line):
 
 def test_documents_are_divided_by_blank_lines(tmp_path):
     path = tmp_path / "a.txt"
-    path.write_text("[Ann|P] ate.\nIn [Rome|G].\n\n\n[Bo|P] slept.\n", encoding="utf8")
+    path.write_text("[Ann|P] ate.\nIn [Rome|G].\n\n \t\n[Bo|P] slept.\n", encoding="utf8")
     documents = list(read_inline(path, report=print))
     assert [d.text for d in documents] == ["Ann ate. In Rome.", "Bo slept."]
     assert [d.where for d in documents] == [f"{path}:1", f"{path}:5"]

@@ -101,6 +101,10 @@ def test_errors_name_the_line(path, content, message):
     [
         ('{"text": ["a"]}', r"a\.jsonl:1: expected a string in 'text', but found \[\"a\"\]"),
         ('{"text": "\\udc00"}', r"a\.jsonl:1: expected Unicode characters"),
+        (
+            '{"text": "a", "spans": [{"start": 0, "end": 1, "label": "\\ud800"}]}',
+            r"a\.jsonl:1: expected Unicode characters",
+        ),
         ('{"txt": "a"}', r"no field 'text' in \['txt'\]\. Name another with --text-field"),
         ('{"text": "abc", "spans": [0]}', r"a\.jsonl:1: expected an object with"),
         (

@@ -24,3 +24,10 @@ def test_other_encodings_are_refused_with_their_line(tmp_path, read):
         ValueError, match=r"a\.txt:2: expected UTF-8, but found the byte 0xfc\. Con"
     ):
         read(argument)
+
+
+def test_the_wrong_byte_is_named_after_a_byte_order_mark(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"\xef\xbb\xbfJos\xe9 O\n")
+    with pytest.raises(ValueError, match=r"a\.txt:1: expected UTF-8, but found the byte 0xe9"):
+        list(read_lines(path))
