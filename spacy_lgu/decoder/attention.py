@@ -96,7 +96,8 @@ def packed_attention(
         query, key, value = (X.to(computing) for X in (query, key, value))
     dtype = query.dtype
     if query.device.type == "cpu" and query.requires_grad:
-        # The CPU kernel's backward takes 2 to 7 times as long in half precision as in float32.
+        # On short sequences the CPU kernel's backward takes up to 5 times as long in half precision
+        # (benchmarks/cpu_attention.py).
         query, key, value = (X.float() for X in (query, key, value))
     if _has_varlen_kernel(query, value) and not dropout:
         output = _varlen(query, key, value, packed, is_unmasked, window, scaling)
