@@ -131,11 +131,14 @@ def main(
             is_wanted = path in archives
         else:
             is_wanted = path.relative_to(data).parts[0] in folders
-        if is_wanted and asset.get("url"):
-            fetch_asset(ROOT, asset["url"], path, asset.get("checksum"))
-        elif is_wanted:
-            check_private_asset(ROOT / path, asset.get("checksum"))
-        _check_content(ROOT / path, asset.get("checksum") if is_wanted else None)
+        if not is_wanted:
+            continue
+        checksum = asset.get("checksum")
+        if asset.get("url"):
+            fetch_asset(ROOT, asset["url"], path, checksum)
+        else:
+            check_private_asset(ROOT / path, checksum)
+        _check_content(ROOT / path, checksum)
     for corpus in corpora:
         found = unpack(corpus, ROOT / ARCHIVES, ROOT / data)
         state = "in place" if found else f"left out, there is no {ARCHIVES / corpus.archive}"

@@ -11,10 +11,9 @@ import srsly
 from spacy_lgu.cli.convert import convert_cli
 from spacy_lgu.unmasking import normalize_pattern
 
-# The heads of configs/benchmark.cfg; the latter read and write doc.spans["sc"].
-ENTITY_HEADS = ("sequence_labeler", "ner")
+# The heads of configs/benchmark.cfg, and those that read and write doc.spans["sc"].
 SPAN_HEADS = ("spancat", "spancat_found", "spancat_singlelabel")
-HEADS = (*ENTITY_HEADS, *SPAN_HEADS)
+HEADS = ("sequence_labeler", "ner", *SPAN_HEADS)
 ENCODERS = ("decoder", "encoder", "cnn", "instruction")
 PARTS = ("train", "dev", "test")
 CAUSAL = "cccc"
