@@ -262,7 +262,10 @@ def _describe_decoder(decoder: dict[str, Any]) -> str:
 
 
 def _describe_machine(machine: dict[str, Any]) -> str:
-    place = f"{machine['cpu']}, {machine['cores']} cores, {machine['gib']} GiB"
+    place = (
+        f"{machine['cpu']}, {machine['cores']} cores, {machine['gib']} GiB, "
+        f"threads of a run: {machine['threads']}"
+    )
     gpu = f", {machine['gpu']}" if machine["gpu"] else ""
     packages = ("torch", "spacy", "spacy-transformers", "transformers")
     return f"{place}{gpu}; {', '.join(f'{name} {machine[name]}' for name in packages)}"

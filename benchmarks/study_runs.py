@@ -307,6 +307,7 @@ def describe_machine(gpu_id: int) -> dict[str, Any]:
     return {
         "cpu": cpu,
         "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
         "gib": round(memory / 2**30),
         "gpu": torch.cuda.get_device_name(gpu_id) if gpu_id >= 0 else None,
         **{name: version(name) for name in packages},

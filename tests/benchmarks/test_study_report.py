@@ -8,8 +8,8 @@ from study_plan import Study, System, Task, Training
 from study_report import find_rows, write_report
 
 MACHINE = {
-    "cpu": "Some CPU", "cores": 2, "gib": 8, "gpu": None, "torch": "2.13.0", "spacy": "3.8.18",
-    "spacy-transformers": "1.4.0", "transformers": "4.53.2",
+    "cpu": "Some CPU", "cores": 2, "threads": 1, "gib": 8, "gpu": None,
+    "torch": "2.13.0", "spacy": "3.8.18", "spacy-transformers": "1.4.0", "transformers": "4.53.2",
 }  # fmt: skip
 FILES = {"train": "a", "dev": "b", "test": "c"}
 STUDY = Study(
@@ -86,8 +86,8 @@ own
 5 runs, 0.2 hours of training.
 
 - Commits: abc
-- Machine: Some CPU, 2 cores, 8 GiB; torch 2.13.0, spacy 3.8.18, spacy-transformers 1.4.0, \
-transformers 4.53.2
+- Machine: Some CPU, 2 cores, 8 GiB, threads of a run: 1; torch 2.13.0, spacy 3.8.18, \
+spacy-transformers 1.4.0, transformers 4.53.2
 - Decoder: `assets/decoder` (0123456789ab), 1.853 bits per byte
 """  # noqa: E501
 
@@ -137,7 +137,7 @@ def test_decoders_without_a_score_and_code_without_a_commit(tmp_path):
     write_report(STUDY, [line], tmp_path / "results.md")
     text = (tmp_path / "results.md").read_text()
     assert "(0123456789ab), bits per byte not known" in text
-    assert "8 GiB, Some GPU; torch" in text
+    assert "threads of a run: 1, Some GPU; torch" in text
     assert "Commits: unknown" in text
 
 
