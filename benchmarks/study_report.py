@@ -1,6 +1,7 @@
 """Tables and pictures of a study's results: the same results give the same bytes."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from importlib.util import find_spec
 from math import nan
 from pathlib import Path
@@ -9,12 +10,13 @@ from typing import Any
 import numpy
 from study_plan import CAUSAL, Study, System, Task
 
-from spacy_lgu.metrics.bootstrap import paired_bootstrap
+from spacy_lgu.metrics.bootstrap import BootstrapResult, paired_bootstrap
 from spacy_lgu.metrics.seeds import mean_and_stdev, paired_t_test
 from spacy_lgu.metrics.strict import SpanCounts
 
 RunsT = list[dict[str, Any]]  # of one row: lines of the results that differ by seed only
-RowsT = dict[tuple[str, str | None], RunsT]  # by system and pattern
+RowT = tuple[str, str | None]  # system and pattern
+RowsT = dict[RowT, RunsT]
 
 INTRODUCTION = """\
 # Results of the benchmark
@@ -33,6 +35,22 @@ hand. What is compared is described in `benchmarks/study.yml`.
   are in it.
 """
 N_SAMPLES = 10_000
+SURE = 0.05  # p of a bootstrap below which the overview marks a row
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The runs of a row against those of `cccc` of the same system, paired by seed.
+
+    p_value (float | None): Of the t-test; None where t is not defined.
+    bootstrap (BootstrapResult | None): None if corpus, batches or steps were not the same.
+    """
+
+    p_value: float | None = None
+    bootstrap: BootstrapResult | None = None
+
+
+ComparisonsT = dict[RowT, Comparison]
 
 
 def write_report(study: Study, results: RunsT, output: Path, *, limit: int = 0) -> None:
@@ -54,11 +72,19 @@ def write_report(study: Study, results: RunsT, output: Path, *, limit: int = 0) 
             "--limit."
         )
     output.parent.mkdir(parents=True, exist_ok=True)
+    comparisons = {task: compare_rows(of_task) for task, of_task in rows.items()}
     parts = [INTRODUCTION.format(n_samples=N_SAMPLES)]
     if limit:
         parts.append(
             f"**Of each part only the first {limit} texts: not comparable to anything.**\n"
         )
+    parts.append(render_overview(study, rows, comparisons))
+    if any(
+        comparison.bootstrap for of_task in comparisons.values() for comparison in of_task.values()
+    ):
+        picture = output.with_name(f"{output.stem}-differences.svg")
+        draw_differences(study, comparisons, picture)
+        parts.append(f"![Differences in F1 to the causal decoder]({picture.name})\n")
     missing = []
     for name, task in study.tasks.items():
         of_task = rows[name]
@@ -67,7 +93,7 @@ def write_report(study: Study, results: RunsT, output: Path, *, limit: int = 0) 
             continue
         picture = output.with_name(f"{output.stem}-{name}.svg")
         draw_bars(of_task, study, picture, title=task.title)
-        parts.append(render_task(task, study, of_task, picture.name))
+        parts.append(render_task(task, study, of_task, comparisons[name], picture.name))
     if missing:
         parts.append(f"## Not run\n\n{', '.join(missing)}\n")
     parts.append(render_runs(list(_all_runs(rows))))
@@ -92,7 +118,44 @@ def find_rows(study: Study, task: str, results: RunsT) -> RowsT:
     return rows
 
 
-def render_task(task: Task, study: Study, rows: RowsT, picture: str) -> str:
+def compare_rows(rows: RowsT) -> ComparisonsT:
+    """Each row of a decoder against the row `cccc` of the same system, if both have a seed."""
+    compared = {
+        (name, pattern): _compare(runs, rows.get((name, CAUSAL), []))
+        for (name, pattern), runs in rows.items()
+        if pattern != CAUSAL
+    }
+    return {row: comparison for row, comparison in compared.items() if comparison is not None}
+
+
+def render_overview(
+    study: Study, rows: dict[str, RowsT], comparisons: dict[str, ComparisonsT]
+) -> str:
+    """F1 of all systems on all tasks that were run."""
+    tasks = [name for name, of_task in rows.items() if any(of_task.values())]
+    lines = [
+        "## Overview",
+        "",
+        f"F1, mean over seeds. \\* better than `{CAUSAL}` of the same system, p (b) < {SURE}.",
+        "",
+        f"| system | pattern | {' | '.join(f'`{task}`' for task in tasks)} |",
+        "|---|---|" + "---:|" * len(tasks),
+    ]
+    for row in dict.fromkeys(row for task in tasks for row, runs in rows[task].items() if runs):
+        cells = []
+        for task in tasks:
+            runs = rows[task].get(row, [])
+            bootstrap = comparisons[task].get(row, Comparison()).bootstrap
+            mark = "\\*" if bootstrap and bootstrap.p_value < SURE else ""
+            cells.append(f"{_mean([run['f1'] for run in runs]):.1f}{mark}" if runs else "")
+        name, pattern = row
+        lines.append(f"| {study.systems[name].title} | {pattern or ''} | {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
+def render_task(
+    task: Task, study: Study, rows: RowsT, comparisons: ComparisonsT, picture: str
+) -> str:
     """The section of a task."""
     n_texts = {len(runs[0]["documents"]) for runs in rows.values() if runs}
     steps = {runs[0]["steps"] for runs in rows.values() if runs}
@@ -111,7 +174,7 @@ def render_task(task: Task, study: Study, rows: RowsT, picture: str) -> str:
             f"{_mean(f1):.2f}",
             f"{mean_and_stdev(f1).stdev:.2f}" if len(f1) > 1 else "",
             str(len(f1)),
-            *_compare(runs, [] if pattern == CAUSAL else rows.get((name, CAUSAL), [])),
+            *_render_comparison(comparisons.get((name, pattern))),
             f"{_mean([run['train_minutes'] for run in runs]):.1f}",
             f"{_mean([run['tokens_per_second'] for run in runs]):,.0f}",
             f"{_mean([run['checkpoint_bytes'] for run in runs]) / 1e6:.1f}",
@@ -158,15 +221,7 @@ def draw_bars(rows: RowsT, study: Study, path: Path, *, title: str) -> None:
 
     Raises ImportError naming the extra if matplotlib is not installed.
     """
-    if find_spec("matplotlib") is None:
-        raise ImportError("The pictures need matplotlib: pip install 'spacy-lgu[reports]'.")
-    import matplotlib
-
-    matplotlib.use("Agg")
-    # Without it the names inside an SVG are random.
-    matplotlib.rcParams["svg.hashsalt"] = "spacy-lgu"
-    from matplotlib import pyplot
-
+    pyplot = _import_pyplot()
     present = {key: [run["f1"] for run in runs] for key, runs in rows.items() if runs}
     names = [_name_bar(study.systems[name], pattern) for name, pattern in present]
     means = [_mean(f1) for f1 in present.values()]
@@ -184,7 +239,63 @@ def draw_bars(rows: RowsT, study: Study, path: Path, *, title: str) -> None:
     pyplot.close(figure)
 
 
-def _missing_last(rows: RowsT) -> Iterator[tuple[tuple[str, str | None], RunsT]]:
+def draw_differences(study: Study, comparisons: dict[str, ComparisonsT], path: Path) -> None:
+    """What each pattern is worth on each task, with the intervals of the bootstrap, as SVG: a panel
+    per system. Raises ImportError naming the extra if matplotlib is not installed."""
+    pyplot = _import_pyplot()
+    found = {
+        (name, pattern, task): comparison.bootstrap
+        for task, of_task in comparisons.items()
+        for (name, pattern), comparison in of_task.items()
+        if comparison.bootstrap is not None
+    }
+    systems = [name for name in study.systems if any(name == key[0] for key in found)]
+    tasks = [task for task in study.tasks if any(task == key[2] for key in found)]
+    patterns = sorted({pattern for _, pattern, _ in found if pattern}, reverse=True)
+    figure, panels = pyplot.subplots(
+        ncols=len(systems),
+        sharey=True,
+        squeeze=False,
+        figsize=(2 + 4 * len(systems), 1.2 + 0.2 * len(tasks) * (len(patterns) + 1)),
+        layout="constrained",
+    )
+    for name, axes in zip(systems, panels[0], strict=True):
+        for i, pattern in enumerate(patterns):
+            shown = [
+                (place, found[name, pattern, task])
+                for place, task in enumerate(tasks)
+                if (name, pattern, task) in found
+            ]
+            if not shown:
+                continue
+            x = [100 * entry.difference for _, entry in shown]
+            ends = [[entry.low for _, entry in shown], [entry.high for _, entry in shown]]
+            errors = abs(100 * numpy.array(ends) - x)
+            y = [place + (i + 1) / (len(patterns) + 1) - 0.5 for place, _ in shown]
+            axes.errorbar(x, y, xerr=errors, fmt="o", markersize=4, capsize=2, label=pattern)
+        axes.axvline(0, color="#a0aec0", zorder=0)
+        axes.set(title=study.systems[name].title, xlabel=f"F1 less that of {CAUSAL}")
+        axes.legend(loc="best", fontsize=8)
+    panels[0][0].set_yticks(range(len(tasks)), tasks)
+    panels[0][0].invert_yaxis()
+    figure.savefig(path, metadata={"Date": None})
+    pyplot.close(figure)
+
+
+def _import_pyplot() -> Any:
+    if find_spec("matplotlib") is None:
+        raise ImportError("The pictures need matplotlib: pip install 'spacy-lgu[reports]'.")
+    import matplotlib
+
+    matplotlib.use("Agg")
+    # Without it the names inside an SVG are random.
+    matplotlib.rcParams["svg.hashsalt"] = "spacy-lgu"
+    from matplotlib import pyplot
+
+    return pyplot
+
+
+def _missing_last(rows: RowsT) -> Iterator[tuple[RowT, RunsT]]:
     """The rows, those of a system that were not run as one, after the others."""
     for name in dict.fromkeys(name for name, _ in rows):
         own = {pattern: runs for (system, pattern), runs in rows.items() if system == name}
@@ -221,26 +332,34 @@ def _sum_labels(runs: RunsT) -> dict[str, SpanCounts]:
     return totals
 
 
-def _compare(runs: RunsT, baseline: RunsT) -> list[str]:
-    """p of the t-test, p of the bootstrap, interval of the difference; empty without both, and
-    "other conditions" where corpus, batches or steps were not the same."""
+def _compare(runs: RunsT, baseline: RunsT) -> Comparison | None:
     of_runs, of_baseline = ({run["seed"]: run for run in both} for both in (runs, baseline))
     seeds = sorted(of_runs.keys() & of_baseline.keys())
     if not seeds:
-        return ["", "", ""]
+        return None
     pairs = [(of_runs[seed], of_baseline[seed]) for seed in seeds]
     if len({run["conditions"] for pair in pairs for run in pair}) > 1:
-        return ["", "", "other conditions"]
+        return Comparison()
     differences = [ours["f1"] - theirs["f1"] for ours, theirs in pairs]
-    p_value = ""
+    p_value = None
     if len(seeds) > 1 and max(differences) - min(differences) > 1e-9:
         # Without spread of the differences t is not defined.
         ours, theirs = zip(*((a["f1"], b["f1"]) for a, b in pairs), strict=True)
-        p_value = _spell_p(paired_t_test(ours, theirs).p_value)
+        p_value = paired_t_test(ours, theirs).p_value
     counts = [
         numpy.sum([pair[side]["documents"] for pair in pairs], axis=0) for side in (0, 1)
     ]  # (documents, 3) each
-    found = paired_bootstrap(*counts, n_samples=N_SAMPLES)
+    return Comparison(p_value, paired_bootstrap(*counts, n_samples=N_SAMPLES))
+
+
+def _render_comparison(comparison: Comparison | None) -> list[str]:
+    """p of the t-test, p of the bootstrap, and the difference with its interval."""
+    if comparison is None:
+        return ["", "", ""]
+    found = comparison.bootstrap
+    if found is None:
+        return ["", "", "other conditions"]
+    p_value = "" if comparison.p_value is None else _spell_p(comparison.p_value)
     interval = f"{100 * found.difference:+.2f} [{100 * found.low:+.2f}, {100 * found.high:+.2f}]"
     return [p_value, _spell_p(found.p_value), interval]
 

@@ -57,6 +57,18 @@ RESULTS = [
 # t = 25 / (7.07 / sqrt 2) = 5 with 1 degree of freedom. A sample of the bootstrap gains 50 points,
 # twice the observed difference, if it draws the first text twice: every fourth one.
 EXPECTED = """\
+## Overview
+
+F1, mean over seeds. \\* better than `cccc` of the same system, p (b) < 0.05.
+
+| system | pattern | `names` |
+|---|---|---:|
+| decoder | cccc | 45.0 |
+| decoder | ccbb | 70.0 |
+| CNN |  | 80.0 |
+
+![Differences in F1 to the causal decoder](results-differences.svg)
+
 ## Names
 
 `names`: head `ner`, 100 steps of 16 texts, 2 test texts.
@@ -95,15 +107,32 @@ spacy-transformers 1.4.0, transformers 4.53.2
 def test_report_says_what_the_results_say(tmp_path):
     write_report(STUDY, RESULTS, tmp_path / "results.md")
     text = (tmp_path / "results.md").read_text()
-    assert text[text.index("## Names") :] == EXPECTED
-    assert (tmp_path / "results-names.svg").read_text().count("<svg") == 1
+    assert text[text.index("## Overview") :] == EXPECTED
+    pictures = sorted(file.name for file in tmp_path.glob("*.svg"))
+    assert pictures == ["results-differences.svg", "results-names.svg"]
+
+
+def test_overview_marks_what_is_surely_better(tmp_path):
+    # 10 texts, of each of which one finds 4 and the other 1 of 5 spans: no sample says otherwise.
+    lines = [
+        make_line("decoder", pattern, 0, 1, f1=f1, documents=[[n_correct, 5, 5]] * 10)
+        for pattern, n_correct, f1 in (("cccc", 1, 20.0), ("ccbb", 4, 80.0))
+    ]
+    lines.append(make_line("cnn", None, 0, 5, task="own"))
+    write_report(STUDY, lines, tmp_path / "results.md")
+    text = (tmp_path / "results.md").read_text()
+    assert "| system | pattern | `names` | `own` |\n" in text
+    assert (
+        "| decoder | cccc | 20.0 |  |\n| decoder | ccbb | 80.0\\* |  |\n| CNN |  |  | 80.0 |\n"
+        in text
+    )
 
 
 def test_same_results_give_the_same_bytes_in_any_order(tmp_path):
     for name, lines in (("a", RESULTS), ("b", RESULTS[::-1])):
         (tmp_path / name).mkdir()
         write_report(STUDY, lines, tmp_path / name / "results.md")
-    for file in ("results.md", "results-names.svg"):
+    for file in ("results.md", "results-names.svg", "results-differences.svg"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
 
 
@@ -162,4 +191,6 @@ def test_runs_under_other_conditions_are_not_compared(tmp_path):
         make_line("decoder", "ccbb", 0, 5, settings="s2", conditions="c2"),
     ]
     write_report(STUDY, lines, tmp_path / "results.md")
-    assert "| other conditions |" in (tmp_path / "results.md").read_text()
+    text = (tmp_path / "results.md").read_text()
+    assert "| other conditions |" in text
+    assert "results-differences.svg" not in text
