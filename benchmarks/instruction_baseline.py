@@ -23,6 +23,7 @@ import typer
 from peft import LoraConfig, get_peft_model
 from spacy.tokens import Doc
 from study_evaluate import is_annotated, read_gold, take_spans
+from tqdm import tqdm
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from spacy_lgu.decoder.adapter import find_lora_modules
@@ -76,6 +77,11 @@ def parse_answer(answer: str, doc: Doc, labels: Iterable[str]) -> set[SpanT]:
     return found
 
 
+def leave_out_unannotated(spans: set[SpanT], gold: Doc) -> set[SpanT]:
+    """Entities without those on tokens of unknown annotation; what is not in the text stays."""
+    return {span for span in spans if span[0] < 0 or is_annotated(gold, span)}
+
+
 def load(
     decoder: str, *, quantization: str, tuning: str, rank: int, alpha: int, device: torch.device
 ) -> Any:
@@ -116,7 +122,7 @@ def train(
     rates = cosine_v1(rate, int(steps * warmup), steps)
     batches = _draw_batches(len(pairs), batch, random.Random(seed))
     model.train()
-    for _ in range(steps):
+    for _ in tqdm(range(steps), desc="training", unit="step"):
         for group in optimizer.param_groups:
             group["lr"] = next(rates)
         rows = [pairs[i] for i in next(batches)]
@@ -151,7 +157,7 @@ def write_answers(
     """The most probable answers, subtoken by subtoken, of at most n_subtokens."""
     model.eval()
     answers: list[str] = []
-    for start in range(0, len(prompts), batch):
+    for start in tqdm(range(0, len(prompts), batch), desc="writing", unit="batch"):
         rows = prompts[start : start + batch]
         width = max(map(len, rows))
         ids = torch.full((len(rows), width), tokenizer.eos_token_id)
@@ -230,16 +236,13 @@ def main(
     answers = write_answers(model, tokenizer, prompts, n_subtokens=longest, batch=batch)
     seconds = time.perf_counter() - start
     gold = [take_spans(doc, spans_key) for doc in test_docs]
-    pairs_of_spans = zip(answers, test_docs, strict=True)
     found = [
-        {
-            span
-            for span in parse_answer(answer, doc, labels)
-            # What is not in the text is wrong whatever is annotated.
-            if spans_key or span[0] < 0 or is_annotated(doc, span)
-        }
-        for answer, doc in pairs_of_spans
+        parse_answer(answer, doc, labels) for answer, doc in zip(answers, test_docs, strict=True)
     ]
+    if spans_key is None:
+        found = [
+            leave_out_unannotated(spans, doc) for spans, doc in zip(found, test_docs, strict=True)
+        ]
     scores = score_spans(gold, found)
     record = {
         "threshold": None,

@@ -4,7 +4,7 @@ import json
 
 import instruction_baseline
 import pytest
-from instruction_baseline import make_answer, make_prompt, parse_answer
+from instruction_baseline import leave_out_unannotated, make_answer, make_prompt, parse_answer
 from spacy.tokens import Doc, DocBin, Span
 from spacy.vocab import Vocab
 
@@ -62,6 +62,15 @@ def test_white_space_before_a_span_is_no_part_of_it():
 )
 def test_answers_are_read_strictly(answer, spans):
     assert parse_answer(answer, DOC, LABELS) == spans
+
+
+def test_what_is_written_of_unannotated_tokens_does_not_count():
+    doc = Doc(VOCAB, words=["Ann", "saw", "Rome"])
+    doc.set_ents([Span(doc, 0, 1, label="PER")], missing=[doc[2:3]])
+    answer = "PER: Ann\nLOC: saw\nLOC: Rome\nLOC: Oslo"
+    found = parse_answer(answer, doc, LABELS)
+    assert found == {(0, 1, "PER"), (1, 2, "LOC"), (2, 3, "LOC"), (-4, -4, "LOC")}
+    assert leave_out_unannotated(found, doc) == found - {(2, 3, "LOC")}
 
 
 @pytest.fixture
