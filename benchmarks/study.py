@@ -38,7 +38,7 @@ StudyOption = Annotated[Path, typer.Option("--study", help="YAML")]
 TaskOption = Annotated[str, typer.Option("--task", help="Names with commas, or all")]
 SystemOption = Annotated[str, typer.Option("--system", help="Names with commas, or all")]
 CorpusOption = Annotated[Path, typer.Option("--corpus", help="Folder of the converted corpora")]
-ResultsOption = Annotated[Path, typer.Option("--results", help="JSON lines, a run each")]
+ResultsOption = Annotated[Path, typer.Option("--results", help=".jsonl or .jsonl.xz, a run each")]
 LimitOption = Annotated[int, typer.Option("--limit", help="Texts of each part; 0: all")]
 
 STUDY = HERE / "study.yml"

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import lzma
 import os
 import platform
 import re
@@ -12,7 +13,7 @@ import time
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TextIO
 
 import torch
 from filelock import FileLock
@@ -324,12 +325,14 @@ def find_commit() -> str | None:
 
 
 def read_results(path: Path) -> list[dict[str, Any]]:
-    """The finished runs of a results file, none if there is no file. Raises ValueError with file
-    and line for what is not JSON."""
+    """The finished runs of a results file (.jsonl or .jsonl.xz), none if there is no file. Raises
+    ValueError with file and line for what is not JSON."""
     if not path.exists():
         return []
+    with _open_results(path, "rt") as stream:
+        lines = stream.read().splitlines()
     results = []
-    for number, line in enumerate(path.read_text(encoding="utf8").splitlines(), 1):
+    for number, line in enumerate(lines, 1):
         try:
             results.append(json.loads(line))
         except json.JSONDecodeError as error:
@@ -342,8 +345,14 @@ def read_results(path: Path) -> list[dict[str, Any]]:
 
 def append_result(path: Path, entry: dict[str, Any]) -> None:
     """Add a finished run to a results file, which other processes may be adding to."""
-    with FileLock(f"{path}.lock"), path.open("a", encoding="utf8") as stream:
+    with FileLock(f"{path}.lock"), _open_results(path, "at") as stream:
         stream.write(json.dumps(entry) + "\n")
+
+
+def _open_results(path: Path, mode: Literal["rt", "at"]) -> TextIO:
+    if path.suffix == ".xz":
+        return lzma.open(path, mode, encoding="utf8")
+    return path.open(mode, encoding="utf8")
 
 
 def _call(arguments: list[str], log: Path) -> None:

@@ -431,3 +431,14 @@ def test_a_result_that_was_cut_off_is_named(tmp_path):
     (tmp_path / "results.jsonl").write_text('{"f1": 1.0}\n{"f1":')
     with pytest.raises(ValueError, match=r"results\.jsonl:2: expected a result as JSON"):
         study_runs.read_results(tmp_path / "results.jsonl")
+
+
+@pytest.mark.parametrize("name", ["results.jsonl", "results.jsonl.xz"])
+def test_results_are_added_and_read_compressed_or_not(tmp_path, name):
+    path = tmp_path / name
+    entries = [{"task": "names", "f1": 80.5}, {"task": "größe", "f1": 0.0}]
+    assert study_runs.read_results(path) == []
+    for entry in entries:
+        study_runs.append_result(path, entry)
+    assert study_runs.read_results(path) == entries
+    assert (path.read_bytes()[:6] == b"\xfd7zXZ\0") == (path.suffix == ".xz")
