@@ -1,6 +1,7 @@
 """The shipped config of the sequence labeler, and `python -m spacy lgu calibrate`."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy
@@ -116,3 +117,26 @@ def test_calibrate_says_what_it_needs(corpus, tmp_path):  # noqa: F811
     assert "There is no sequence labeler in" in message
     assert "Its components are sentencizer. Train one with the factory" in message
     assert not (tmp_path / "out").exists()
+    (tmp_path / "out").touch()
+    message = failure("lgu", "calibrate", tmp_path / "other", corpus, tmp_path / "out", "--force")
+    assert "is a file. Name a folder for the pipeline." in message
+
+
+def test_calibrate_a_pipeline_with_components_of_its_own(pipeline, corpus, tmp_path):  # noqa: F811
+    code = tmp_path / "components.py"
+    code.write_text(
+        "import spacy\n"
+        '@spacy.Language.component("test_calibrate_code")\n'
+        "def pass_on(doc):\n    return doc\n"
+    )
+    shutil.copytree(pipeline, tmp_path / "nlp")
+    config = load_config(tmp_path / "nlp" / "config.cfg")
+    config["nlp"]["pipeline"].append("own")
+    config["components"]["own"] = {"factory": "test_calibrate_code"}
+    config.to_disk(tmp_path / "nlp" / "config.cfg")
+    arguments = ["lgu", "calibrate", tmp_path / "nlp", corpus, tmp_path / "out"]
+    with pytest.raises(AssertionError) as error:
+        run(*arguments)
+    assert "Can't find factory for 'test_calibrate_code'" in str(error.value.__cause__)
+    run(*arguments, "--code", code)
+    assert spacy.load(tmp_path / "out").pipe_names[-1] == "own"

@@ -61,7 +61,7 @@ def adapt_cli(
     arguments = list(ctx.args)  # spaCy takes them out of the list that it parses
     overrides = parse_config_overrides(ctx.args)
     config = load_config(config_path, overrides=overrides, interpolate=False)
-    seed = config.interpolate()["training"].get("seed") or 0
+    seed = config.interpolate().get("training", {}).get("seed") or 0
     settings = AdaptationSettings(
         objective=objective,
         minutes=minutes,
@@ -100,12 +100,9 @@ def adapt_cli(
         "its own:"
     )
     # Not by msg, which would wrap the line.
-    override = f"--components.{name}.model.{setting} {output}"
-    typer.echo(
-        shlex.join(["python", "-m", "spacy", "train", str(config_path), *arguments])
-        + " "
-        + override
-    )
+    override = [f"--components.{name}.model.{setting}", str(output.resolve())]
+    command = ["python", "-m", "spacy", "train", str(config_path), *arguments, *override]
+    typer.echo(shlex.join(command))
 
 
 def find_decoder(nlp: "Language", component: str | None) -> tuple[str, "DecoderShim"]:

@@ -22,6 +22,7 @@ def calibrate_cli(
     pipeline: Annotated[str, typer.Argument(help="Name or folder of a trained pipeline")],
     dev: Annotated[Path, typer.Argument(help="Annotated data it was not trained on, .spacy")],
     output: Annotated[Path, typer.Argument(help="Folder for the calibrated pipeline")],
+    code: Annotated[Path | None, typer.Option("--code", "-c", help="Python file to import")] = None,
     use_gpu: Annotated[int, typer.Option("--gpu-id", "-g", help="GPU ID or -1 for CPU")] = -1,
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace an earlier one")] = False,
 ) -> None:
@@ -31,7 +32,7 @@ def calibrate_cli(
     """
     # Every `python -m spacy` imports this file: the rest only where it is used.
     import spacy
-    from spacy.cli._util import setup_gpu
+    from spacy.cli._util import import_code, setup_gpu
     from spacy.training import Corpus
 
     if not dev.exists():
@@ -40,6 +41,9 @@ def calibrate_cli(
         )
     if output.exists() and not force:
         msg.fail(f"{str(output)!r} exists already. Use --force to replace it.", exits=1)
+    if output.is_file():
+        msg.fail(f"{str(output)!r} is a file. Name a folder for the pipeline.", exits=1)
+    import_code(code)
     setup_gpu(use_gpu)
     nlp = spacy.load(pipeline)
     corpus = Corpus(dev)

@@ -4,6 +4,7 @@ thinc calls its optimizer array by array. What needs to see all of them cannot l
 by the norm of the whole gradient, decay of matrices only, states in 8 bits.
 """
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -67,14 +68,14 @@ class DecoderAdamW:
         learn_rate (float): Multiplied by the settings' learn_rate_factor. Raises ValueError for
             gradients that are not finite; the weights are then as before.
         """
-        if self.settings.grad_clip:
-            norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.grad_clip)
-            if not torch.isfinite(norm):
-                raise ValueError(
-                    f"The norm of the decoder's gradient is {norm.item()}: training has diverged. "
-                    "Use a lower learning rate or a longer warm-up; in half precision, "
-                    "dtype = 'bfloat16' or 'float32'."
-                )
+        clip = self.settings.grad_clip or math.inf
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, clip)
+        if not torch.isfinite(norm):
+            raise ValueError(
+                f"The norm of the decoder's gradient is {norm.item()}: training has diverged. Use "
+                "a lower learning rate or a longer warm-up; in half precision, "
+                "dtype = 'bfloat16' or 'float32'."
+            )
         for group in self.optimizer.param_groups:
             group["lr"] = learn_rate * self.settings.learn_rate_factor
         self.optimizer.step()

@@ -99,9 +99,9 @@ def _check_labels(spans: list[Span], numbers: Mapping[str, int]) -> None:
     if unknown:
         known = ", ".join(tag[2:] for tag in numbers if tag.startswith("B-"))
         raise ValueError(
-            f"The training data has the labels {unknown}, which the sequence labeler does not know "
-            f"(it knows: {known}). Add them with add_label, or to the labels in "
-            "[initialize.components]."
+            f"The annotation has the labels {unknown}, which the sequence labeler does not know "
+            f"(it knows: {known}). To train, add them with add_label, or to the labels in "
+            "[initialize.components]; to calibrate, leave out the texts that have them."
         )
 
 

@@ -32,8 +32,8 @@ from .training import CHECKPOINT, Budget, Learner, Progress, check_identity, tra
 _BUFFER = 1024
 _VALIDATION_SUBTOKENS = 65_536
 _RECORD = "training.json"
-# Settings that a run keeps when it is resumed; its length may change.
-_IDENTITY = ("objective", "mask_rate", "learn_rate", "batch_size", "window", "seed")
+# Settings that a run keeps when it is resumed; its length and rate may change.
+_IDENTITY = ("objective", "mask_rate", "batch_size", "window", "seed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,13 +104,14 @@ def adapt_decoder(
     tokenizer_config (dict): Passed to AutoTokenizer.
     settings (AdaptationSettings): What to learn and how long.
     texts (Sequence[Path]): Files as in read_texts, one document of each in turn.
-    valid (Path): Text to validate on; its first 65,536 subtokens.
+    valid (Path): Text to validate on: 65,536 subtokens, drawn from its first documents and the
+        same at every call.
     output (Path): Folder. Gets an adapter in PEFT's format (tuning = "lora") or a decoder
         (tuning = "full"), and training.json.
     device (torch.device): Where to train.
     force (bool): Whether to replace what an earlier run finished in the output.
     RETURNS (Progress): With the validation scores. Raises ValueError for settings that do not go
-        together, before a weight is read.
+        together, before a weight is read, and for weights without an LM head.
     """
     output = output.resolve()
     checkpoint = output / "checkpoint"
@@ -150,6 +151,9 @@ def adapt_decoder(
                 f"decoder's vocabulary of {config.vocab_size} subtokens. Name one that is, with "
                 'tokenizer_config = {"mask_token": ...}, or leave it out.'
             )
+        found["windows"] = WindowStream(
+            text_stream, tokenizer, window=settings.window, buffer_size=_BUFFER, seed=settings.seed
+        )
         found["objective"] = Objective(
             settings.objective,
             mask_id=mask_id,
@@ -164,9 +168,6 @@ def adapt_decoder(
     decoder, objective = built.decoder, found["objective"]
     tokenizer: Any = built.tokenizer  # transformers' base class is partly typed
     head = load_head(decoder.base, built.source)
-    windows = WindowStream(
-        text_stream, tokenizer, window=settings.window, buffer_size=_BUFFER, seed=settings.seed
-    )
     identity |= {
         "name": built.source.name,
         "commit": built.source.commit,
@@ -174,7 +175,7 @@ def adapt_decoder(
         "base": built.files,
     }
     learner = Learner(
-        decoder, head, objective, windows, _make_optimizers(built, settings), identity
+        decoder, head, objective, found["windows"], _make_optimizers(built, settings), identity
     )
     if is_begun:
         learner.load(checkpoint)
@@ -225,16 +226,18 @@ def _check_output(output: Path, decoder: str, *, may_replace: bool) -> None:
             "folder. Name a folder in it or beside it."
         )
     names = {path.name for path in output.iterdir()} if output.exists() else set()
-    if names <= {"checkpoint"}:
-        return
     record = output / _RECORD
     known = json.loads(record.read_text(encoding="utf8")) if record.exists() else {}
-    if others := names - {"checkpoint", *known.get("files", ())}:
+    checkpoint = output / "checkpoint"
+    state = {checkpoint.name} if checkpoint.is_dir() else set()
+    others = names - state - set(known.get("files", ()))
+    others |= {p.name for p in checkpoint.glob("*")} - {CHECKPOINT, f"{CHECKPOINT}.partial"}
+    if others:
         raise FileExistsError(
             f"{str(output)!r} holds other files ({', '.join(sorted(others)[:3])}), which would be "
             "lost. Name a folder that is empty or does not exist yet."
         )
-    if not may_replace:
+    if names - state and not may_replace:
         raise FileExistsError(
             f"{str(output)!r} already holds a finished result. Name another folder, or use --force "
             "to replace it."

@@ -38,9 +38,13 @@ def bits_per_byte(
     tokenizer (PreTrainedTokenizerFast): Its tokenizer. A text is scored behind a BOS.
     texts (Iterable[str]): The texts.
     window (int): Subtokens per window.
-    context (int): Subtokens of a later window that are not scored, at least 1.
-    RETURNS (float): Bits per byte.
+    context (int): Subtokens of a later window that are not scored, from 1 to below the window.
+    RETURNS (float): Bits per byte. Raises ValueError if there is nothing to score.
     """
+    if not 1 <= context < window:
+        raise ValueError(
+            f"Expected a context from 1 to below the window, but got {context} and {window}."
+        )
     if any(decoder.unmasked):
         raise ValueError(
             "Bits per byte are for decoders whose layers are all causal: an unmasked layer sees "
@@ -63,6 +67,8 @@ def bits_per_byte(
                 break
             windows.append(piece)
             scored.append(n_scored)
+    if not n_bytes:
+        raise ValueError("There is no text to score: expected one that is not empty at least.")
     nats = 0.0
     for start in range(0, len(windows), max(1, _PASS // window)):
         members = slice(start, start + max(1, _PASS // window))
@@ -92,7 +98,8 @@ def prediction_scores(
     head (Tensor): The LM head. Shape: (vocab, width).
     objective (Objective): Masks and says which rows predict.
     batches (Sequence[PackedBatch]): Whole sequences.
-    RETURNS (tuple[float, float]): Nats per masked subtoken, share predicted right.
+    RETURNS (tuple[float, float]): Nats per masked subtoken, share predicted right. Raises
+        ValueError if nothing was masked.
     """
     rng = numpy.random.default_rng(0)
     nats, n_right, n = 0.0, 0, 0
@@ -102,6 +109,12 @@ def prediction_scores(
         nats += torch.nn.functional.cross_entropy(logits, task.targets, reduction="sum").item()
         n_right += int((logits.argmax(-1) == task.targets).sum())
         n += len(task.targets)
+    if not n:
+        raise ValueError(
+            f"None of the {sum(packed.n_subtokens for packed in batches)} subtokens to validate on "
+            f"is to be predicted: use a larger mask rate (it is {objective.mask_rate}), larger "
+            "batches or longer texts."
+        )
     return nats / n, n_right / n
 
 

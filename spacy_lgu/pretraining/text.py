@@ -6,6 +6,7 @@ Every part knows its position, so that an interrupted run goes on exactly where 
 import gzip
 import json
 import lzma
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from ..decoder.packing import PackedBatch
 _OPENERS: dict[str, Any] = {".xz": lzma.open, ".gz": gzip.open}
 # Documents tokenized at once; the tokenizer works on them in parallel.
 _DOCUMENTS = 32
+_DAMAGED = (EOFError, lzma.LZMAError, gzip.BadGzipFile, zlib.error)
 
 
 def read_texts(path: Path) -> Iterator[str]:
@@ -26,21 +28,39 @@ def read_texts(path: Path) -> Iterator[str]:
     path (Path): .jsonl, .jsonl.xz or .jsonl.gz; each line an object with a string "text".
     YIELDS (str): Raises ValueError naming file and line for anything else.
     """
-    with _OPENERS.get(path.suffix, open)(path, "rt", encoding="utf8") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                record = json.loads(line)
-            except ValueError as error:
-                raise ValueError(f"Line {number} of {str(path)!r} is not JSON: {error}.") from error
-            text = record.get("text") if isinstance(record, dict) else None
-            if not isinstance(text, str):
-                raise ValueError(
-                    f"Line {number} of {str(path)!r} has no text: expected a JSON object with a "
-                    f'string under "text", as `spacy pretrain` reads it, but got {line[:80]!r}.'
-                )
-            yield text
+    number = 0
+    # Bytes that are not UTF-8 become lone surrogates, which are found line by line.
+    options = {"encoding": "utf8", "errors": "surrogateescape"}
+    with _OPENERS.get(path.suffix, open)(path, "rt", **options) as lines:
+        try:
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    yield _read_text(line, f"Line {number} of {str(path)!r}")
+        except _DAMAGED as error:
+            raise ValueError(
+                f"{str(path)!r} is damaged or cut off behind line {number}: {error}"
+            ) from error
+
+
+def _read_text(line: str, place: str) -> str:
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        raise ValueError(f"{place} is not JSON: {error}.") from error
+    text = record.get("text") if isinstance(record, dict) else None
+    if not isinstance(text, str):
+        raise ValueError(
+            f'{place} has no text: expected a JSON object with a string under "text", as '
+            f"`spacy pretrain` reads it, but got {line[:80]!r}."
+        )
+    try:
+        text.encode("utf8")
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{place} is not Unicode text: expected UTF-8 without lone surrogates, but character "
+            f"{error.start} of the text is {text[error.start]!r}."
+        ) from error
+    return text
 
 
 class TextStream:
@@ -98,8 +118,9 @@ class TextStream:
 class WindowStream:
     """Documents cut into windows, shuffled, packed into batches, forever.
 
-    Each window stays within one document and carries the special subtokens that the tokenizer
-    puts around a text.
+    Each window stays within one document and begins with the special subtokens that the tokenizer
+    puts before a text. Those that it puts behind one end it, unless the window was cut to fill a
+    batch.
 
     texts (TextStream): The documents.
     tokenizer (PreTrainedTokenizerFast): The decoder's tokenizer.

@@ -27,6 +27,10 @@ CHECKPOINT = "checkpoint.safetensors"
 # Floating point operations per second in bfloat16, dense; of a CPU, per core with AVX512-bf16.
 _PEAK_FLOPS = {"cpu": 2.2e11, "NVIDIA H100": 9.9e14, "NVIDIA H200": 9.9e14, "NVIDIA A100": 3.1e14}
 _STEPS_PER_ENTRY = 10
+_DIVERGED = (
+    "training has diverged. Give the same call a lower learning rate; it goes on from the last "
+    "checkpoint, which is from before, if there is one yet."
+)
 
 
 @dataclass
@@ -78,7 +82,7 @@ class Budget:
         """Begin the decay now; it takes the same share of the shorter whole."""
         if not self.decays(progress):
             done = self.share_done(progress) * self.total
-            self.total = max(done, 1e-9) / (1.0 - self.decay)
+            self.total = max(done, 1e-9) / max(1.0 - self.decay, 1e-9)
 
 
 @dataclass
@@ -120,9 +124,7 @@ class Learner:
         norm = torch.nn.utils.clip_grad_norm_(parameters, clip)
         if not torch.isfinite(norm):
             raise ValueError(
-                f"The gradient's norm is {norm.item()} in step {self.progress.step}: training has "
-                "diverged. The last checkpoint is from before; go on from it with a lower learning "
-                "rate."
+                f"The gradient's norm is {norm.item()} in step {self.progress.step}: {_DIVERGED}"
             )
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
@@ -237,9 +239,7 @@ def train(
         score = validate()
         if not math.isfinite(score):
             raise ValueError(
-                f"The validation score is {score} {metric} after step {progress.step}: training "
-                "has diverged. The last checkpoint is from before; go on from it with a lower "
-                "learning rate."
+                f"The validation score is {score} {metric} after step {progress.step}: {_DIVERGED}"
             )
         return score
 

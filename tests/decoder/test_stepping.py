@@ -57,11 +57,12 @@ def test_weights_without_gradient_stay():
     assert bias.item() == pytest.approx(9.9, abs=1e-4)
 
 
+@pytest.mark.parametrize("grad_clip", [0.0, 1.0])
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_gradients_that_are_not_finite(value):
+def test_gradients_that_are_not_finite(value, grad_clip):
     matrix, bias = make_weights()
     bias.grad = torch.tensor([value])
-    adamw = DecoderAdamW(AdamWSettings(), [matrix, bias])
+    adamw = DecoderAdamW(AdamWSettings(grad_clip=grad_clip), [matrix, bias])
     with pytest.raises(ValueError, match=rf"norm .* is {value}: .* diverged. Use a lower learning"):
         adamw.step(0.1)
     assert (matrix.tolist(), bias.tolist()) == ([[1.0, -2.0]], [10.0])

@@ -287,7 +287,7 @@ def test_labels_that_are_not_known():
     examples = entity_examples(nlp)
     labeler.initialize(lambda: examples, labels=["LOC"])
     with pytest.raises(
-        ValueError, match=r"labels \['PER'\].*it knows: LOC.*Add them with add_label"
+        ValueError, match=r"labels \['PER'\].*it knows: LOC.*To train, add them with add_label"
     ):
         nlp.update(examples)
 
@@ -348,8 +348,7 @@ def test_no_annotation_no_gradient():
     before = labeler.model.to_bytes()
     losses = nlp.update([example], sgd=Adam(0.1, L2=0))
     assert losses == {"sequence_labeler": 0.0}
-    assert labeler.model.predict([doc]).shape == (2, 5)
-    assert labeler.model.from_bytes(before).predict([doc]).shape == (2, 5)
+    assert labeler.model.to_bytes() == before
 
 
 def test_logits_that_are_not_numbers():

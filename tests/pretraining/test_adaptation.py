@@ -190,6 +190,10 @@ def test_other_files_are_never_replaced(adapt, tmp_path, decoder_folder):
         with pytest.raises(FileExistsError, match=r"holds other files \(notes.txt\)"):
             adapt(folder, force=True)
         assert (folder / "notes.txt").read_text() == "mine"
+    (tmp_path / "own" / "checkpoint").mkdir(parents=True)
+    (tmp_path / "own" / "checkpoint" / "notes.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"holds other files \(notes.txt\)"):
+        adapt(tmp_path / "own", force=True)
     with pytest.raises(ValueError, match="is the folder of the decoder itself"):
         adapt(decoder_folder, force=True)
 
@@ -242,6 +246,24 @@ def test_a_run_is_continued_with_the_same_settings_only(adapt, monkeypatch, chan
         adapt(**changed)
 
 
+def test_a_run_that_diverged_goes_on_at_a_lower_rate(adapt, monkeypatch):
+    step = Learner.step
+    rates = []
+
+    def diverging(self, packed, **options):
+        rates.append(self.optimizers[0].param_groups[0]["peak"])
+        if len(rates) == 4:
+            next(p for _, p in self.decoder.trainable()).data[:] = float("nan")
+        return step(self, packed, **options)
+
+    monkeypatch.setattr(Learner, "step", diverging)
+    with pytest.raises(ValueError, match=r"diverged. Give the same call a lower learning rate"):
+        adapt(validate_every=0)
+    progress = adapt(learn_rate=0.01)
+    assert rates == [0.02] * 4 + [0.01] * 5
+    assert progress.step == 8
+
+
 def test_a_mask_token_that_the_decoder_does_not_know(adapt):
     with pytest.raises(ValueError, match=r"mask token '\[M\]' is not in the decoder's vocabulary"):
         adapt(tokenizer_config={"mask_token": "[M]"})
@@ -259,6 +281,7 @@ def test_a_mask_token_that_the_decoder_does_not_know(adapt):
         ({"tuning": "frozen"}, "tuning = 'frozen' trains nothing"),
         ({"objective": "causal"}, "it would learn to copy"),
         ({"unmasking": "cccc"}, "for patterns with unmasked groups"),
+        ({"window": 2}, "window of 2 subtokens leaves room for 1"),
         ({"window": 100}, "window is 100 subtokens, but the decoder was made for at most 64"),
     ],
 )
@@ -271,7 +294,8 @@ def test_bad_settings_are_found_before_a_weight_is_read(adapt, values, message, 
         adapt(**values)
 
 
-def test_missing_text_is_found_before_a_weight_is_read(adapt, tmp_path):
+def test_missing_text_is_found_before_a_weight_is_read(adapt, tmp_path, monkeypatch):
+    monkeypatch.setattr(building, "load_shared_base", None)
     with pytest.raises(FileNotFoundError):
         adapt(texts=[tmp_path / "nothing.jsonl"])
 

@@ -56,6 +56,25 @@ def test_a_tokenizer_without_bos_has_no_score_for_the_first_subtoken(load):
         bits_per_byte(load(), torch.zeros(4, 4), make_tokenizer(bos=False), ["a"])
 
 
+@pytest.mark.parametrize(("window", "context"), [(32, 0), (32, 32), (32, 40)])
+def test_windows_need_context_and_room_for_more(load, tokenizer, window, context):
+    with pytest.raises(ValueError, match=rf"context from 1 to .* got {context} and {window}"):
+        bits_per_byte(load(), torch.zeros(4, 4), tokenizer, ["a"], window=window, context=context)
+
+
+@pytest.mark.parametrize("texts", [[], [""]])
+def test_no_text_has_no_bits_per_byte(load, tokenizer, texts):
+    with pytest.raises(ValueError, match="no text to score"):
+        bits_per_byte(load(), torch.zeros(4, 4), tokenizer, texts)
+
+
+def test_nothing_masked_has_no_score(load, tokenizer):
+    objective = Objective("masked", mask_id=1, vocab_size=len(tokenizer), mask_rate=1e-9)
+    packed = PackedBatch.pack(numpy.array([5, 6, 7]), [3], device=torch.device("cpu"))
+    with pytest.raises(ValueError, match=r"None of the 6 subtokens .* mask rate \(it is 1e-09\)"):
+        prediction_scores(load((True,) * 4), torch.zeros(4, 64), objective, [packed, packed])
+
+
 def test_prediction_scores_mask_the_same_subtokens_each_time(load, tokenizer):
     decoder = load((True,) * 4)
     objective = Objective("masked", mask_id=1, special_ids=(0, 1), vocab_size=len(tokenizer))

@@ -1,5 +1,6 @@
 import gzip
 import json
+import lzma
 
 import numpy
 import pytest
@@ -36,12 +37,35 @@ def test_reads_plain_and_compressed_files(tmp_path, text_file):
         ('"text"', "Line 2 of '.*a.jsonl' has no text: expected a JSON object"),
         ('{"tokens": ["a"]}', "has no text"),
         ('{"text": 3}', "has no text"),
+        (
+            r'{"text": "a\ud83d"}',
+            r"Line 2 of '.*a.jsonl' is not Unicode .* character 1 .* '\\ud83d'",
+        ),
     ],
 )
 def test_a_line_without_text_is_named(tmp_path, line, message):
     path = write_lines(tmp_path / "a.jsonl", ['{"text": "a"}', line])
     with pytest.raises(ValueError, match=message):
         list(read_texts(path))
+
+
+def test_a_file_in_another_encoding(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes('{"text": "a"}\n{"text": "über"}\n'.encode("latin1"))
+    with pytest.raises(
+        ValueError, match=r"Line 2 of '.*a.jsonl' is not Unicode text: expected UTF-8"
+    ):
+        list(read_texts(path))
+
+
+@pytest.mark.parametrize(("suffix", "compress"), [(".gz", gzip.compress), (".xz", lzma.compress)])
+def test_a_file_that_is_cut_off(tmp_path, suffix, compress):
+    path = tmp_path / f"a.jsonl{suffix}"
+    content = compress(b'{"text": "a"}\n' * 3)
+    for damaged in (content[:-4], b"no " + content):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=rf"'.*{suffix}' is damaged or cut off behind line \d"):
+            list(read_texts(path))
 
 
 def test_one_document_of_each_file_in_turn_and_each_starts_over(tmp_path):

@@ -72,6 +72,9 @@ def test_ending_early_decays_over_the_same_share():
     assert budget.total == pytest.approx(400)
     budget.end_early(Progress(step=390))  # in the decay, nothing changes
     assert budget.total == pytest.approx(400)
+    budget = Budget(1000, "step", warmup=1, decay=1.0)
+    budget.end_early(Progress(step=0))
+    assert budget.total == pytest.approx(1)
 
 
 @pytest.mark.parametrize("kind", ["causal", "masked", "masked-next"])
@@ -86,13 +89,12 @@ def test_training_lowers_the_loss(make_learner, tmp_path, kind):
 
 
 def test_an_interrupted_run_equals_a_straight_one(make_learner, tmp_path):
-    # Checkpoints are from before the decay: 6 of 8 steps.
     straight = make_learner("masked")
     run(straight, 8, tmp_path / "a")
     expected = weights(straight)
     resumed = make_learner("masked")
     resumed.load(tmp_path / "a")
-    assert resumed.progress.step == 7  # the first step of the decay is the one that is found late
+    assert resumed.progress.step == 7  # of 8: the last checkpoint is from before the decay
     run(resumed, 8, tmp_path / "b")
     for found, wanted in zip(weights(resumed), expected, strict=True):
         assert_close(found, wanted, rtol=0, atol=0)
@@ -228,11 +230,19 @@ def test_unknown_peak_shows_no_share(make_learner, tmp_path, monkeypatch, capsys
     assert "peak" not in printed
 
 
-def test_cuda_random_state_travels_with_the_checkpoint(make_learner, monkeypatch):
+def test_cuda_random_state_travels_with_the_checkpoint(make_learner, tmp_path, monkeypatch):
     learner = make_learner()
     monkeypatch.setattr(type(learner.decoder), "device", torch.device("cuda"))
     monkeypatch.setattr(torch.cuda, "get_rng_state", lambda: torch.tensor([7], dtype=torch.uint8))
-    assert learner._random_states()["cuda"].tolist() == [7]
+    states = learner._random_states()
+    assert states["cuda"].tolist() == [7]
+    monkeypatch.undo()
+    restored = []
+    monkeypatch.setattr(torch.cuda, "set_rng_state", restored.append)
+    monkeypatch.setattr(Learner, "_random_states", lambda self: states)
+    learner.save(tmp_path)
+    make_learner().load(tmp_path)
+    assert [state.tolist() for state in restored] == [[7]]
 
 
 def test_dropout_goes_on_where_it_stopped(make_learner, tmp_path):
