@@ -1,6 +1,6 @@
 """Tables and pictures of a study's results: the same results give the same bytes."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from math import nan
@@ -164,10 +164,8 @@ def render_task(
         "| minutes | tokens/s | MB |",
         "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
-    for (name, pattern), runs in _missing_last(rows):
-        label = f"| {study.systems[name].title} | {pattern or ''} "
+    for (name, pattern), runs in rows.items():
         if not runs:
-            table.append(f"{label}| not run |  |  |  |  |  |  |  |  |")
             continue
         f1 = [run["f1"] for run in runs]
         cells = [
@@ -179,7 +177,8 @@ def render_task(
             f"{_mean([run['tokens_per_second'] for run in runs]):,.0f}",
             f"{_mean([run['checkpoint_bytes'] for run in runs]) / 1e6:.1f}",
         ]
-        table.append(f"{label}| {' | '.join(cells)} |")
+        table.append(f"| {study.systems[name].title} | {pattern or ''} | {' | '.join(cells)} |")
+    table += _list_missing(study, rows)
     return "\n".join(
         [
             f"## {task.title}",
@@ -295,14 +294,16 @@ def _import_pyplot() -> Any:
     return pyplot
 
 
-def _missing_last(rows: RowsT) -> Iterator[tuple[RowT, RunsT]]:
-    """The rows, those of a system that were not run as one, after the others."""
-    for name in dict.fromkeys(name for name, _ in rows):
-        own = {pattern: runs for (system, pattern), runs in rows.items() if system == name}
-        yield from (((name, pattern), runs) for pattern, runs in own.items() if runs)
-        missing = [pattern for pattern, runs in own.items() if not runs]
-        if missing:
-            yield (name, ", ".join(filter(None, missing))), []
+def _list_missing(study: Study, rows: RowsT) -> list[str]:
+    missing: dict[str, list[str | None]] = {}
+    for (name, pattern), runs in rows.items():
+        if not runs:
+            missing.setdefault(study.systems[name].title, []).append(pattern)
+    entries = [
+        title if patterns == [None] else f"{title} ({', '.join(map(str, patterns))})"
+        for title, patterns in missing.items()
+    ]
+    return ["", f"Not run: {'; '.join(entries)}."] if entries else []
 
 
 def _render_labels(study: Study, rows: RowsT) -> list[str]:
