@@ -253,6 +253,7 @@ def draw_differences(study: Study, comparisons: dict[str, ComparisonsT], path: P
     patterns = sorted({pattern for _, pattern, _ in found if pattern}, reverse=True)
     figure, panels = pyplot.subplots(
         ncols=len(systems),
+        sharex=True,
         sharey=True,
         squeeze=False,
         figsize=(2 + 4 * len(systems), 1.2 + 0.2 * len(tasks) * (len(patterns) + 1)),
@@ -271,12 +272,13 @@ def draw_differences(study: Study, comparisons: dict[str, ComparisonsT], path: P
             ends = [[entry.low for _, entry in shown], [entry.high for _, entry in shown]]
             errors = abs(100 * numpy.array(ends) - x)
             y = [place + (i + 1) / (len(patterns) + 1) - 0.5 for place, _ in shown]
-            axes.errorbar(x, y, xerr=errors, fmt="o", markersize=4, capsize=2, label=pattern)
+            style = {"fmt": "o", "markersize": 4, "capsize": 2, "color": f"C{i}"}
+            axes.errorbar(x, y, xerr=errors, label=pattern, **style)
         axes.axvline(0, color="#a0aec0", zorder=0)
-        axes.set(title=study.systems[name].title, xlabel=f"F1 less that of {CAUSAL}")
+        axes.set(title=study.systems[name].title, xlabel=f"points of F1 gained over {CAUSAL}, 95 %")
         axes.legend(loc="best", fontsize=8)
     panels[0][0].set_yticks(range(len(tasks)), tasks)
-    panels[0][0].invert_yaxis()
+    panels[0][0].set_ylim(len(tasks) - 0.5, -0.5)
     figure.savefig(path, metadata={"Date": None})
     pyplot.close(figure)
 
