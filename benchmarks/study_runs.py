@@ -22,7 +22,7 @@ from study_plan import PARTS, Study, System, Task
 from untrained import make_untrained
 
 from spacy_lgu.cli.convert import convert_cli
-from spacy_lgu.decoder.loading import find_source, fingerprint_folder
+from spacy_lgu.decoder.loading import find_source, fingerprint_weights
 
 ROOT = Path(__file__).parents[1]
 BITS_PER_BYTE = "bits per byte"
@@ -134,7 +134,7 @@ def find_decoder(system: System, study: Study, work: Path) -> Decoder | None:
     if name is None:
         return None
     source = find_source(name, system.overrides.get("paths.revision"))
-    identity = source.commit or _digest(fingerprint_folder(Path(name).expanduser(), full=True))
+    identity = source.commit or _digest(fingerprint_weights(Path(name).expanduser(), full=True))
     if system.untrained:
         folder = work / "untrained" / identity
         if not folder.exists():

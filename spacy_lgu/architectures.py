@@ -11,6 +11,7 @@ from thinc.types import Floats2d, Ragged
 
 from .decoder.settings import AdamWSettings, DecoderSettings, LoraSettings
 from .layers.sequence_labeler import SequenceLabelerT, sequence_labeler
+from .layers.shim import DecoderShim
 from .layers.transformer import LGUTransformerT, lgu_transformer
 
 
@@ -124,11 +125,14 @@ def build_tok2vec_lgu_v1(
     tokenizer_config: dict[str, Any] = {},  # noqa: B006  spaCy fills configs from defaults
     lora: LoraSettings | None = None,
     optimizer: AdamWSettings | None = None,
+    max_batch_items: int = 4096,
+    base_weights: str = "auto",
 ) -> Model[list[Doc], list[Floats2d]]:
     """The decoder inside one pipe, as its tok2vec layer.
 
     pooling (Model[Ragged, Floats2d]): Subtoken vectors -> token vector, e.g. reduce_mean.v1.
     grad_factor (float): Factor on the gradients that go into the decoder.
+    max_batch_items (int): As in the component lgu_transformer; likewise base_weights (str).
     RETURNS (Model): Docs -> one array of shape (tokens, width) per Doc. The other arguments are
         those of build_lgu_transformer_v1.
     """
@@ -147,6 +151,8 @@ def build_tok2vec_lgu_v1(
         lora,
         optimizer,
     )
+    shim: DecoderShim = transformer.shims[0]  # type: ignore[assignment]
+    shim.set_options(max_batch_items=max_batch_items, base_weights=base_weights)
     # A chain in a chain, the structure that replacing a listener leaves.
     return chain(chain(transformer, split_trf_batch()), trfs2arrays(pooling, grad_factor))
 

@@ -1,4 +1,8 @@
-"""Batches with a bounded number of subtokens, which is what bounds the memory of training."""
+"""Batches with a bounded number of subtokens, which is what bounds the memory of training.
+
+Windows that overlap are run more than once: a text longer than the window, with a stride of half
+of it, counts about twice as much in the decoder as here.
+"""
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import repeat
@@ -21,7 +25,8 @@ def batch_by_subtokens_v1(
     revision: str | None = None,
     tokenizer_config: dict[str, Any] = {},  # noqa: B006  spaCy fills configs from defaults
 ) -> BatcherT:
-    """Batch examples by the subtokens that the decoder will see; packed batches have no padding.
+    """Batch examples by the subtokens of their texts, which is what the decoder sees without
+    overlapping windows; packed batches have no padding.
 
     size (int | Iterable[int]): Most subtokens per batch, or a schedule of it. An example with
         more gets a batch of its own: nothing is discarded.

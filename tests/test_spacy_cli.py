@@ -1,11 +1,13 @@
 """spaCy's own commands on the project's configs, run in this process with a tiny decoder."""
 
+import ast
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -14,8 +16,10 @@ import spacy.cli
 from huggingface_hub.errors import EntryNotFoundError
 from spacy.tokens import DocBin
 from spacy.util import load_config
+from transformers.utils import hub as transformers_hub
 from typer.testing import CliRunner
 
+from spacy_lgu.cli import package
 from spacy_lgu.cli.fetch import download_weights
 from spacy_lgu.decoder.building import check_settings
 from spacy_lgu.decoder.loading import Source
@@ -24,6 +28,7 @@ from spacy_lgu.unmasking import list_patterns
 ROOT = Path(__file__).parents[1]
 NER_CONFIG = ROOT / "configs" / "lgu_mistral_ner.cfg"
 SPANCAT_CONFIG = ROOT / "configs" / "lgu_mistral_spancat.cfg"
+META = {"version": "1.0", "spacy_version": ">=3.8", "requirements": []}
 SENTENCES = [
     ("Ann Lee works in Rome.", [(0, 7, "PERSON"), (17, 21, "GPE")]),
     ("Bo Ray moved to Oslo.", [(0, 6, "PERSON"), (16, 20, "GPE")]),
@@ -334,9 +339,7 @@ def test_fetch_downloads_the_weights_of_a_decoder_from_the_hub(decoder_folder, m
         _, config, tokenizer = check_settings(settings, tokenizer_config)
         return Source("org/name", None, "abc"), config, tokenizer
 
-    def download(name, file, *, revision):
-        if file == "model.safetensors.index.json":
-            raise EntryNotFoundError("no index")
+    def download(name, file, *, revision, cache_dir):
         return str(decoder_folder / file)
 
     monkeypatch.setattr("spacy_lgu.decoder.building.check_settings", check)
@@ -348,19 +351,64 @@ def test_fetch_downloads_the_weights_of_a_decoder_from_the_hub(decoder_folder, m
 def test_fetch_downloads_what_is_loaded_and_no_more(is_sharded, tmp_path, monkeypatch):
     asked = []
 
-    def download(name, file, *, revision):
+    def download(name, file, *, revision, cache_dir):
+        assert cache_dir == transformers_hub.TRANSFORMERS_CACHE
+        if file == "model.safetensors" and is_sharded:
+            raise EntryNotFoundError("no such file")
         asked.append((name, file, revision))
         if file == "model.safetensors.index.json":
-            if not is_sharded:
-                raise EntryNotFoundError("no index")
             (tmp_path / file).write_text(json.dumps({"weight_map": {"a": "1.st", "b": "0.st"}}))
         return str(tmp_path / file)
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
     n_files = download_weights(Source("org/name", None, "abc"))
-    wanted = ["0.st", "1.st"] if is_sharded else ["model.safetensors"]
-    assert n_files == len(wanted)
-    assert asked[1:] == [("org/name", file, "abc") for file in wanted]
+    index = ["model.safetensors.index.json"]
+    wanted = [*index, "0.st", "1.st"] if is_sharded else ["model.safetensors"]
+    assert n_files == (2 if is_sharded else 1)
+    assert asked == [("org/name", file, "abc") for file in wanted]
+
+
+def test_fetch_checks_the_quantization(decoder_folder, tmp_path):
+    shutil.copytree(decoder_folder, tmp_path / "nf4")
+    file = tmp_path / "nf4" / "config.json"
+    stored = {"quant_method": "bitsandbytes", "load_in_4bit": True}
+    file.write_text(json.dumps({**json.loads(file.read_text()), "quantization_config": stored}))
+    with pytest.raises(AssertionError) as error:
+        run("lgu", "fetch", tmp_path / "nf4")
+    assert "already quantized" in str(error.value.__cause__)
+    printed = run("lgu", "fetch", tmp_path / "nf4", "--quantization", "nf4")
+    assert "is a mistral decoder" in " ".join(printed.split())
+
+
+def test_verify_says_when_there_is_nothing_to_hash(pipeline, tmp_path):
+    shutil.copytree(pipeline, tmp_path / "pipeline")
+    file = tmp_path / "pipeline" / "transformer" / "lgu.json"
+    saved = json.loads(file.read_text())
+    hub = {"name": "org/name", "commit": "abc", "files": None}
+    file.write_text(json.dumps({**saved, "base_weights": "reference", "bundle": None, "base": hub}))
+    printed = " ".join(run("lgu", "verify", tmp_path / "pipeline").split())
+    assert "nothing to hash, the base weights are on the hub" in printed
+    assert "those of the training" not in printed
+
+
+@leaves_files_open
+def test_package_with_any_description_and_license(pipeline, tmp_path):
+    shutil.copytree(pipeline, tmp_path / "pipeline")
+    meta = tmp_path / "pipeline" / "meta.json"
+    description = 'Finds "names", \\d and """more""".'
+    changed = {"description": description, "license": "CC BY-SA 4.0 (own)"}
+    meta.write_text(json.dumps({**json.loads(meta.read_text()), **changed}))
+    run("lgu", "package", tmp_path / "pipeline", tmp_path, "--name", "lgu_any", "--no-build")
+    made = tmp_path / "lgu_any-0.0.0"
+    module = ast.parse((made / "lgu_any" / "__init__.py").read_text())
+    assert ast.get_docstring(module, clean=False) == description
+    project = tomllib.loads((made / "pyproject.toml").read_text())["project"]
+    assert project["license"] == "LicenseRef-CC-BY-SA-4.0-own"
+
+
+@pytest.mark.parametrize(("name", "expression"), [("mit", "MIT"), ("", "LicenseRef-Unknown")])
+def test_licenses_of_packages(name, expression):
+    assert package._pyproject("x", {**META, "license": name}, "d").count(f'"{expression}"') == 1
 
 
 def test_project_passes_the_vars_of_the_benchmark_on(monkeypatch):

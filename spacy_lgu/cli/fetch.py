@@ -1,7 +1,7 @@
 """`python -m spacy lgu fetch`: find or download a decoder and check that it can be used."""
 
 import json
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from wasabi import msg
@@ -20,6 +20,7 @@ def fetch_cli(
         str | None, typer.Option(help="Branch, tag or commit on the hub; null for the default")
     ] = None,
     unmasking: Annotated[str, typer.Option(help="Unmasking pattern, such as ccbb")] = "cccc",
+    quantization: Annotated[str, typer.Option(help="none, nf4 or int8, as in the config")] = "none",
 ) -> None:
     """Download a decoder, or find it on disk, and check it against an unmasking pattern.
 
@@ -33,6 +34,7 @@ def fetch_cli(
         name=name,
         revision=None if revision == "null" else revision,
         unmasking=unmasking,
+        quantization=quantization,
         tuning="frozen",
     )
     source, config, _ = check_settings(settings, {})
@@ -51,14 +53,20 @@ def download_weights(source: "Source") -> int:
     """
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError
+    from transformers.utils import hub as transformers_hub
 
+    options: dict[str, Any] = {
+        "revision": source.commit,
+        "cache_dir": transformers_hub.TRANSFORMERS_CACHE,
+    }
+    # In transformers' order.
     try:
-        index = hf_hub_download(source.name, "model.safetensors.index.json", revision=source.commit)
+        hf_hub_download(source.name, "model.safetensors", **options)
     except EntryNotFoundError:
-        names = ["model.safetensors"]
-    else:
+        index = hf_hub_download(source.name, "model.safetensors.index.json", **options)
         with open(index, encoding="utf8") as stream:
-            names = sorted(set(json.load(stream)["weight_map"].values()))
-    for file in names:
-        hf_hub_download(source.name, file, revision=source.commit)
-    return len(names)
+            names = set(json.load(stream)["weight_map"].values())
+        for file in sorted(names):
+            hf_hub_download(source.name, file, **options)
+        return len(names)
+    return 1

@@ -1,5 +1,6 @@
 """`python -m spacy lgu package`: an installable wheel under the pipeline's own name."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from wasabi import msg
 
 from . import app
 
-_INIT = '''"""{description}"""
+_INIT = '''{description!r}
 
 from pathlib import Path
 
@@ -139,5 +140,15 @@ def _pyproject(name: str, meta: dict[str, Any], description: str) -> str:
         version=srsly.json_dumps(meta["version"]),
         description=srsly.json_dumps(description),
         dependencies=srsly.json_dumps(dependencies),
-        license=srsly.json_dumps(meta.get("license") or "LicenseRef-Unknown"),
+        license=srsly.json_dumps(_license(meta.get("license") or "Unknown")),
     )
+
+
+def _license(name: str) -> str:
+    """As an SPDX expression, which packages need: a name of our own for what is none."""
+    from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
+
+    try:
+        return canonicalize_license_expression(name)
+    except InvalidLicenseExpression:
+        return "LicenseRef-" + re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-")

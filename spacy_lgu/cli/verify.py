@@ -29,6 +29,9 @@ def verify_cli(
         )
     for folder in folders:
         damaged = verify_decoder(folder)
+        if damaged is None:
+            msg.warn(f"{folder}: nothing to hash, the base weights are on the hub")
+            continue
         if damaged:
             msg.fail(f"{folder}: the content of {', '.join(damaged)} has changed", exits=1)
         msg.good(f"{folder}: the base weights are those of the training")

@@ -1,6 +1,7 @@
 """LoRA adapters: put on a base decoder, saved and loaded in PEFT's own folder format."""
 
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,8 @@ from .settings import LoraSettings
 if TYPE_CHECKING:
     # PEFT takes three seconds to import, which every `import spacy_lgu` component would pay.
     import peft
+
+logger = logging.getLogger("spacy_lgu")
 
 # The projections that the paper adapts (query and value), by family; "attention" means these.
 _ATTENTION_MODULES = {
@@ -151,6 +154,15 @@ def check_adapter(folder: Path, *, base: BaseReference | None = None) -> "peft.L
         ) from error
     if base is not None:
         recorded = BaseReference(config.base_model_name_or_path, config.revision)
+        if Path(recorded.name or "").is_absolute() and not Path(recorded.name).exists():
+            logger.warning(
+                "The adapter in %r was trained on the decoder in %r, which is not here: make sure "
+                "that %r is the same one.",
+                str(folder),
+                recorded.name,
+                base.name,
+            )
+            return config
         differs = _canonical(recorded.name) != _canonical(base.name) or (
             recorded.revision is not None
             and base.revision is not None

@@ -27,7 +27,7 @@ from .loading import (
     read_config,
     resolve_dtype,
 )
-from .settings import DecoderSettings
+from .settings import DecoderSettings, LoraSettings
 
 logger = logging.getLogger("spacy_lgu")
 
@@ -38,7 +38,7 @@ CheckT = Callable[[PretrainedConfig, PreTrainedTokenizerFast], None]
 class Bundle:
     """A base on disk.
 
-    files (dict): Fingerprints of its weights, by file name.
+    files (dict): Fingerprints of its files, by file name.
     states (dict): Size and time of change (ns) of every file, by file name. Where these differ,
         something else was saved in the same place since.
     """
@@ -55,7 +55,7 @@ class BuiltDecoder:
     tokenizer (PreTrainedTokenizerFast): Its tokenizer.
     settings (DecoderSettings): What the user asked for.
     source (Source): Where the base came from.
-    files (dict | None): Fingerprints of a local base's weights; None for one from the hub.
+    files (dict | None): Fingerprints of a local base's files; None for one from the hub.
     shared (SharedBase | None): The frozen base; None when all weights are trained.
     written_base (Path | None): A folder that already holds the base as a bundle keeps it.
     bundle (Bundle | None): What was in that folder when it was written or read.
@@ -107,7 +107,8 @@ def check_settings(
         find_lora_modules(settings.lora, config)
         if settings.lora.path is not None:
             folder = Path(settings.lora.path).expanduser()
-            check_adapter(folder, base=_reference(source))
+            adapter = check_adapter(folder, base=_reference(source))
+            _compare_lora(folder, adapter, settings.lora)
             _compare_pattern(folder, settings.unmasking)
     tokenizer = load_tokenizer(source, tokenizer_config)
     check_weights(source)
@@ -163,7 +164,8 @@ def build_decoder(
 
 
 def base_identity(source: Source, files: dict[str, dict[str, Any]] | None) -> str:
-    """What makes two bases the same: the hub's commit, or a hash over the local files.
+    """What makes two bases the same: the hub's commit, or a hash over the local files, the config
+    among them.
 
     source (Source): Where the base comes from.
     files (dict | None): Its fingerprints, when it is local.
@@ -177,6 +179,19 @@ def base_identity(source: Source, files: dict[str, dict[str, Any]] | None) -> st
 def enable_gradient_checkpointing(base: torch.nn.Module) -> None:
     """Recompute each layer in the backward pass instead of keeping its activations."""
     base.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
+
+
+def _compare_lora(folder: Path, adapter: Any, lora: LoraSettings) -> None:
+    """Say so when the settings of an adapter, which are kept, are not those of the config."""
+    saved = {"rank": adapter.r, "alpha": adapter.lora_alpha, "dropout": adapter.lora_dropout}
+    differing = {name: value for name, value in saved.items() if getattr(lora, name) != value}
+    if differing:
+        logger.warning(
+            "The adapter in %r keeps its own %s; the config's [lora] says %s.",
+            str(folder),
+            ", ".join(f"{name} = {value}" for name, value in differing.items()),
+            ", ".join(f"{name} = {getattr(lora, name)}" for name in differing),
+        )
 
 
 def _compare_pattern(folder: Path, unmasking: str) -> None:
@@ -194,7 +209,8 @@ def _compare_pattern(folder: Path, unmasking: str) -> None:
 
 
 def _reference(source: Source) -> BaseReference:
-    return BaseReference(source.name, source.commit)
+    # A relative path would mean another folder in another working directory.
+    return BaseReference(source.location, source.commit)
 
 
 def _check_prequantized(config: PretrainedConfig, settings: DecoderSettings) -> None:

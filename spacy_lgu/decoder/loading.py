@@ -40,6 +40,7 @@ TORCH_DTYPES = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
+CONFIG = "config.json"
 _INDEX, _WEIGHTS = "model.safetensors.index.json", "model.safetensors"
 
 
@@ -439,8 +440,9 @@ def check_weight_files(folder: Path) -> None:
 
 
 def _named_files(folder: Path) -> list[Path]:
+    # In transformers' order: an index may be left over from an earlier save.
     index = folder / _INDEX
-    if not index.is_file():
+    if (folder / _WEIGHTS).is_file() or not index.is_file():
         return [folder / _WEIGHTS]
     weight_map = json.loads(index.read_text(encoding="utf8"))["weight_map"]
     return [folder / name for name in sorted(set(weight_map.values()))]
@@ -477,6 +479,16 @@ def fingerprint(file: Path, *, full: bool) -> dict[str, Any]:
     return result
 
 
-def fingerprint_folder(folder: Path, *, full: bool) -> dict[str, dict[str, Any]]:
+def fingerprint_weights(folder: Path, *, full: bool) -> dict[str, dict[str, Any]]:
     """The fingerprint of every weights file in a folder, by file name."""
     return {file.name: fingerprint(file, full=full) for file in weight_files(folder)}
+
+
+def fingerprint_folder(folder: Path, *, full: bool) -> dict[str, dict[str, Any]]:
+    """The fingerprints of a decoder's weights and of its config, without which they are others."""
+    config = (folder / CONFIG).read_bytes()
+    digest = hashlib.sha256(config).hexdigest()
+    return {
+        CONFIG: {"bytes": len(config), "config_sha256": digest},
+        **fingerprint_weights(folder, full=full),
+    }

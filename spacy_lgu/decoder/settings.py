@@ -25,7 +25,8 @@ class LoraSettings:
     dropout (float): Share of the inputs of the update dropped in training, in [0, 1).
     modules (str | list[str]): "attention" (query and value projections, as in the paper, or
         the fused projection where the family has one), "all-linear", or names of modules.
-    path (str | None): Folder of a saved adapter to start from; training continues it.
+    path (str | None): Folder of a saved adapter to start from; training continues it, with the
+        rank, alpha, dropout and modules that it has.
     """
 
     rank: int = 64

@@ -66,11 +66,12 @@ class DecoderAdamW:
         """Change the weights that have a gradient, and drop the gradients.
 
         learn_rate (float): Multiplied by the settings' learn_rate_factor. Raises ValueError for
-            gradients that are not finite; the weights are then as before.
+            gradients that are not finite; these are dropped, and the weights are as before.
         """
         clip = self.settings.grad_clip or math.inf
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, clip)
         if not torch.isfinite(norm):
+            self.optimizer.zero_grad(set_to_none=True)
             raise ValueError(
                 f"The norm of the decoder's gradient is {norm.item()}: training has diverged. Use "
                 "a lower learning rate or a longer warm-up; in half precision, "

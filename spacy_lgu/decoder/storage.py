@@ -26,6 +26,7 @@ from .building import BuiltDecoder, Bundle, base_identity, enable_gradient_check
 from .decoder import LGUDecoder
 from .families import find_layers
 from .loading import (
+    CONFIG,
     Source,
     check_weight_files,
     check_weights,
@@ -41,6 +42,10 @@ FORMAT = 1
 BASE_WEIGHTS = ("auto", "bundle", "reference")
 # msgpack, in which spaCy's to_bytes packs everything, ends at 4 GiB per object.
 _MAX_BYTES = 2**32 - 2**20
+# What file systems without hard links, or links between two of them, answer.
+_NO_LINKS = (
+    errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS
+)  # fmt: skip
 
 
 def load_decoder_folder(
@@ -71,6 +76,8 @@ def load_decoder_folder(
         check_adapter(folder / "adapter")
     if settings.tuning == "full":
         weights = Source(str(folder / "weights"), folder / "weights", None)
+        if saved["bundle"] is not None:
+            _compare_files(folder / "weights", saved["bundle"])
         base = load_decoder(weights, dtype="float32", quantization="none", device=device)
         base.requires_grad_(True)
     else:
@@ -157,6 +164,7 @@ def replace_folder(folder: Path, write: Callable[[Path], None]) -> None:
     folder (Path): What to write or replace. On any failure it stays as it was.
     write (Callable): Gets the empty hidden folder.
     """
+    folder = folder.resolve()  # what a link points to, instead of the link
     folder.parent.mkdir(parents=True, exist_ok=True)
     for left_over in folder.parent.glob(f".{glob.escape(folder.name)}.partial-*"):
         shutil.rmtree(left_over)  # of a save that was killed
@@ -185,22 +193,25 @@ def write_decoder(built: BuiltDecoder, folder: Path, *, base_weights: str) -> No
     settings = built.settings
     tokenizer: Any = built.tokenizer  # transformers' base class is partly typed
     tokenizer.save_pretrained(str(folder / "tokenizer"))
-    name = built.source.name
+    files = None
     if kind == "weights":
         built.decoder.base.save_pretrained(str(folder / "weights"), safe_serialization=True)
+        files = fingerprint_folder(folder / "weights", full=True)
     elif kind == "bundle":
-        _write_base(built, folder / "base")
-    elif built.source.folder is not None:
-        # A relative path would mean another folder in another working directory.
-        name = built.source.location
+        files = _write_base(built, folder / "base").files
     if built.decoder.adapter is not None:
         save_adapter(built.decoder.adapter, folder / "adapter")
     description = {
         "format": FORMAT,
         "spacy_lgu": version("spacy-lgu"),
-        "base": {"name": name, "commit": built.source.commit, "files": built.files},
+        # A relative path would mean another folder in another working directory.
+        "base": {
+            "name": built.source.location,
+            "commit": built.source.commit,
+            "files": built.files,
+        },
         "base_weights": kind,
-        "bundle": built.bundle.files if kind == "bundle" and built.bundle else None,
+        "bundle": files,
         "unmasking": settings.unmasking,
         "quantization": settings.quantization,
         "dtype": built.decoder.dtype,
@@ -224,22 +235,23 @@ def resolve_base_weights(built: BuiltDecoder, base_weights: str) -> str:
     return base_weights
 
 
-def _write_base(built: BuiltDecoder, target: Path) -> None:
+def _write_base(built: BuiltDecoder, target: Path) -> Bundle:
     written, bundle = built.written_base, built.bundle
     if written is None or bundle is None or _file_states(written) != bundle.states:
         module: Any = built.shared.module  # type: ignore[union-attr]  # a bundle is frozen
         module.save_pretrained(str(target), safe_serialization=True)
         files = fingerprint_folder(target, full=True)
         built.bundle = Bundle(files, _file_states(target))
-        return
+        return built.bundle
     target.mkdir()
     for file in written.iterdir():
         try:
             os.link(file, target / file.name)
         except OSError as error:
-            if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP):
+            if error.errno not in _NO_LINKS:
                 raise
             shutil.copy2(file, target / file.name)  # with its time of change
+    return bundle
 
 
 def _file_states(folder: Path) -> dict[str, tuple[int, int]]:
@@ -309,6 +321,8 @@ def _compare_files(folder: Path, expected: dict[str, dict[str, Any]]) -> None:
     """Sizes and headers; hashing gigabytes at each load is left to verify_decoder."""
     check_weight_files(folder)
     found = fingerprint_folder(folder, full=False)
+    if CONFIG not in expected:
+        del found[CONFIG]  # saved by a version that did not look at it
     short = {
         name: {key: value for key, value in file.items() if key != "sha256"}
         for name, file in expected.items()
@@ -321,20 +335,22 @@ def _compare_files(folder: Path, expected: dict[str, dict[str, Any]]) -> None:
         )
 
 
-def verify_decoder(folder: Path) -> list[str]:
-    """Hash every weight of a saved decoder's base and compare with what was saved.
+def verify_decoder(folder: Path) -> list[str] | None:
+    """Hash every weight of a saved decoder, but for its adapter, and compare with what was saved.
 
     folder (Path): A folder written by write_decoder.
-    RETURNS (list[str]): The files whose content differs; empty if all is well.
+    RETURNS (list[str] | None): The files whose content differs; empty if all is well. None if
+        nothing was hashed: for a base on the hub, whose files the hub's client checks.
     """
     folder = finished_folder(folder)
     saved = _read_description(folder)
-    if saved["base_weights"] == "bundle":
-        place, expected = folder / "base", saved["bundle"]
+    if saved["bundle"] is not None:
+        place = folder / ("base" if saved["base_weights"] == "bundle" else "weights")
+        expected = saved["bundle"]
     elif saved["base_weights"] == "reference" and saved["base"]["files"] is not None:
         place, expected = Path(saved["base"]["name"]).expanduser(), saved["base"]["files"]
     else:
-        return []  # the hub's own checksums cover a base by commit
+        return None
     found = fingerprint_folder(place, full=True)
     return sorted(name for name in expected if found.get(name) != expected[name])
 
@@ -345,9 +361,8 @@ def _previous(folder: Path) -> Path:
 
 def finished_folder(folder: Path) -> Path:
     """A save that was killed between its two renames left the earlier one under another name."""
-    if not folder.exists() and _previous(folder).exists():
-        return _previous(folder)
-    return folder
+    previous = _previous(folder.resolve())
+    return previous if previous.exists() and not folder.exists() else folder
 
 
 def _expected_bytes(built: BuiltDecoder, base_weights: str) -> int:

@@ -25,7 +25,7 @@ from ..decoder.building import BuiltDecoder, CheckT, build_decoder
 from ..decoder.packing import PackedBatch
 from ..decoder.settings import DecoderSettings
 from ..decoder.stepping import DecoderAdamW, check_device
-from ..decoder.storage import decoder_from_files, decoder_to_files
+from ..decoder.storage import BASE_WEIGHTS, decoder_from_files, decoder_to_files
 
 HiddenBackpropT = Callable[[torch.Tensor], None]
 NamedParametersT = list[tuple[str, torch.nn.Parameter]]
@@ -48,6 +48,21 @@ class DecoderShim(Shim):
         self._adamw: DecoderAdamW | None = None
         self._lock = threading.Lock()
         self._process = os.getpid()
+
+    def set_options(self, *, max_batch_items: int, base_weights: str) -> None:
+        """Options of the component that the decoder serves.
+
+        max_batch_items (int): Real subtokens per forward pass at inference, at least 1.
+        base_weights (str): What a save holds of the frozen base.
+        """
+        if max_batch_items < 1:
+            raise ValueError(f"max_batch_items must be at least 1, but is {max_batch_items}.")
+        if base_weights not in BASE_WEIGHTS:
+            raise ValueError(
+                f"base_weights is {base_weights!r}: expected 'auto', 'bundle' or 'reference'."
+            )
+        self.max_batch_items = max_batch_items
+        self.base_weights = base_weights
 
     @property
     def ready(self) -> BuiltDecoder:
@@ -105,10 +120,17 @@ class DecoderShim(Shim):
         if self.settings.tuning == "frozen":
             return self.predict(inputs), _no_backprop
         check_device(self.settings.optimizer, decoder.device)
+        if decoder.dtype == "float16":
+            raise ValueError(
+                "dtype = 'float16' cannot train: gradients would underflow. Load the pipeline with "
+                "'bfloat16', 'float32' or 'auto' to train it."
+            )
         decoder.train()
         Y = decoder(PackedBatch.pack(ids, lengths, device=decoder.device))
 
         def backprop(dY: torch.Tensor) -> None:
+            # Another component may have predicted since, and checkpointing computes layers again.
+            decoder.train()
             torch.autograd.backward(Y, dY)
 
         return Y.detach(), backprop
@@ -177,13 +199,32 @@ class DecoderShim(Shim):
     def copy(self) -> "DecoderShim":
         """A shim with trainable weights of its own, on the same frozen base."""
         copied = DecoderShim(self.settings, self.tokenizer_config)
-        copied.max_batch_items = self.max_batch_items
-        copied.base_weights = self.base_weights
+        copied.set_options(max_batch_items=self.max_batch_items, base_weights=self.base_weights)
         if self.built is not None:
             built = copy.copy(self.built)
             built.decoder = copy.deepcopy(self.built.decoder)
             copied.set_built(built)
         return copied
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "DecoderShim":
+        return self.copy()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle, with which new processes start: what to_bytes gives."""
+        return {
+            "settings": self.settings,
+            "tokenizer_config": self.tokenizer_config,
+            "max_batch_items": self.max_batch_items,
+            "base_weights": self.base_weights,
+            "bytes": self.to_bytes(),
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        DecoderShim.__init__(self, state["settings"], state["tokenizer_config"])
+        self.set_options(
+            max_batch_items=state["max_batch_items"], base_weights=state["base_weights"]
+        )
+        self.from_bytes(state["bytes"])
 
     def to_device(self, device_type: str, device_id: int) -> None:
         wanted = torch.device("cpu") if device_type == "cpu" else torch.device("cuda", device_id)

@@ -198,7 +198,8 @@ def window_size(model: LGUTransformerT, config: Any) -> int:
     if window > max_items:
         raise ValueError(
             f"The window is {window} subtokens, but max_batch_items allows {max_items} per forward "
-            "pass. Raise max_batch_items, or use a smaller window."
+            "pass. Raise max_batch_items (an option of the factory lgu_transformer and of the "
+            "architecture Tok2VecLGU), or use a smaller window."
         )
     return window
 
@@ -209,10 +210,15 @@ def replace_listener(model: LGUTransformerT) -> Model[list[Doc], list[Transforme
 
 
 def replace_listener_config(
-    transformer: dict[str, Any], listener: dict[str, Any]
+    transformer: dict[str, Any], listener: dict[str, Any], **options: Any
 ) -> dict[str, Any]:
-    """The config of what spaCy puts in the place of a listener."""
-    result = dict(transformer)
+    """The config of what spaCy puts in the place of a listener.
+
+    transformer (dict): Config of the transformer's model.
+    listener (dict): Config of the listener.
+    options (Any): Of the component, which the model's config does not have.
+    """
+    result = {**transformer, **options}
     result["@architectures"] = "spacy-lgu.Tok2VecLGU.v1"
     result["pooling"] = listener["pooling"]
     result["grad_factor"] = listener["grad_factor"]

@@ -1,7 +1,9 @@
 """The component `lgu_transformer`: spacy-transformers' Transformer with its own disk format."""
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from spacy.language import Language
 from spacy.tokens import Doc
@@ -13,14 +15,13 @@ from spacy_transformers.pipeline_component import Transformer, install_extension
 from thinc.api import Config, get_torch_default_device
 
 from ..decoder.storage import (
-    BASE_WEIGHTS,
     finished_folder,
     load_decoder_folder,
     replace_folder,
     write_decoder,
 )
 from ..layers.shim import DecoderShim
-from ..layers.transformer import LGUTransformerT
+from ..layers.transformer import LGUTransformerT, replace_listener_config
 
 DEFAULT_CONFIG = Config().from_str(
     """
@@ -108,15 +109,13 @@ class LGUTransformer(Transformer):
         super().__init__(
             vocab, model, set_extra_annotations, name=name, max_batch_items=max_batch_items
         )
-        if max_batch_items < 1:
-            raise ValueError(f"max_batch_items must be at least 1, but is {max_batch_items}.")
-        if base_weights not in BASE_WEIGHTS:
-            raise ValueError(
-                f"base_weights is {base_weights!r}: expected 'auto', 'bundle' or 'reference'."
-            )
+        options: dict[str, Any] = {
+            "max_batch_items": max_batch_items,
+            "base_weights": base_weights,
+        }
+        self.shim.set_options(**options)
+        model.attrs["replace_listener_cfg"] = partial(replace_listener_config, **options)
         self.base_weights = base_weights
-        self.shim.max_batch_items = max_batch_items
-        self.shim.base_weights = base_weights
 
     @property
     def shim(self) -> DecoderShim:
@@ -139,7 +138,12 @@ class LGUTransformer(Transformer):
         install_extensions()
         for batch in minibatch(stream, batch_size):
             docs = list(batch)
-            self.set_annotations(docs, self.predict(docs))
+            try:
+                self.set_annotations(docs, self.predict(docs))
+            # spaCy's contract: the handler decides, and the one that is set by default raises.
+            except Exception as error:  # noqa: BLE001
+                self.get_error_handler()(self.name, self, docs, error)
+                continue
             yield from docs
 
     def to_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> None:
@@ -158,6 +162,10 @@ class LGUTransformer(Transformer):
                 write_decoder(built, folder, base_weights=self.base_weights)
 
         folder = ensure_path(path)
+        if "model" in excluded:
+            folder.mkdir(parents=True, exist_ok=True)
+            write(folder)  # beside the model that may be there
+            return
         replace_folder(folder, write)
         if built is not None and (folder / "base").is_dir():
             built.written_base = folder / "base"
@@ -187,5 +195,7 @@ class LGUTransformer(Transformer):
         exclude (Iterable[str]): "vocab" or "model".
         RETURNS (LGUTransformer): Itself.
         """
+        options = {name: self.model.attrs[name] for name in ("window", "stride")}
         super().from_bytes(bytes_data, exclude=[*exclude, "cfg"])
+        self.model.attrs.update(options)
         return self

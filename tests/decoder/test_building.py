@@ -1,8 +1,10 @@
 import json
+import shutil
 
 import pytest
 import torch
 
+from spacy_lgu.decoder import loading
 from spacy_lgu.decoder.adapter import save_adapter
 from spacy_lgu.decoder.building import base_identity, build_decoder, check_settings
 from spacy_lgu.decoder.loading import Source
@@ -84,11 +86,44 @@ def test_pattern_decides_what_is_seen(decoder_folder):
 
 
 def test_build_is_repeatable(decoder_folder):
-    first, second = (
-        build_decoder(make_settings(decoder_folder, tuning="frozen"), {}, device=CPU)
-        for _ in range(2)
-    )
-    assert torch.equal(vectors(first), vectors(second))
+    built = []
+    for _ in range(2):
+        loading._shared_bases.clear()
+        settings = make_settings(decoder_folder, tuning="frozen")
+        built.append(build_decoder(settings, {}, device=CPU))
+    assert built[0].shared is not built[1].shared
+    assert torch.equal(*map(vectors, built))
+
+
+def test_bases_with_other_configs_are_others(decoder_folder, tmp_path):
+    shutil.copytree(decoder_folder, tmp_path / "other")
+    config = tmp_path / "other" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "rope_theta": 10.0}))
+    first, other = (build(folder, tuning="frozen") for folder in (decoder_folder, config.parent))
+    assert other.decoder.base.config.rope_theta == 10.0
+    assert (vectors(first) - vectors(other)).abs().max() > 0.1
+
+
+def test_an_adapter_keeps_its_settings(decoder_folder, tmp_path, caplog):
+    save_adapter(build(decoder_folder).decoder.adapter, tmp_path)
+    same = LoraSettings(rank=2, dropout=0.0, path=str(tmp_path))
+    check_settings(make_settings(decoder_folder, lora=same), {})
+    assert caplog.text == ""
+    other = LoraSettings(rank=4, dropout=0.3, path=str(tmp_path))
+    check_settings(make_settings(decoder_folder, lora=other), {})
+    assert (
+        "keeps its own rank = 2, dropout = 0.0; the config's [lora] says rank = 4, dropout = 0.3."
+    ) in caplog.text
+
+
+def test_an_adapter_whose_decoder_is_elsewhere(decoder_folder, tmp_path, caplog):
+    save_adapter(build(decoder_folder).decoder.adapter, tmp_path)
+    config = tmp_path / "adapter_config.json"
+    moved = {"base_model_name_or_path": "/another/machine/decoder"}
+    config.write_text(json.dumps({**json.loads(config.read_text()), **moved}))
+    lora = LoraSettings(rank=2, dropout=0.0, path=str(tmp_path))
+    check_settings(make_settings(decoder_folder, lora=lora), {})
+    assert "was trained on the decoder in '/another/machine/decoder', which is not" in caplog.text
 
 
 @pytest.mark.parametrize(("adapted", "warns"), [("ccbb", False), ("cbbb", True), (None, False)])

@@ -263,9 +263,17 @@ def test_shards_are_loaded(copied_folder, decoder_folder):
     whole, sharded = (build(f, tuning="frozen") for f in (decoder_folder, copied_folder))
     assert torch.equal(vectors(whole), vectors(sharded))
     assert sorted(sharded.files) == [
+        "config.json",
         "model-00001-of-00002.safetensors",
         "model-00002-of-00002.safetensors",
     ]
+
+
+def test_an_index_that_an_earlier_save_left(copied_folder, no_weights):
+    index = {"weight_map": {"norm.weight": "model-00001-of-00002.safetensors"}}
+    (copied_folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    check(copied_folder)
+    assert [file.name for file in loading.weight_files(copied_folder)] == ["model.safetensors"]
 
 
 def test_local_folder_with_bin_weights_only(copied_folder, no_weights):

@@ -66,6 +66,7 @@ def test_gradients_that_are_not_finite(value, grad_clip):
     with pytest.raises(ValueError, match=rf"norm .* is {value}: .* diverged. Use a lower learning"):
         adamw.step(0.1)
     assert (matrix.tolist(), bias.tolist()) == ([[1.0, -2.0]], [10.0])
+    assert (matrix.grad, bias.grad) == (None, None)
 
 
 def test_8_bits_need_cuda():

@@ -161,7 +161,7 @@ def test_description_by_eye(decoder_folder, tmp_path):
     base = saved.pop("base")
     assert base["name"] == str(decoder_folder.resolve())
     assert base["commit"] is None
-    assert list(base["files"]) == ["model.safetensors"]
+    assert list(base["files"]) == ["config.json", "model.safetensors"]
     assert saved.pop("spacy_lgu")
     assert saved == {
         "format": 1,
@@ -209,7 +209,7 @@ def test_hub_reference_is_loaded_from_the_cache_at_its_commit(hub_name, tmp_path
     assert (config["base_model_name_or_path"], config["revision"]) == ("org/tiny", commit)
     expected = vectors(built)
     assert torch.equal(vectors(load(tmp_path / "x", built)), expected)
-    assert verify_decoder(tmp_path / "x") == []
+    assert verify_decoder(tmp_path / "x") is None
 
 
 def test_dtype_of_the_config_wins_at_load(decoder_folder, tmp_path):
@@ -471,7 +471,8 @@ def test_missing_weights_of_a_fully_trained_decoder(decoder_folder, tmp_path):
     (tmp_path / "x" / "weights" / "model.safetensors").unlink()
     with pytest.raises(ValueError, match=r"are incomplete: model\.safetensors missing"):
         load(tmp_path / "x", built)
-    assert verify_decoder(tmp_path / "x") == []
+    with pytest.raises(ValueError, match=r"are incomplete: model\.safetensors missing"):
+        verify_decoder(tmp_path / "x")
 
 
 def test_truncated_bundle(saved):
@@ -546,6 +547,59 @@ def test_verification_finds_one_flipped_byte(saved):
     flip_last_byte(folder / "base" / "model.safetensors")
     load(folder, built)  # by sizes and headers it is the same
     assert verify_decoder(folder) == ["model.safetensors"]
+
+
+def test_verification_of_a_fully_trained_decoder(decoder_folder, tmp_path):
+    save(build(decoder_folder, tuning="full"), tmp_path / "x")
+    assert verify_decoder(tmp_path / "x") == []
+    flip_last_byte(tmp_path / "x" / "weights" / "model.safetensors")
+    assert verify_decoder(tmp_path / "x") == ["model.safetensors"]
+
+
+def change_config(folder):
+    file = folder / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "rope_theta": 10.0}))
+
+
+def test_the_config_is_a_part_of_the_base(referring):
+    built, folder, base = referring
+    change_config(base)
+    assert verify_decoder(folder) == ["config.json"]
+    with pytest.raises(ValueError, match=r"base weights in .* are not those .* 'config_sha256'"):
+        load(folder, built)
+
+
+def test_saves_without_a_fingerprint_of_the_config(referring):
+    built, folder, base = referring
+    saved = json.loads((folder / "lgu.json").read_text())["base"]
+    del saved["files"]["config.json"]
+    edit(folder, base=saved)
+    change_config(base)
+    load(folder, built)
+    assert verify_decoder(folder) == []
+
+
+def test_a_bundle_knows_its_base_from_any_directory(decoder_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(decoder_folder.parent)
+    built = build(decoder_folder.name)
+    save(built, tmp_path / "bundle", "bundle")
+    loaded = load(tmp_path / "bundle", built)
+    save(loaded, tmp_path / "reference", "reference")
+    monkeypatch.chdir("/")
+    assert torch.equal(vectors(load(tmp_path / "reference", built)), vectors(built))
+    config = json.loads((tmp_path / "bundle" / "adapter" / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == str(decoder_folder.resolve())
+
+
+def test_a_link_is_kept_and_what_it_points_to_replaced(decoder_folder, tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "disk")
+    built = build(decoder_folder)
+    for _ in range(2):
+        save(built, tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "disk" / "lgu.json").is_file()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["disk", "link"]
 
 
 def test_verification_looks_at_the_base_that_is_referred_to(referring):

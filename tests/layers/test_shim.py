@@ -1,6 +1,8 @@
 """The bridge to torch: modes, threads, averaged weights, copies, bytes."""
 
+import copy
 import os
+import pickle
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -295,3 +297,42 @@ def test_a_loaded_decoder_stays_on_its_device(decoder_folder):
         layer.shims[0].to_device("gpu", 0)
     empty = build_layer(decoder_folder)
     empty.shims[0].to_device("gpu", 0)
+
+
+def test_predicting_between_forward_and_backward_changes_no_gradient(decoder_folder):
+    found = []
+    for options in ({}, {"gradient_checkpointing": True}):
+        shim = make_shim(decoder_folder, lora_dropout=0.5, **options)
+        torch.manual_seed(0)
+        Y, backprop = shim.begin_update(INPUTS)
+        shim.predict(INPUTS)
+        backprop(torch.ones_like(Y))
+        found.append({name: p.grad for name, p in shim.ready.decoder.trainable()})
+    for name, gradient in found[0].items():
+        assert_allclose(found[1][name], gradient, atol=1e-5)
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda s: pickle.loads(pickle.dumps(s))])
+def test_deep_copies_and_pickles_are_decoders_of_their_own(decoder_folder, duplicate):
+    shim = make_shim(decoder_folder)
+    shim.set_options(max_batch_items=77, base_weights="bundle")
+    expected = shim.predict(INPUTS)
+    other = duplicate(shim)
+    assert (other.max_batch_items, other.base_weights) == (77, "bundle")
+    assert other.settings == shim.settings
+    assert torch.equal(other.predict(INPUTS), expected)
+    train_step(other, SGD(1.0))
+    assert not torch.equal(other.predict(INPUTS), expected)
+    assert torch.equal(shim.predict(INPUTS), expected)
+
+
+def test_a_shim_without_weights_is_pickled(decoder_folder):
+    shim = build_layer(decoder_folder).shims[0]
+    assert pickle.loads(pickle.dumps(shim)).built is None
+
+
+def test_half_precision_is_not_trained(decoder_folder):
+    shim = make_shim(decoder_folder)
+    shim.ready.decoder.dtype = "float16"
+    with pytest.raises(ValueError, match=r"'float16' cannot train.*Load the pipeline with"):
+        shim.begin_update(INPUTS)

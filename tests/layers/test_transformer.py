@@ -149,7 +149,7 @@ def test_initializing_twice_keeps_what_was_trained(layer):
 
 
 def test_initialize_logs_the_layer_map(decoder_folder, caplog):
-    with caplog.at_level("INFO", logger="spacy.lgu"):
+    with caplog.at_level("INFO", logger="spacy_lgu"):
         make_layer(decoder_folder)
     assert "ccbb = layers 0-1 causal, layers 2-3 bidirectional" in caplog.text
     assert "parameters are trained" in caplog.text
