@@ -38,7 +38,7 @@ StudyOption = Annotated[Path, typer.Option("--study", help="YAML")]
 TaskOption = Annotated[str, typer.Option("--task", help="Names with commas, or all")]
 SystemOption = Annotated[str, typer.Option("--system", help="Names with commas, or all")]
 CorpusOption = Annotated[Path, typer.Option("--corpus", help="Folder of the converted corpora")]
-ResultsOption = Annotated[Path, typer.Option("--results", help=".jsonl or .jsonl.xz, a run each")]
+ResultsOption = Annotated[Path, typer.Option("--results", help="JSON lines, a run each")]
 LimitOption = Annotated[int, typer.Option("--limit", help="Texts of each part; 0: all")]
 
 STUDY = HERE / "study.yml"
@@ -92,6 +92,8 @@ def run(
     gpu_id: int = -1,
 ) -> None:
     """Train and evaluate what is not in the results yet, seed by seed."""
+    if results.suffix == ".xz":
+        raise ValueError(f"{results} is compressed, for reports only: unpack it to add to it.")
     chosen = read_study(study).choose(
         tasks=task, systems=system, patterns=pattern, decoders=parse_decoders(decoders)
     )
@@ -154,7 +156,7 @@ def report(
         "docs/results.md"
     ),
 ) -> None:
-    """Write tables and pictures of the runs with this limit."""
+    """Write tables and pictures of the runs with this limit; results may be .jsonl.xz, too."""
     write_report(read_study(study), read_results(results), output, limit=limit)
 
 

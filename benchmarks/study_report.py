@@ -136,12 +136,16 @@ def render_overview(
     lines = [
         "## Overview",
         "",
-        f"F1, mean over seeds. \\* better than `{CAUSAL}` of the same system, p (b) < {SURE}.",
+        f"F1, mean over seeds. \\* better than `{CAUSAL}` of the same system with the same seeds, "
+        f"p (b) < {SURE}.",
         "",
         f"| system | pattern | {' | '.join(f'`{task}`' for task in tasks)} |",
         "|---|---|" + "---:|" * len(tasks),
     ]
-    for row in dict.fromkeys(row for task in tasks for row, runs in rows[task].items() if runs):
+    order = list(study.systems)
+    present = {row for task in tasks for row, runs in rows[task].items() if runs}
+    known = dict.fromkeys(row for task in tasks for row in rows[task] if row in present)
+    for row in sorted(known, key=lambda row: order.index(row[0])):
         cells = []
         for task in tasks:
             runs = rows[task].get(row, [])

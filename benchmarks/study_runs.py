@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any
 
 import torch
 from filelock import FileLock
@@ -329,10 +329,14 @@ def read_results(path: Path) -> list[dict[str, Any]]:
     ValueError with file and line for what is not JSON."""
     if not path.exists():
         return []
-    with _open_results(path, "rt") as stream:
-        lines = stream.read().splitlines()
+    content = path.read_bytes()
+    if path.suffix == ".xz":
+        try:
+            content = lzma.decompress(content)
+        except lzma.LZMAError as error:
+            raise ValueError(f"{path} is damaged or cut off: {error}.") from error
     results = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(content.decode("utf8").splitlines(), 1):
         try:
             results.append(json.loads(line))
         except json.JSONDecodeError as error:
@@ -345,14 +349,8 @@ def read_results(path: Path) -> list[dict[str, Any]]:
 
 def append_result(path: Path, entry: dict[str, Any]) -> None:
     """Add a finished run to a results file, which other processes may be adding to."""
-    with FileLock(f"{path}.lock"), _open_results(path, "at") as stream:
+    with FileLock(f"{path}.lock"), path.open("a", encoding="utf8") as stream:
         stream.write(json.dumps(entry) + "\n")
-
-
-def _open_results(path: Path, mode: Literal["rt", "at"]) -> TextIO:
-    if path.suffix == ".xz":
-        return lzma.open(path, mode, encoding="utf8")
-    return path.open(mode, encoding="utf8")
 
 
 def _call(arguments: list[str], log: Path) -> None:

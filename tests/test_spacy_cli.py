@@ -387,7 +387,7 @@ def test_verify_says_when_there_is_nothing_to_hash(pipeline, tmp_path):
     hub = {"name": "org/name", "commit": "abc", "files": None}
     file.write_text(json.dumps({**saved, "base_weights": "reference", "bundle": None, "base": hub}))
     printed = " ".join(run("lgu", "verify", tmp_path / "pipeline").split())
-    assert "nothing to hash, the base weights are on the hub" in printed
+    assert "nothing to compare with, the base weights are on the hub or were saved" in printed
     assert "those of the training" not in printed
 
 
@@ -406,7 +406,10 @@ def test_package_with_any_description_and_license(pipeline, tmp_path):
     assert project["license"] == "LicenseRef-CC-BY-SA-4.0-own"
 
 
-@pytest.mark.parametrize(("name", "expression"), [("mit", "MIT"), ("", "LicenseRef-Unknown")])
+@pytest.mark.parametrize(
+    ("name", "expression"),
+    [("mit", "MIT"), ("", "LicenseRef-Unknown"), ("日本語", "LicenseRef-Unknown")],
+)
 def test_licenses_of_packages(name, expression):
     assert package._pyproject("x", {**META, "license": name}, "d").count(f'"{expression}"') == 1
 

@@ -151,4 +151,4 @@ def _license(name: str) -> str:
     try:
         return canonicalize_license_expression(name)
     except InvalidLicenseExpression:
-        return "LicenseRef-" + re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-")
+        return "LicenseRef-" + (re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-") or "Unknown")

@@ -30,7 +30,10 @@ def verify_cli(
     for folder in folders:
         damaged = verify_decoder(folder)
         if damaged is None:
-            msg.warn(f"{folder}: nothing to hash, the base weights are on the hub")
+            msg.warn(
+                f"{folder}: nothing to compare with, the base weights are on the hub or were saved "
+                "without hashes"
+            )
             continue
         if damaged:
             msg.fail(f"{folder}: the content of {', '.join(damaged)} has changed", exits=1)

@@ -10,6 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from transformers import AutoModel, PretrainedConfig
 
+from .loading import CONFIG, fingerprint_folder
 from .settings import LoraSettings
 
 if TYPE_CHECKING:
@@ -153,8 +154,8 @@ def check_adapter(folder: Path, *, base: BaseReference | None = None) -> "peft.L
             f"or incomplete: {error}. Copy it again from where it was saved."
         ) from error
     if base is not None:
-        recorded = BaseReference(config.base_model_name_or_path, config.revision)
-        if Path(recorded.name or "").is_absolute() and not Path(recorded.name).exists():
+        recorded = BaseReference(str(config.base_model_name_or_path), config.revision)
+        if Path(recorded.name).is_absolute() and not Path(recorded.name).exists():
             logger.warning(
                 "The adapter in %r was trained on the decoder in %r, which is not here: make sure "
                 "that %r is the same one.",
@@ -163,7 +164,7 @@ def check_adapter(folder: Path, *, base: BaseReference | None = None) -> "peft.L
                 base.name,
             )
             return config
-        differs = _canonical(recorded.name) != _canonical(base.name) or (
+        differs = not _is_same(recorded.name, base.name) or (
             recorded.revision is not None
             and base.revision is not None
             and recorded.revision != base.revision
@@ -212,6 +213,12 @@ def load_adapter(module: torch.nn.Module, folder: Path, *, trainable: bool) -> "
     return model
 
 
-def _canonical(name: str) -> str:
-    folder = Path(name).expanduser()
-    return str(folder.resolve()) if folder.is_dir() else name
+def _is_same(recorded: str, name: str) -> bool:
+    """Whether two names are the same decoder; folders may be copies of each other."""
+    first, second = Path(recorded).expanduser(), Path(name).expanduser()
+    if not (first.is_dir() and second.is_dir()):
+        return recorded == name
+    return first.resolve() == second.resolve() or (
+        (first / CONFIG).is_file()
+        and fingerprint_folder(first, full=True) == fingerprint_folder(second, full=True)
+    )

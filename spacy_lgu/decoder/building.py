@@ -3,8 +3,8 @@
 import hashlib
 import json
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -104,11 +104,11 @@ def check_settings(
     _check_prequantized(config, settings)
     unmask_layers(settings.unmasking, config.num_hidden_layers)
     if settings.tuning == "lora":
-        find_lora_modules(settings.lora, config)
+        modules = find_lora_modules(settings.lora, config)
         if settings.lora.path is not None:
             folder = Path(settings.lora.path).expanduser()
             adapter = check_adapter(folder, base=_reference(source))
-            _compare_lora(folder, adapter, settings.lora)
+            _compare_lora(folder, adapter, settings.lora, modules)
             _compare_pattern(folder, settings.unmasking)
     tokenizer = load_tokenizer(source, tokenizer_config)
     check_weights(source)
@@ -181,16 +181,22 @@ def enable_gradient_checkpointing(base: torch.nn.Module) -> None:
     base.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
 
 
-def _compare_lora(folder: Path, adapter: Any, lora: LoraSettings) -> None:
+def _compare_lora(folder: Path, adapter: Any, lora: LoraSettings, modules: Iterable[str]) -> None:
     """Say so when the settings of an adapter, which are kept, are not those of the config."""
-    saved = {"rank": adapter.r, "alpha": adapter.lora_alpha, "dropout": adapter.lora_dropout}
-    differing = {name: value for name, value in saved.items() if getattr(lora, name) != value}
+    own = {
+        "rank": adapter.r,
+        "alpha": adapter.lora_alpha,
+        "dropout": adapter.lora_dropout,
+        "modules": sorted(adapter.target_modules),
+    }
+    wanted = {**asdict(lora), "modules": sorted(modules)}
+    differing = [name for name in own if own[name] != wanted[name]]
     if differing:
         logger.warning(
             "The adapter in %r keeps its own %s; the config's [lora] says %s.",
             str(folder),
-            ", ".join(f"{name} = {value}" for name, value in differing.items()),
-            ", ".join(f"{name} = {getattr(lora, name)}" for name in differing),
+            ", ".join(f"{name} = {own[name]}" for name in differing),
+            ", ".join(f"{name} = {wanted[name]}" for name in differing),
         )
 
 

@@ -486,6 +486,11 @@ def fingerprint_weights(folder: Path, *, full: bool) -> dict[str, dict[str, Any]
 
 def fingerprint_folder(folder: Path, *, full: bool) -> dict[str, dict[str, Any]]:
     """The fingerprints of a decoder's weights and of its config, without which they are others."""
+    if not (folder / CONFIG).is_file():
+        raise ValueError(
+            f"The decoder in {str(folder)!r} is incomplete: {CONFIG} is missing. Copy it again "
+            "from where it was saved."
+        )
     config = (folder / CONFIG).read_bytes()
     digest = hashlib.sha256(config).hexdigest()
     return {

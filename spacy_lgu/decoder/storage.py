@@ -83,10 +83,10 @@ def load_decoder_folder(
     else:
         if saved["base_weights"] == "bundle":
             written_base = folder / "base"
-            _compare_files(written_base, saved["bundle"])
-            bundle = Bundle(saved["bundle"], _file_states(written_base))
+            files = _compare_files(written_base, saved["bundle"])
+            bundle = Bundle(files, _file_states(written_base))
             base_source = Source(str(written_base), written_base, None)
-            identity = base_identity(base_source, saved["bundle"])
+            identity = base_identity(base_source, files)
         else:
             base_source = _find_reference(folder, saved["base"])
             identity = base_identity(base_source, saved["base"]["files"])
@@ -222,12 +222,17 @@ def write_decoder(built: BuiltDecoder, folder: Path, *, base_weights: str) -> No
     (folder / "lgu.json").write_text(text, encoding="utf8")
 
 
-def resolve_base_weights(built: BuiltDecoder, base_weights: str) -> str:
-    """What a save of this decoder holds: "bundle", "reference" or "weights" (all trained)."""
+def check_base_weights(base_weights: str) -> None:
+    """Raises ValueError for an unknown value."""
     if base_weights not in BASE_WEIGHTS:
         raise ValueError(
             f"base_weights is {base_weights!r}: expected 'auto', 'bundle' or 'reference'."
         )
+
+
+def resolve_base_weights(built: BuiltDecoder, base_weights: str) -> str:
+    """What a save of this decoder holds: "bundle", "reference" or "weights" (all trained)."""
+    check_base_weights(base_weights)
     if built.settings.tuning == "full":
         return "weights"
     if base_weights == "auto":
@@ -317,22 +322,25 @@ def _find_reference(folder: Path, base: dict[str, Any]) -> Source:
     return source
 
 
-def _compare_files(folder: Path, expected: dict[str, dict[str, Any]]) -> None:
-    """Sizes and headers; hashing gigabytes at each load is left to verify_decoder."""
+def _compare_files(folder: Path, expected: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Sizes and headers; hashing gigabytes at each load is left to verify_decoder.
+
+    RETURNS (dict): What was expected, with the config that older versions did not look at.
+    """
     check_weight_files(folder)
     found = fingerprint_folder(folder, full=False)
-    if CONFIG not in expected:
-        del found[CONFIG]  # saved by a version that did not look at it
+    expected = {CONFIG: found[CONFIG], **expected}
     short = {
         name: {key: value for key, value in file.items() if key != "sha256"}
         for name, file in expected.items()
     }
     if found != short:
         raise ValueError(
-            f"The base weights in {str(folder)!r} are not those the pipeline was trained with: "
-            f"expected {short}, found {found}. Restore the original files; an adapter is worthless "
-            "on another base."
+            f"The weights in {str(folder)!r} are not those the pipeline was saved with: expected "
+            f"{short}, found {found}. Restore the original files; an adapter is worthless on "
+            "another base."
         )
+    return expected
 
 
 def verify_decoder(folder: Path) -> list[str] | None:
@@ -340,7 +348,8 @@ def verify_decoder(folder: Path) -> list[str] | None:
 
     folder (Path): A folder written by write_decoder.
     RETURNS (list[str] | None): The files whose content differs; empty if all is well. None if
-        nothing was hashed: for a base on the hub, whose files the hub's client checks.
+        there is nothing to compare with: for a base on the hub, whose files the hub's client
+        checks, and for all weights saved by a version that recorded no hashes.
     """
     folder = finished_folder(folder)
     saved = _read_description(folder)

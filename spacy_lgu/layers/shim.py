@@ -8,6 +8,7 @@ dropout), move it with .to(device), clone all weights in use_params, never find 
 
 import contextlib
 import copy
+import multiprocessing
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -25,8 +26,12 @@ from ..decoder.building import BuiltDecoder, CheckT, build_decoder
 from ..decoder.packing import PackedBatch
 from ..decoder.settings import DecoderSettings
 from ..decoder.stepping import DecoderAdamW, check_device
-from ..decoder.storage import BASE_WEIGHTS, decoder_from_files, decoder_to_files
+from ..decoder.storage import check_base_weights, decoder_from_files, decoder_to_files
 
+_NO_GPU_IN_PROCESSES = (
+    "The decoder lies on a GPU, which n_process > 1 cannot use: CUDA does not survive a fork, and "
+    "a new process works on the CPU. Use n_process=1; one GPU gains nothing from several processes."
+)
 HiddenBackpropT = Callable[[torch.Tensor], None]
 NamedParametersT = list[tuple[str, torch.nn.Parameter]]
 
@@ -57,10 +62,7 @@ class DecoderShim(Shim):
         """
         if max_batch_items < 1:
             raise ValueError(f"max_batch_items must be at least 1, but is {max_batch_items}.")
-        if base_weights not in BASE_WEIGHTS:
-            raise ValueError(
-                f"base_weights is {base_weights!r}: expected 'auto', 'bundle' or 'reference'."
-            )
+        check_base_weights(base_weights)
         self.max_batch_items = max_batch_items
         self.base_weights = base_weights
 
@@ -216,6 +218,7 @@ class DecoderShim(Shim):
             "tokenizer_config": self.tokenizer_config,
             "max_batch_items": self.max_batch_items,
             "base_weights": self.base_weights,
+            "device": None if self.built is None else self.built.decoder.device.type,
             "bytes": self.to_bytes(),
         }
 
@@ -224,7 +227,11 @@ class DecoderShim(Shim):
         self.set_options(
             max_batch_items=state["max_batch_items"], base_weights=state["base_weights"]
         )
+        if state["device"] not in (None, get_torch_default_device().type):
+            raise RuntimeError(_NO_GPU_IN_PROCESSES)
         self.from_bytes(state["bytes"])
+        if multiprocessing.parent_process() is not None:
+            torch.set_num_threads(1)  # as after a fork: the processes share the cores
 
     def to_device(self, device_type: str, device_id: int) -> None:
         wanted = torch.device("cpu") if device_type == "cpu" else torch.device("cuda", device_id)
@@ -250,10 +257,7 @@ class DecoderShim(Shim):
 
     def _enter_child_process(self) -> None:
         if self.ready.decoder.device.type == "cuda":
-            raise RuntimeError(
-                "The decoder lies on a GPU, which n_process > 1 cannot use: CUDA does not survive "
-                "a fork. Use n_process=1; one GPU gains nothing from several processes."
-            )
+            raise RuntimeError(_NO_GPU_IN_PROCESSES)
         # OpenMP's threads did not survive the fork; waiting for them would hang.
         torch.set_num_threads(1)
         self._process = os.getpid()

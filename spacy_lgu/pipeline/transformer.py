@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from spacy.language import Language
+from spacy.pipeline import TrainablePipe
 from spacy.tokens import Doc
-from spacy.util import ensure_path, minibatch
+from spacy.util import ensure_path
 from spacy.vocab import Vocab
 from spacy_transformers.annotation_setters import null_annotation_setter
 from spacy_transformers.data_classes import FullTransformerBatch
@@ -115,7 +116,6 @@ class LGUTransformer(Transformer):
         }
         self.shim.set_options(**options)
         model.attrs["replace_listener_cfg"] = partial(replace_listener_config, **options)
-        self.base_weights = base_weights
 
     @property
     def shim(self) -> DecoderShim:
@@ -136,18 +136,13 @@ class LGUTransformer(Transformer):
         YIELDS (Doc): The Docs in order.
         """
         install_extensions()
-        for batch in minibatch(stream, batch_size):
-            docs = list(batch)
-            try:
-                self.set_annotations(docs, self.predict(docs))
-            # spaCy's contract: the handler decides, and the one that is set by default raises.
-            except Exception as error:  # noqa: BLE001
-                self.get_error_handler()(self.name, self, docs, error)
-                continue
-            yield from docs
+        # Not that of spacy-transformers, which forms batches of its own and lets no handler see
+        # an error.
+        yield from TrainablePipe.pipe(self, stream, batch_size=batch_size)
 
     def to_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> None:
-        """Save the component. A save that fails leaves an earlier one in its place whole.
+        """Save the component. A save that fails leaves an earlier one in its place whole; without
+        the model, the vocab is written beside what is there.
 
         path (str / Path): The component's folder.
         exclude (Iterable[str]): "vocab" or "model".
@@ -159,13 +154,14 @@ class LGUTransformer(Transformer):
             if "vocab" not in excluded:
                 self.vocab.to_disk(folder / "vocab")
             if "model" not in excluded and built is not None:
-                write_decoder(built, folder, base_weights=self.base_weights)
+                write_decoder(built, folder, base_weights=self.shim.base_weights)
 
-        folder = ensure_path(path)
         if "model" in excluded:
+            folder = finished_folder(ensure_path(path))
             folder.mkdir(parents=True, exist_ok=True)
             write(folder)  # beside the model that may be there
             return
+        folder = ensure_path(path)
         replace_folder(folder, write)
         if built is not None and (folder / "base").is_dir():
             built.written_base = folder / "base"

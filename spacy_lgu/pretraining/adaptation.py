@@ -207,7 +207,12 @@ def adapt_decoder(
     def write(folder: Path) -> None:
         _save(built, folder, found["dtype"])
         names = sorted(path.name for path in folder.iterdir())
-        record = {**identity, **asdict(learner.progress), "files": [*names, _RECORD]}
+        record = {
+            **identity,
+            "learn_rate": settings.learn_rate,
+            **asdict(learner.progress),
+            "files": [*names, _RECORD],
+        }
         (folder / _RECORD).write_text(json.dumps(record) + "\n", encoding="utf8")
 
     replace_folder(output, write)

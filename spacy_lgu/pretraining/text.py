@@ -7,18 +7,18 @@ import gzip
 import json
 import lzma
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy
 import torch
 
 from ..decoder.packing import PackedBatch
 
-_OPENERS: dict[str, Any] = {".xz": lzma.open, ".gz": gzip.open}
 # Documents tokenized at once; the tokenizer works on them in parallel.
 _DOCUMENTS = 32
+_CHUNK = 1 << 16  # compressed bytes read at once
 _DAMAGED = (EOFError, lzma.LZMAError, gzip.BadGzipFile, zlib.error)
 
 
@@ -29,17 +29,36 @@ def read_texts(path: Path) -> Iterator[str]:
     YIELDS (str): Raises ValueError naming file and line for anything else.
     """
     number = 0
-    # Bytes that are not UTF-8 become lone surrogates, which are found line by line.
-    options = {"encoding": "utf8", "errors": "surrogateescape"}
-    with _OPENERS.get(path.suffix, open)(path, "rt", **options) as lines:
+    with path.open("rb") as stream:
         try:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    yield _read_text(line, f"Line {number} of {str(path)!r}")
+            for number, line in enumerate(_READERS.get(path.suffix, iter)(stream), start=1):
+                # Bytes that are not UTF-8 become lone surrogates, which are found below.
+                text = line.decode("utf8", errors="surrogateescape")
+                if text.strip():
+                    yield _read_text(text, f"Line {number} of {str(path)!r}")
         except _DAMAGED as error:
             raise ValueError(
                 f"{str(path)!r} is damaged or cut off behind line {number}: {error}"
             ) from error
+
+
+def _read_xz(stream: BinaryIO) -> Iterator[bytes]:
+    """Lines of one or several streams; lzma.open takes a damaged second one for the end."""
+    decompressor, rest = None, b""
+    while chunk := stream.read(_CHUNK):
+        while chunk:
+            if decompressor is None:
+                chunk = chunk.lstrip(b"\0")  # zeros may stand between streams
+                decompressor = lzma.LZMADecompressor() if chunk else None
+                continue
+            *lines, rest = (rest + decompressor.decompress(chunk)).split(b"\n")
+            yield from lines
+            chunk = decompressor.unused_data
+            if decompressor.eof:
+                decompressor = None
+    if decompressor is not None:
+        raise EOFError("the end of the stream is missing")
+    yield rest
 
 
 def _read_text(line: str, place: str) -> str:
@@ -61,6 +80,9 @@ def _read_text(line: str, place: str) -> str:
             f"{error.start} of the text is {text[error.start]!r}."
         ) from error
     return text
+
+
+_READERS: dict[str, Callable[[BinaryIO], Iterable[bytes]]] = {".xz": _read_xz, ".gz": gzip.open}
 
 
 class TextStream:

@@ -59,7 +59,7 @@ RESULTS = [
 EXPECTED = """\
 ## Overview
 
-F1, mean over seeds. \\* better than `cccc` of the same system, p (b) < 0.05.
+F1, mean over seeds. \\* better than `cccc` of the same system with the same seeds, p (b) < 0.05.
 
 | system | pattern | `names` |
 |---|---|---:|
@@ -127,6 +127,21 @@ def test_overview_marks_what_is_surely_better(tmp_path):
         "| decoder | cccc | 20.0 |  |\n| decoder | ccbb | 80.0\\* |  |\n| CNN |  |  | 80.0 |\n"
         in text
     )
+
+
+def test_overview_is_in_the_order_of_the_study(tmp_path):
+    lines = [
+        make_line("cnn", None, 0, 1),
+        make_line("decoder", "ccbb", 0, 1),
+        make_line("decoder", "cccc", 0, 1, task="own"),
+        make_line("decoder", "bbbb", 0, 1, task="own"),
+    ]
+    write_report(STUDY, lines, tmp_path / "results.md")
+    table = (tmp_path / "results.md").read_text().split("## ")[1]
+    rows = [line.split(" | ")[:2] for line in table.splitlines() if line.startswith("| ")]
+    assert rows[1:] == [
+        ["| decoder", "cccc"], ["| decoder", "ccbb"], ["| decoder", "bbbb"], ["| CNN", ""]
+    ]  # fmt: skip
 
 
 def test_same_results_give_the_same_bytes_in_any_order(tmp_path):

@@ -109,11 +109,19 @@ def test_an_adapter_keeps_its_settings(decoder_folder, tmp_path, caplog):
     same = LoraSettings(rank=2, dropout=0.0, path=str(tmp_path))
     check_settings(make_settings(decoder_folder, lora=same), {})
     assert caplog.text == ""
-    other = LoraSettings(rank=4, dropout=0.3, path=str(tmp_path))
+    other = LoraSettings(rank=4, dropout=0.3, modules=("k_proj",), path=str(tmp_path))
     check_settings(make_settings(decoder_folder, lora=other), {})
     assert (
-        "keeps its own rank = 2, dropout = 0.0; the config's [lora] says rank = 4, dropout = 0.3."
+        "keeps its own rank = 2, dropout = 0.0, modules = ['q_proj', 'v_proj']; the config's "
+        "[lora] says rank = 4, dropout = 0.3, modules = ['k_proj']."
     ) in caplog.text
+
+
+def test_an_adapter_of_a_copy_of_the_decoder(decoder_folder, tmp_path):
+    shutil.copytree(decoder_folder, tmp_path / "copy")
+    save_adapter(build(decoder_folder).decoder.adapter, tmp_path / "adapter")
+    lora = LoraSettings(rank=2, dropout=0.0, path=str(tmp_path / "adapter"))
+    check_settings(make_settings(tmp_path / "copy", lora=lora), {})
 
 
 def test_an_adapter_whose_decoder_is_elsewhere(decoder_folder, tmp_path, caplog):

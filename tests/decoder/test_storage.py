@@ -489,7 +489,7 @@ def test_bundle_of_another_decoder(saved, other_decoder_folder, tmp_path):
     save(other, tmp_path / "other", "bundle")
     shutil.rmtree(folder / "base")
     shutil.copytree(tmp_path / "other" / "base", folder / "base")
-    with pytest.raises(ValueError, match="are not those the pipeline was trained with: expected"):
+    with pytest.raises(ValueError, match="are not those the pipeline was saved with: expected"):
         load(folder, built)
 
 
@@ -565,7 +565,7 @@ def test_the_config_is_a_part_of_the_base(referring):
     built, folder, base = referring
     change_config(base)
     assert verify_decoder(folder) == ["config.json"]
-    with pytest.raises(ValueError, match=r"base weights in .* are not those .* 'config_sha256'"):
+    with pytest.raises(ValueError, match=r"weights in .* are not those .* 'config_sha256'"):
         load(folder, built)
 
 
@@ -577,6 +577,21 @@ def test_saves_without_a_fingerprint_of_the_config(referring):
     change_config(base)
     load(folder, built)
     assert verify_decoder(folder) == []
+
+
+def test_a_bundle_without_a_fingerprint_of_the_config_gets_one(saved, tmp_path):
+    built, folder = saved
+    files = json.loads((folder / "lgu.json").read_text())["bundle"]
+    edit(folder, bundle={"model.safetensors": files["model.safetensors"]})
+    save(load(folder, built), tmp_path / "again")
+    assert json.loads((tmp_path / "again" / "lgu.json").read_text())["bundle"] == files
+
+
+def test_a_bundle_without_its_config(saved):
+    built, folder = saved
+    (folder / "base" / "config.json").unlink()
+    with pytest.raises(ValueError, match=r"base' is incomplete: config\.json is missing. Copy it"):
+        load(folder, built)
 
 
 def test_a_bundle_knows_its_base_from_any_directory(decoder_folder, tmp_path, monkeypatch):
@@ -600,6 +615,14 @@ def test_a_link_is_kept_and_what_it_points_to_replaced(decoder_folder, tmp_path)
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "disk" / "lgu.json").is_file()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["disk", "link"]
+
+
+def test_a_killed_save_behind_a_link(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "disk")
+    (tmp_path / ".disk.previous").mkdir()
+    assert finished_folder(tmp_path / "link") == tmp_path / ".disk.previous"
+    (tmp_path / "disk").mkdir()
+    assert finished_folder(tmp_path / "link") == tmp_path / "link"
 
 
 def test_verification_looks_at_the_base_that_is_referred_to(referring):

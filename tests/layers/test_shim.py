@@ -331,6 +331,20 @@ def test_a_shim_without_weights_is_pickled(decoder_folder):
     assert pickle.loads(pickle.dumps(shim)).built is None
 
 
+def test_new_processes_share_the_cores_and_use_no_gpu(decoder_folder, monkeypatch):
+    shim = make_shim(decoder_folder)
+    data, state = pickle.dumps(shim), shim.__getstate__()
+    n_threads = []
+    monkeypatch.setattr(torch, "set_num_threads", n_threads.append)
+    pickle.loads(data)
+    assert n_threads == []
+    monkeypatch.setattr("multiprocessing.parent_process", lambda: "a process")
+    pickle.loads(data)
+    assert n_threads == [1]
+    with pytest.raises(RuntimeError, match="lies on a GPU, which n_process > 1 cannot use"):
+        shim.__setstate__({**state, "device": "cuda"})
+
+
 def test_half_precision_is_not_trained(decoder_folder):
     shim = make_shim(decoder_folder)
     shim.ready.decoder.dtype = "float16"

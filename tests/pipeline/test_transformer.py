@@ -641,9 +641,11 @@ def test_resuming_after_replaced_listeners(decoder_folder):
 
 
 def test_the_window_of_the_config_stays_when_bytes_are_read(decoder_folder):
-    nlp, other = (make_nlp(decoder_folder, pipes=(), window=w) for w in (None, 8))
+    nlp = make_nlp(decoder_folder, pipes=())
+    other = make_nlp(decoder_folder, pipes=(), window=8, stride=3)
     other.from_bytes(nlp.to_bytes())
-    assert other.get_pipe("transformer").model.attrs["window"] == 8
+    attrs = other.get_pipe("transformer").model.attrs
+    assert (attrs["window"], attrs["stride"]) == (8, 3)
 
 
 def test_saving_without_the_model_leaves_the_saved_one_alone(nlp, tmp_path):
@@ -653,3 +655,6 @@ def test_saving_without_the_model_leaves_the_saved_one_alone(nlp, tmp_path):
     component.to_disk(tmp_path / "x", exclude=["model"])
     assert sorted(path.name for path in (tmp_path / "x").iterdir()) == before
     assert "lgu.json" in before
+    (tmp_path / "x").rename(tmp_path / ".x.previous")  # as a killed save leaves it
+    component.to_disk(tmp_path / "x", exclude=["model"])
+    assert not (tmp_path / "x").exists()

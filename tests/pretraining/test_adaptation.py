@@ -7,6 +7,7 @@ import pytest
 import spacy
 import torch
 from safetensors.torch import load_file
+from spacy.util import load_config
 from torch.testing import assert_close
 from typer.testing import CliRunner
 
@@ -329,6 +330,21 @@ def test_command_takes_decoder_and_pattern_from_the_config(config_file, text_fil
     )
     record = json.loads((tmp_path / "out" / "training.json").read_text())
     assert (record["unmasking"], record["step"]) == ("cbbb", 6)
+
+
+def test_command_without_a_training_block_and_with_any_output(
+    config_file, text_file, tmp_path, monkeypatch
+):
+    config = load_config(config_file)
+    del config["training"]
+    config.to_disk(config_file)
+    monkeypatch.chdir(tmp_path)
+    result = run_command(
+        config_file, "my 2024", "--text", text_file, "--valid", text_file, "--steps", 1,
+        "--batch-size", 64, "--window", 32,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert result.output.strip().endswith(f"model.lora.path '{tmp_path / 'my 2024'}'")
 
 
 def test_command_says_where_a_whole_decoder_goes(config_file, text_file, tmp_path):

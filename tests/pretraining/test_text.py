@@ -68,6 +68,22 @@ def test_a_file_that_is_cut_off(tmp_path, suffix, compress):
             list(read_texts(path))
 
 
+def test_several_compressed_streams_in_one_file(tmp_path):
+    texts = ["a", "b" * 200_000, "c", "d"]
+    lines = [(json.dumps({"text": text}) + "\n").encode() for text in texts]
+    first, second, third = (
+        lzma.compress(content) for content in (lines[0] + lines[1], lines[2], lines[3].strip())
+    )
+    path = tmp_path / "a.jsonl.xz"
+    path.write_bytes(first + second + b"\0" * 8 + third + b"\0" * 4)
+    assert list(read_texts(path)) == texts
+    damaged = bytearray(second)
+    damaged[20] ^= 255
+    path.write_bytes(first + damaged + third)
+    with pytest.raises(ValueError, match="is damaged or cut off behind line 2"):
+        list(read_texts(path))
+
+
 def test_one_document_of_each_file_in_turn_and_each_starts_over(tmp_path):
     long = documents(tmp_path / "long.jsonl", "a", "b", "c")
     short = documents(tmp_path / "short.jsonl", "x")
