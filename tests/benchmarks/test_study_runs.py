@@ -188,7 +188,7 @@ def test_study_end_to_end(tmp_path, options, in_process):
     invoke("report", *shown)
     text, picture = report.read_bytes(), (report.parent / "results-mini.svg").read_bytes()
     assert b"| decoder | ccbb |" in text
-    assert b"Not run: CNN.\n" in text
+    assert b"Not run: random (bbbb); twin (bbbb); CNN; writes.\n" in text
     assert b"## Not run\n\nspans\n" in text
     invoke("report", *shown)
     assert report.read_bytes() == text
