@@ -31,8 +31,8 @@ hand. What is compared is described in `benchmarks/study.yml`.
   **p (b)** and the interval of the difference come from a paired bootstrap over the test texts
   ({n_samples:,} samples, counts of all seeds together).
 - **Minutes** are those of `spacy train`, evaluation on dev included; **tokens/s** are spaCy's
-  tokens through the whole pipeline; **MB** is a saved pipeline, frozen weights included if they
-  are in it.
+  tokens through the whole pipeline (what else the machine did meanwhile is in both); **MB** is a
+  saved pipeline, frozen weights included if they are in it.
 """
 N_SAMPLES = 10_000
 SURE = 0.05  # p of a bootstrap below which the overview marks a row
