@@ -143,9 +143,10 @@ def render_overview(
         "|---|---|" + "---:|" * len(tasks),
     ]
     order = list(study.systems)
-    present = {row for task in tasks for row, runs in rows[task].items() if runs}
-    known = dict.fromkeys(row for task in tasks for row in rows[task] if row in present)
+    known = dict.fromkeys(row for task in tasks for row in rows[task])
     for row in sorted(known, key=lambda row: order.index(row[0])):
+        if not any(rows[task].get(row) for task in tasks):
+            continue
         cells = []
         for task in tasks:
             runs = rows[task].get(row, [])
