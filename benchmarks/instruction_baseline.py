@@ -56,7 +56,8 @@ def make_answer(doc: Doc, spans_key: str | None) -> str:
 
 
 def parse_answer(answer: str, doc: Doc, labels: Iterable[str]) -> set[SpanT]:
-    """The spans that an answer names, each at its first place that is not taken yet.
+    """The spans that an answer names, each at its first place that is not taken yet: if there is
+    one, not before the span named last, since answers go from left to right.
 
     answer (str): What the decoder wrote.
     doc (Doc): The text.
@@ -66,14 +67,18 @@ def parse_answer(answer: str, doc: Doc, labels: Iterable[str]) -> set[SpanT]:
     """
     known = set(labels)
     found: set[SpanT] = set()
+    last = 0
     for number, line in enumerate(filter(None, answer.split("\n")), 1):
         label, _, text = line.partition(": ")
         if label not in known:
             found.add((-number, -number, UNKNOWN))
             continue
         places = ((i, j, label) for i, j in _find_text(doc, text))
-        free = (span for span in places if span not in found)
-        found.add(next(free, (-number, -number, label)))
+        free = [span for span in places if span not in found]
+        onwards = (span for span in free if span[0] >= last)
+        span = next(onwards, free[0] if free else (-number, -number, label))
+        last = max(last, span[0])
+        found.add(span)
     return found
 
 

@@ -9,6 +9,7 @@ not repeated as long as nothing they depend on changes: an interrupted study goe
 The same command in several processes shares the runs out among them.
 """
 
+import shutil
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +20,7 @@ from study_report import write_report
 from study_runs import (
     RunError,
     append_result,
+    check_corpus,
     convert_task,
     describe_machine,
     execute,
@@ -55,7 +57,7 @@ def convert(
 ) -> None:
     """Convert the corpora. Of all tasks, those whose files are missing are left out."""
     chosen = read_study(study).choose(tasks=task)
-    converted = 0
+    converted, missing = 0, []
     for name, entry in chosen.tasks.items():
         typer.echo(f"{name}: {entry.title}")
         try:
@@ -64,10 +66,16 @@ def convert(
             if task != "all":
                 raise
             typer.echo(f"left out: {error}")
+            missing.append(corpus / name)
             continue
         converted += 1
     if not converted:
         raise FileNotFoundError(f"No task has its files in the folder {str(data)!r}: see --data.")
+    for folder in missing:
+        # Or `run` would take what was converted from another folder before.
+        if folder.exists():
+            shutil.rmtree(folder)
+            typer.echo(f"removed: {folder}, converted from other files")
 
 
 @app.command()
@@ -102,6 +110,8 @@ def run(
         if entry.decoder is not None and chosen.decoders[entry.decoder] is None:
             typer.echo(f"{name}: left out, --decoders {entry.decoder}=FOLDER is not given")
     found_decoders = {name: find_decoder(s, chosen, work) for name, s in chosen.systems.items()}
+    for name, entry in chosen.tasks.items():
+        check_corpus(entry, corpus / name, limit)
     machine, commit = describe_machine(gpu_id), find_commit()
     results.parent.mkdir(parents=True, exist_ok=True)
     failed = []
@@ -126,6 +136,7 @@ def run(
                     **key,
                     "conditions": find_conditions(chosen, place, overrides, limit),
                     "steps": overrides.get("training.max_steps", overrides.get("steps")),
+                    "batch": chosen.training.batch,
                     **figures,
                     "decoder": found and {**found.__dict__},
                     "commit": commit,

@@ -129,6 +129,11 @@ class System:
                 f"{where}: a decoder is needed by the encoders decoder and instruction, patterns "
                 "by the encoder decoder, and neither by another."
             )
+        if isinstance(self.patterns, str):
+            raise ValueError(
+                f"{where}: expected a list of patterns, such as [{self.patterns}], but got "
+                f"{self.patterns!r}."
+            )
         # In letters: spaCy's command line would read the digits as a number.
         object.__setattr__(self, "patterns", [normalize_pattern(p) for p in self.patterns])
 

@@ -43,11 +43,10 @@ class Comparison:
     """The runs of a row against those of `cccc` of the same system, paired by seed.
 
     p_value (float | None): Of the t-test; None where t is not defined.
-    bootstrap (BootstrapResult | None): None if corpus, batches or steps were not the same.
     """
 
-    p_value: float | None = None
-    bootstrap: BootstrapResult | None = None
+    p_value: float | None
+    bootstrap: BootstrapResult
 
 
 ComparisonsT = dict[RowT, Comparison]
@@ -61,10 +60,8 @@ def write_report(study: Study, results: RunsT, output: Path, *, limit: int = 0) 
     output (Path): Markdown file; pictures are named after it. Raises ValueError if no result
         belongs to the study, ImportError if matplotlib is missing.
     """
-    rows = {
-        task: find_rows(study, task, [line for line in results if line["limit"] == limit])
-        for task in study.tasks
-    }
+    results_of_limit = [line for line in results if line["limit"] == limit]
+    rows = {task: find_rows(study, task, results_of_limit) for task in study.tasks}
     if not any(runs for of_task in rows.values() for runs in of_task.values()):
         raise ValueError(
             f"None of the {len(results)} results belongs to a task of the study with the limit "
@@ -79,9 +76,7 @@ def write_report(study: Study, results: RunsT, output: Path, *, limit: int = 0) 
             f"**Of each part only the first {limit} texts: not comparable to anything.**\n"
         )
     parts.append(render_overview(study, rows, comparisons))
-    if any(
-        comparison.bootstrap for of_task in comparisons.values() for comparison in of_task.values()
-    ):
+    if any(comparisons.values()):
         picture = output.with_name(f"{output.stem}-differences.svg")
         draw_differences(study, comparisons, picture)
         parts.append(f"![Differences in F1 to the causal decoder]({picture.name})\n")
@@ -94,6 +89,13 @@ def write_report(study: Study, results: RunsT, output: Path, *, limit: int = 0) 
         picture = output.with_name(f"{output.stem}-{name}.svg")
         draw_bars(of_task, study, picture, title=task.title)
         parts.append(render_task(task, study, of_task, comparisons[name], picture.name))
+        n_others = sum(
+            line["task"] == name and line["system"] in study.systems for line in results_of_limit
+        ) - len(find_comparable(study, name, results_of_limit))
+        if n_others:
+            parts.append(
+                f"Left out, because of another corpus, batches or steps: {n_others} earlier runs.\n"
+            )
     if missing:
         parts.append(f"## Not run\n\n{', '.join(missing)}\n")
     parts.append(render_runs(list(_all_runs(rows))))
@@ -103,10 +105,10 @@ def write_report(study: Study, results: RunsT, output: Path, *, limit: int = 0) 
 def find_rows(study: Study, task: str, results: RunsT) -> RowsT:
     """The runs of each system and pattern, in the study's order; what is not run has none.
 
-    Of runs with different settings those of the latest are taken, of runs with the same seed the
-    latest one.
+    Taken are runs with corpus, batches and steps of the latest run of the task; of those of a row
+    with different settings the ones of the latest, of those with the same seed the latest one.
     """
-    lines = [line for line in results if line["task"] == task]
+    lines = find_comparable(study, task, results)
     rows: RowsT = {}
     for name, system in study.systems.items():
         own = [line for line in lines if line["system"] == name]
@@ -116,6 +118,12 @@ def find_rows(study: Study, task: str, results: RunsT) -> RowsT:
             by_seed = {r["seed"]: r for r in runs if r["settings"] == runs[-1]["settings"]}
             rows[name, pattern] = [by_seed[seed] for seed in sorted(by_seed)]
     return rows
+
+
+def find_comparable(study: Study, task: str, results: RunsT) -> RunsT:
+    """The runs of a task with the corpus, batches and steps of the latest of them."""
+    lines = [line for line in results if line["task"] == task and line["system"] in study.systems]
+    return [line for line in lines if line["conditions"] == lines[-1]["conditions"]]
 
 
 def compare_rows(rows: RowsT) -> ComparisonsT:
@@ -150,8 +158,8 @@ def render_overview(
         cells = []
         for task in tasks:
             runs = rows[task].get(row, [])
-            bootstrap = comparisons[task].get(row, Comparison()).bootstrap
-            mark = "\\*" if bootstrap and bootstrap.p_value < SURE else ""
+            compared = comparisons[task].get(row)
+            mark = "\\*" if compared and compared.bootstrap.p_value < SURE else ""
             cells.append(f"{_mean([run['f1'] for run in runs]):.1f}{mark}" if runs else "")
         name, pattern = row
         lines.append(f"| {study.systems[name].title} | {pattern or ''} | {' | '.join(cells)} |")
@@ -162,8 +170,9 @@ def render_task(
     task: Task, study: Study, rows: RowsT, comparisons: ComparisonsT, picture: str
 ) -> str:
     """The section of a task."""
-    n_texts = {len(runs[0]["documents"]) for runs in rows.values() if runs}
-    steps = {runs[0]["steps"] for runs in rows.values() if runs}
+    n_texts = next(len(runs[0]["documents"]) for runs in rows.values() if runs)
+    # The same in all runs that are shown.
+    steps, batch = next((runs[0]["steps"], runs[0]["batch"]) for runs in rows.values() if runs)
     table = [
         "| system | pattern | F1 | stdev | seeds | p (t) | p (b) | difference, 95 % "
         "| minutes | tokens/s | MB |",
@@ -188,8 +197,8 @@ def render_task(
         [
             f"## {task.title}",
             "",
-            f"`{task.name}`: head `{task.head}`, {_range(steps)} steps of {study.training.batch} "
-            f"texts, {_range(n_texts)} test texts.",
+            f"`{task.name}`: head `{task.head}`, {steps:,} steps of {batch} texts, "
+            f"{n_texts:,} test texts.",
             "",
             f"![F1 by system and pattern]({picture})",
             "",
@@ -251,7 +260,6 @@ def draw_differences(study: Study, comparisons: dict[str, ComparisonsT], path: P
         (name, pattern, task): comparison.bootstrap
         for task, of_task in comparisons.items()
         for (name, pattern), comparison in of_task.items()
-        if comparison.bootstrap is not None
     }
     systems = [name for name in study.systems if any(name == key[0] for key in found)]
     tasks = [task for task in study.tasks if any(task == key[2] for key in found)]
@@ -346,8 +354,6 @@ def _compare(runs: RunsT, baseline: RunsT) -> Comparison | None:
     if not seeds:
         return None
     pairs = [(of_runs[seed], of_baseline[seed]) for seed in seeds]
-    if len({run["conditions"] for pair in pairs for run in pair}) > 1:
-        return Comparison()
     differences = [ours["f1"] - theirs["f1"] for ours, theirs in pairs]
     p_value = None
     if len(seeds) > 1 and max(differences) - min(differences) > 1e-9:
@@ -365,8 +371,6 @@ def _render_comparison(comparison: Comparison | None) -> list[str]:
     if comparison is None:
         return ["", "", ""]
     found = comparison.bootstrap
-    if found is None:
-        return ["", "", "other conditions"]
     p_value = "" if comparison.p_value is None else _spell_p(comparison.p_value)
     interval = f"{100 * found.difference:+.2f} [{100 * found.low:+.2f}, {100 * found.high:+.2f}]"
     return [p_value, _spell_p(found.p_value), interval]
@@ -396,11 +400,6 @@ def _describe_machine(machine: dict[str, Any]) -> str:
     gpu = f", {machine['gpu']}" if machine["gpu"] else ""
     packages = ("torch", "spacy", "spacy-transformers", "transformers")
     return f"{place}{gpu}; {', '.join(f'{name} {machine[name]}' for name in packages)}"
-
-
-def _range(values: Iterable[int]) -> str:
-    ends = sorted({min(values), max(values)})
-    return " to ".join(f"{end:,}" for end in ends)
 
 
 def _spell_p(p_value: float) -> str:

@@ -12,19 +12,23 @@ import sys
 import time
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import spacy
 import torch
 from filelock import FileLock
 from spacy.tokens import DocBin
+from study_evaluate import read_gold, take_spans
 from study_plan import PARTS, Study, System, Task
 from untrained import make_untrained
 
 from spacy_lgu.cli.convert import convert_cli
-from spacy_lgu.decoder.loading import find_source, fingerprint_weights
+from spacy_lgu.decoder.loading import find_source
 
 ROOT = Path(__file__).parents[1]
+_MODEL_FILES = {".safetensors", ".bin", ".json", ".model", ".txt"}
 BITS_PER_BYTE = "bits per byte"
 
 
@@ -109,6 +113,30 @@ def convert_task(task: Task, data: Path, target: Path) -> None:
         convert_cli(inputs, output, options.pop("format"), **options)
 
 
+def check_corpus(task: Task, corpus: Path, limit: int) -> None:
+    """Raise ValueError for what would come out only after training: parts without a span for the
+    head, test texts that are not annotated.
+
+    task (Task): The task.
+    corpus (Path): Folder with the three parts.
+    limit (int): Texts of each part; 0: all.
+    """
+    nlp = spacy.blank("en")
+    for part in PARTS:
+        file = corpus / f"{part}.spacy"
+        docs = islice(DocBin().from_disk(file).get_docs(nlp.vocab), limit or None)
+        if not any(take_spans(doc, task.spans_key) for doc in docs):
+            place = "doc.ents" if task.spans_key is None else f"doc.spans[{task.spans_key!r}]"
+            raise ValueError(
+                f"{file}: there is no span in {place}, where the head {task.head} of task "
+                f"{task.name} looks. Convert with target: "
+                f"{'ents' if task.spans_key is None else 'spans'}, or choose another head."
+            )
+    # The threshold of a span categorizer is found on dev.
+    for part in ("test",) if task.spans_key is None else ("dev", "test"):
+        read_gold(nlp, corpus / f"{part}.spacy", limit, task.spans_key)
+
+
 def list_runs(study: Study, seeds: int) -> list[Run]:
     """All runs, seed by seed, without decoders that are not at hand."""
     return [
@@ -134,7 +162,7 @@ def find_decoder(system: System, study: Study, work: Path) -> Decoder | None:
     if name is None:
         return None
     source = find_source(name, system.overrides.get("paths.revision"))
-    identity = source.commit or _digest(fingerprint_weights(Path(name).expanduser(), full=True))
+    identity = source.commit or digest_folder(Path(name))
     if system.untrained:
         folder = work / "untrained" / identity
         if not folder.exists():
@@ -210,11 +238,18 @@ def find_settings(
     """A digest of all that a run depends on, its seed excepted: equal digests, same experiment."""
     changing = ("paths.train", "paths.dev", "paths.decoder", "system.seed")
     files = [ROOT / run.system.config, *(corpus / f"{part}.spacy" for part in PARTS)]
+    # Adapters, for instance, or another encoder.
+    folders = {
+        key: digest_folder(Path(value))
+        for key, value in overrides.items()
+        if key not in changing and isinstance(value, str) and Path(value).expanduser().is_dir()
+    }
     return _digest(
         {
             "overrides": {k: v for k, v in overrides.items() if k not in changing},
             "files": [hashlib.md5(file.read_bytes()).hexdigest() for file in files],
             "decoder": decoder and decoder.identity,
+            "folders": folders,
             "checkpoint": study.training.checkpoint,
         }
     )
@@ -351,6 +386,18 @@ def append_result(path: Path, entry: dict[str, Any]) -> None:
     """Add a finished run to a results file, which other processes may be adding to."""
     with FileLock(f"{path}.lock"), path.open("a", encoding="utf8") as stream:
         stream.write(json.dumps(entry) + "\n")
+
+
+def digest_folder(folder: Path) -> str:
+    """A digest of the weights, configs and tokenizer files of a model's folder."""
+    folder = folder.expanduser()
+    return _digest(
+        {
+            str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
+            for file in sorted(folder.rglob("*"))
+            if file.suffix in _MODEL_FILES and file.is_file()
+        }
+    )
 
 
 def _call(arguments: list[str], log: Path) -> None:

@@ -70,7 +70,11 @@ def test_labels_saved_and_read(overrides, tmp_path):  # noqa: F811
 
 def test_evaluate(pipeline, corpus, tmp_path):  # noqa: F811
     run("evaluate", pipeline, corpus, "--output", tmp_path / "scores.json")
-    assert 0 <= json.loads((tmp_path / "scores.json").read_text())["ents_f"] <= 1
+    nlp = spacy.load(pipeline)
+    expected = nlp.evaluate(list(Corpus(corpus)(nlp)))["ents_f"]
+    found = json.loads((tmp_path / "scores.json").read_text())["ents_f"]
+    assert found == pytest.approx(expected)
+    assert found > 0.5
 
 
 def test_calibrate(pipeline, corpus, tmp_path):  # noqa: F811

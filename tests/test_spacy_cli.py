@@ -15,6 +15,7 @@ import spacy
 import spacy.cli
 from huggingface_hub.errors import EntryNotFoundError
 from spacy.tokens import DocBin
+from spacy.training import Corpus
 from spacy.util import load_config
 from transformers.utils import hub as transformers_hub
 from typer.testing import CliRunner
@@ -176,7 +177,10 @@ def test_debug_model(overrides, name):
 def test_evaluate(pipeline, corpus, tmp_path):
     run("evaluate", pipeline, corpus, "--output", tmp_path / "scores.json")
     scores = json.loads((tmp_path / "scores.json").read_text())
-    assert 0 <= scores["ents_f"] <= 1
+    nlp = spacy.load(pipeline)
+    expected = nlp.evaluate(list(Corpus(corpus)(nlp)))["ents_f"]
+    assert scores["ents_f"] == pytest.approx(expected)
+    assert scores["ents_f"] > 0
     assert scores["speed"] > 0
 
 

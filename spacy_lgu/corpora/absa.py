@@ -27,11 +27,14 @@ def read_semeval_xml(path: Path, *, report: ReportT) -> Iterator[AnnotatedText]:
     RETURNS (Iterator[AnnotatedText]): The sentences. Raises ValueError with file and sentence, or
         line if it is not XML, for what is not of this form.
     """
+    number = 0
     # A stream, since ElementTree does not close the file of a path if the XML ends early.
     with path.open("rb") as stream:
         for element in _read_elements(stream, path):
             if element.tag == "sentence":
-                yield _read_sentence(element, path)
+                number += 1
+                name = element.get("id") or f"number {number}"
+                yield _read_sentence(element, f"{path}: sentence {name}")
                 element.clear()
             elif element.tag == "Opinion":
                 raise ValueError(
@@ -79,13 +82,20 @@ def _read_elements(stream: BinaryIO, path: Path) -> Iterator[ElementTree.Element
         raise ValueError(f"{path}: {error}. Convert the file to UTF-8.") from error
 
 
-def _read_sentence(sentence: ElementTree.Element, path: Path) -> AnnotatedText:
-    where = f"{path}: sentence {sentence.get('id')}"
-    text = sentence.findtext("text")
+def _read_sentence(sentence: ElementTree.Element, where: str) -> AnnotatedText:
+    element = sentence.find("text")
+    text = "" if element is None else "".join(element.itertext())
     if not text:
         raise ValueError(f"{where}: expected a text element that is not empty.")
     spans = []
-    for term in sentence.iterfind("aspectTerms/aspectTerm"):
+    terms = sentence.findall("aspectTerms/aspectTerm")
+    for other in sentence.iter():
+        if other.tag.lower() == "aspectterm" and other not in terms:
+            raise ValueError(
+                f"{where}: expected aspectTerm elements inside aspectTerms, written like this, but "
+                f"found {other.tag} {other.attrib} elsewhere."
+            )
+    for term in terms:
         span = LabeledSpan(
             _read_offset(term, "from", where),
             _read_offset(term, "to", where),

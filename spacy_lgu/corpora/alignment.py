@@ -12,6 +12,9 @@ from .records import AnnotatedText, LabeledSpan, Note, ReportT, TokenizedText, q
 MISALIGNED = ("error", "split", "expand", "contract", "drop")
 
 
+_DIVIDED = "token divided at the border of a span, kept by the reader spacy-lgu.gold_tokens.v1"
+
+
 class _Tokens(NamedTuple):
     words: list[str]
     spaces: list[bool]
@@ -37,7 +40,8 @@ def tokenize_texts(
     misaligned (str): What to do with misaligned spans.
         error: raise, at the end, with all of them.
         split: divide the tokens at the borders of the span, which loses no annotation. The
-            tokenizer will not divide new texts there: train with gold_preproc = true.
+            tokenizer will not divide new texts there: train with the reader
+            spacy-lgu.gold_tokens.v1, which keeps these tokens.
         expand: take all tokens that the span touches.
         contract: take the tokens that lie inside the span; drop it if there is none.
         drop: leave the span out.
@@ -103,7 +107,7 @@ def _split_tokens(text: AnnotatedText, tokens: _Tokens, report: ReportT) -> _Tok
         pieces = [text.text[a:b] for a, b in pairwise(edges)]
         if inner:
             detail = f"{text.where}: {word!r} -> {' '.join(map(repr, pieces))}"
-            report(Note("token divided at the border of a span", detail))
+            report(Note(_DIVIDED, detail))
         split.words.extend(pieces)
         split.spaces.extend([False] * len(inner) + [space])
         split.starts.extend(edges[:-1])

@@ -52,6 +52,8 @@ def read_conll(
     RETURNS (Iterator[TokenizedText]): The sentences. Raises ValueError with file and line for
         what is not valid.
     """
+    if next(read_rows(path, comment), None) is None:
+        return
     if scheme is None:
         sentences = (
             (rows.lines, _take_column(rows, column, path)) for rows in read_rows(path, comment)

@@ -1,5 +1,6 @@
 """The formats by name: how each is read, which options it has, and the way to Docs."""
 
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
@@ -17,7 +18,7 @@ from .docs import make_docs
 from .inline import read_inline
 from .jsonl import read_char_jsonl, read_token_jsonl
 from .litbank import read_litbank_entities, read_litbank_events
-from .records import ReportT
+from .records import Note, ReportT
 
 _SPAN_FIELDS = ("spans_field", "start_field", "end_field", "label_field")
 
@@ -103,11 +104,12 @@ def read_docs(
             f"{_spell((*format_.options, *common))}."
         )
     nlp = spacy.blank(options.get("lang", "en"))
+    nlp.max_length = sys.maxsize  # what the limit protects, parser and NER, is not there
     own = {name: value for name, value in options.items() if name in format_.options}
     # Each once: the two files of a document in brat's format may both be given.
     files = dict.fromkeys(file for path in inputs for file in list_files(path, format_name))
     texts: Iterator[Any] = chain.from_iterable(
-        format_.read(file, report=report, **own) for file in files
+        _report_if_empty(format_.read(file, report=report, **own), file, report) for file in files
     )
     if not format_.is_tokenized:
         misaligned = options.get("misaligned", "error")
@@ -126,7 +128,7 @@ def find_format(name: str) -> Format:
 def list_files(path: Path, format_name: str) -> list[Path]:
     """The files to read: the path itself, or those of a folder that belong to the format, sorted.
 
-    path (Path): A file or a folder.
+    path (Path): A file or a folder, which is searched with its subfolders.
     format_name (str): Name of the format.
     RETURNS (list[Path]): At least one. Raises FileNotFoundError if there is none, ValueError for
         a folder if files of the format have no common suffix.
@@ -141,13 +143,26 @@ def list_files(path: Path, format_name: str) -> list[Path]:
             f"{str(path)!r} is a folder, but files of the format {format_name} have no suffix in "
             "common. Give the files themselves."
         )
-    files = {file.with_suffix(suffixes[0]) for file in path.iterdir() if file.suffix in suffixes}
+    files = {
+        file if file.suffix.lower() == suffixes[0] else file.with_suffix(suffixes[0])
+        for file in path.rglob("*")
+        if file.suffix.lower() in suffixes and file.is_file()
+    }
     if not files:
         raise FileNotFoundError(
-            f"There is no file *{' or *'.join(suffixes)} in the folder {str(path)!r}. Give the "
-            "files themselves if they are named otherwise."
+            f"There is no file *{' or *'.join(suffixes)} in the folder {str(path)!r} or below. "
+            "Give the files themselves if they are named otherwise."
         )
     return sorted(files)
+
+
+def _report_if_empty(texts: Iterator[Any], file: Path, report: ReportT) -> Iterator[Any]:
+    first = next(texts, None)
+    if first is None:
+        report(Note("file without a text", str(file)))
+    else:
+        yield first
+        yield from texts
 
 
 def _spell(options: Iterable[str]) -> str:

@@ -54,11 +54,13 @@ def parse_inline(line: str, where: str) -> AnnotatedText:
     while i < len(line):
         if line[i] == "[":
             open_starts.append(len(text))
-        elif line[i] == "|":
+        elif line[i] in "|]":
             end = line.find("]", i)
-            if end < 0 or not open_starts:
+            if end <= i or not open_starts:
                 raise _unbalanced(line, where)
             span = LabeledSpan(open_starts.pop(), len(text), line[i + 1 : end])
+            if "[" in span.label or "|" in span.label:
+                raise _unbalanced(line, where)
             if span.start == span.end or not span.label:
                 raise ValueError(
                     f"{where}: expected text and label in [text|LABEL], but one of them is empty "
@@ -76,6 +78,6 @@ def parse_inline(line: str, where: str) -> AnnotatedText:
 
 def _unbalanced(line: str, where: str) -> ValueError:
     return ValueError(
-        f"{where}: unbalanced annotation in {line!r}: expected [text|LABEL], and neither [ nor | "
-        "elsewhere."
+        f"{where}: unbalanced annotation in {line!r}: expected [text|LABEL], and none of [, | "
+        "and ] elsewhere."
     )

@@ -3,7 +3,8 @@
     {"tokens": ["Ann", "slept"], "spans": [{"start": 0, "end": 1, "label": "PERSON"}]}
     {"text": "Ann slept", "spans": [{"start": 0, "end": 3, "label": "PERSON"}]}
 
-End is exclusive. Other fields are not read.
+End is exclusive. Other fields are not read, but for the "answer" of Prodigy's exports: what was not
+accepted is left out.
 """
 
 import json
@@ -39,7 +40,7 @@ def read_token_jsonl(
     """Read a file with one sentence per line.
 
     path (Path): The file.
-    report (ReportT): Called for each record without a token, which is left out.
+    report (ReportT): Called for each record without a token or not accepted, which is left out.
     tokens_field (str): Field with a list of strings.
     spans_field (str): Field with a list of spans. A span is an object; if a label is given, the
         number of a token is one too.
@@ -53,7 +54,7 @@ def read_token_jsonl(
         what is not of this form.
     """
     fields = _SpanFields(start_field, end_field, label_field)
-    for where, record in _read_records(path):
+    for where, record in _read_records(path, report):
         words = _take(record, tokens_field, where, "--tokens-field")
         if not isinstance(words, list) or not all(isinstance(w, str) and w for w in words):
             raise ValueError(
@@ -84,7 +85,7 @@ def read_char_jsonl(
     """Read a file with one text per line.
 
     path (Path): The file.
-    report (ReportT): Called for each record without text, which is left out.
+    report (ReportT): Called for each record without text or not accepted, which is left out.
     text_field (str): Field with the text.
     spans_field (str): Field with a list of spans.
     start_field (str): Field of a span with its first character, counted from 0.
@@ -94,7 +95,7 @@ def read_char_jsonl(
         not of this form.
     """
     fields = _SpanFields(start_field, end_field, label_field)
-    for where, record in _read_records(path):
+    for where, record in _read_records(path, report):
         text = _take(record, text_field, where, "--text-field")
         if not isinstance(text, str):
             raise ValueError(
@@ -108,7 +109,7 @@ def read_char_jsonl(
             report(Note("record without text left out", where))
 
 
-def _read_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def _read_records(path: Path, report: ReportT) -> Iterator[tuple[str, dict[str, Any]]]:
     for number, line in read_lines(path):
         if not line.strip():
             continue
@@ -122,6 +123,9 @@ def _read_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             ) from error
         if not isinstance(record, dict):
             raise ValueError(f"{where}: expected a JSON object, but found {_shorten(record)}.")
+        if record.get("answer") in ("reject", "ignore"):
+            report(Note(f"record with the answer {record['answer']} left out", where))
+            continue
         yield where, record
 
 

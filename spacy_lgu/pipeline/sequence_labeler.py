@@ -220,6 +220,8 @@ class SequenceLabeler(TrainablePipe):
             those of all examples.
         """
         validate_get_examples(get_examples, "SequenceLabeler.initialize")
+        if nlp is not None and not self.annotate_ents:
+            self._check_score_weights(nlp.config["training"]["score_weights"])
         if labels is None:
             found: set[str] = set()
             for example in get_examples():
@@ -357,6 +359,17 @@ class SequenceLabeler(TrainablePipe):
                 self.name, self.temperature, LOWEST, HIGHEST, n_tokens,
             )  # fmt: skip
         return result
+
+    def _check_score_weights(self, weights: dict[str, float | None]) -> None:
+        """A factory's weights are for its default options: others have to be set by hand."""
+        key = f"spans_{self.spans_key}_f"
+        if key not in weights:
+            logger.warning(
+                "What %r learns is scored as %r, which [training.score_weights] does not have: it "
+                "counts nothing in the score that model-best and patience go by. Add to that "
+                "section: %s = 1.0",
+                self.name, key, key,
+            )  # fmt: skip
 
     @property
     def _n_tags(self) -> int:

@@ -64,6 +64,13 @@ def test_answers_are_read_strictly(answer, spans):
     assert parse_answer(answer, DOC, LABELS) == spans
 
 
+def test_a_repeated_text_is_found_to_the_right_of_the_span_before():
+    doc = make_doc("Rome beat Oslo and Rome", (2, 3, "LOC"), (4, 5, "LOC"))
+    assert parse_answer(make_answer(doc, None), doc, LABELS) == {(2, 3, "LOC"), (4, 5, "LOC")}
+    # Written in another order, it is found all the same.
+    assert parse_answer("LOC: Oslo\nLOC: beat", doc, LABELS) == {(2, 3, "LOC"), (1, 2, "LOC")}
+
+
 def test_what_is_written_of_unannotated_tokens_does_not_count():
     doc = Doc(VOCAB, words=["Ann", "saw", "Rome"])
     doc.set_ents([Span(doc, 0, 1, label="PER")], missing=[doc[2:3]])

@@ -53,6 +53,7 @@ def test_shipped_study_is_valid():
         ({"system": {**SYSTEM, "patterns": ["c"]}}, "a decoder is needed by the encoders"),
         ({"system": {**DECODER, "patterns": []}}, "a decoder is needed by the encoders"),
         ({"system": {**DECODER, "patterns": ["cx"]}}, "cx"),
+        ({"system": {**DECODER, "patterns": "ccbb"}}, r"expected a list .* \[ccbb\], but got"),
         (
             {"system": {**DECODER, "decoder": "big"}},
             "decoder is 'big', expected one of the .* tiny",

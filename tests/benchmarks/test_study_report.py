@@ -36,7 +36,7 @@ def make_line(system, pattern, seed, n_correct, **changes):
     correct = n_correct + 3
     return {
         "task": "names", "system": system, "pattern": pattern, "seed": seed, "limit": 0,
-        "settings": "s1", "conditions": "c1", "steps": 100, "threshold": None,
+        "settings": "s1", "conditions": "c1", "steps": 100, "batch": 16, "threshold": None,
         "f1": 10.0 * correct, "precision": 10.0 * correct, "recall": 10.0 * correct,
         "labels": {"PER": [n_correct, 5, 5], "LOC": [3, 5, 5]},
         "documents": documents,
@@ -201,12 +201,17 @@ def test_report_names_the_extra_if_matplotlib_is_missing(tmp_path, monkeypatch):
         write_report(STUDY, RESULTS, tmp_path / "results.md")
 
 
-def test_runs_under_other_conditions_are_not_compared(tmp_path):
+def test_runs_under_other_conditions_are_left_out_and_counted(tmp_path):
+    other = {"settings": "s2", "conditions": "c2", "steps": 7, "batch": 32}
     lines = [
         make_line("decoder", "cccc", 0, 1),
-        make_line("decoder", "ccbb", 0, 5, settings="s2", conditions="c2"),
+        make_line("decoder", "ccbb", 0, 5),
+        make_line("cnn", None, 0, 2, **other),
     ]
     write_report(STUDY, lines, tmp_path / "results.md")
     text = (tmp_path / "results.md").read_text()
-    assert "| other conditions |" in text
+    assert "7 steps of 32 texts" in text
+    assert "| CNN |  | 50.00 |" in text
+    assert "Not run: decoder (cccc, ccbb); encoder twin (bbbb).\n" in text
+    assert "another corpus, batches or steps: 2 earlier runs.\n" in text
     assert "results-differences.svg" not in text

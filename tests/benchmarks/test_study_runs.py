@@ -2,6 +2,7 @@
 
 import json
 import lzma
+import shutil
 from pathlib import Path
 
 import instruction_baseline
@@ -274,6 +275,66 @@ def test_a_changed_corpus_is_run_again(tmp_path, options, data, in_process):
     assert "done before" not in invoke("run", *options, *chosen)
 
 
+@pytest.mark.parametrize(
+    ("task", "part", "docs", "message"),
+    [
+        ("mini", "test", ["[Ann] ran", "[] No one looked"], None),
+        ("mini", "test", ["[Ann] ran", "No one looked"], r"test\.spacy: Doc 1 has no annotation"),
+        ("mini", "train", ["[] It rained"], r"train\.spacy: there is no span in doc\.ents, where"),
+        (
+            "spans",
+            "dev",
+            ["[Ann] ran"],
+            r"there is no span in doc\.spans\['sc'\].* spancat of task",
+        ),
+    ],
+)
+def test_a_corpus_for_another_head_is_refused_before_training(
+    tmp_path, plan, options, task, part, docs, message
+):
+    """[Ann]: an entity; []: annotated, but there is none."""
+    nlp = spacy.blank("en")
+    made = []
+    for text in docs:
+        made.append(nlp.make_doc(text.replace("[] ", "").replace("[", "").replace("]", "")))
+        if text.startswith("["):
+            ents = [] if text.startswith("[]") else [Span(made[-1], 0, 1, label="PER")]
+            made[-1].set_ents(ents)
+    corpus = tmp_path / "corpus" / task
+    DocBin(docs=made).to_disk(corpus / f"{part}.spacy")
+    chosen = read_study(plan).tasks[task]
+    if message is None:
+        study_runs.check_corpus(chosen, corpus, 0)
+        return
+    with pytest.raises(ValueError, match=message):
+        invoke("run", *options, "--task", task, "--system", "cnn")
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "config.json", "model.safetensors"])
+def test_a_changed_decoder_or_adapter_is_another_experiment(
+    tmp_path, options, decoder_folder, name
+):
+    def find(decoder, adapter):
+        chosen = read_study(options[1]).choose(decoders={"tiny": str(decoder)})
+        run = study_runs.list_runs(chosen, 1)[0]
+        found = study_runs.find_decoder(run.system, chosen, tmp_path)
+        overrides = {"components.decoder.model.lora.path": str(adapter)}
+        corpus = tmp_path / "corpus" / "mini"
+        return study_runs.find_settings(run, chosen, corpus, overrides, found)
+
+    decoder, adapter = tmp_path / "decoder", tmp_path / "adapter"
+    shutil.copytree(decoder_folder, decoder)
+    shutil.copytree(decoder_folder, adapter)
+    before = find(decoder, adapter)
+    (decoder / "README.md").write_text("Not a part of it.")
+    assert find(decoder, adapter) == before
+    for folder in (decoder, adapter):
+        content = (folder / name).read_bytes()
+        (folder / name).write_bytes(content + b" ")
+        assert find(decoder, adapter) != before
+        (folder / name).write_bytes(content)
+
+
 def test_a_failed_run_is_named_and_the_others_go_on(tmp_path, options, in_process):
     plan = srsly.read_yaml(options[1])
     plan["systems"]["decoder"]["overrides"] = {"components.decoder.model.tuning": "half"}
@@ -378,6 +439,10 @@ def test_convert_leaves_out_what_is_not_there(tmp_path, plan, data):
         )
     invoke("convert", *common, "--data", data, "--task", "own")
     assert (tmp_path / "corpus" / "own" / "test.spacy").is_file()
+    shutil.rmtree(data / "own")
+    printed = invoke("convert", *common, "--data", data)
+    assert f"removed: {tmp_path / 'corpus' / 'own'}, converted from other files" in printed
+    assert not (tmp_path / "corpus" / "own").exists()
 
 
 def test_tenths_go_by_the_number_that_begins_a_name(tmp_path, plan):

@@ -46,6 +46,13 @@ def test_aspect_terms(tmp_path):
         ),
         ('from="5"', 'from="9"', r"sentence 7: expected the term 'naan' at 9 to 9"),
         ('to="9"', 'to="x"', r"sentence 7: expected a number of characters in the attribute 'to'"),
+        (
+            "aspectTerms>",
+            "AspectTerms>",
+            r"sentence 7: expected aspectTerm elements inside aspectT",
+        ),
+        ("<aspectTerm term", "<AspectTerm term", r"but found AspectTerm {'term': 'naan'"),
+        ('id="8"><text>We ate.', "><text>", r"a\.xml: sentence number 2: expected a text element"),
         ("aspectTerm term", "Opinion term", r"a\.xml: expected the aspectTerm elements .*Opinion"),
     ],
 )
@@ -54,6 +61,13 @@ def test_errors_name_the_sentence(tmp_path, old, new, message):
     path.write_text(XML.replace(old, new), encoding="utf8")
     with pytest.raises(ValueError, match=message):
         list(read_semeval_xml(path, report=ignore))
+
+
+def test_markup_inside_a_text_is_no_end_of_it(tmp_path):
+    path = tmp_path / "a.xml"
+    path.write_text("<s><sentence><text>Good <b>food</b> and wine</text></sentence></s>")
+    (text,) = read_semeval_xml(path, report=ignore)
+    assert text.text == "Good food and wine"
 
 
 def test_gold_tokens(tmp_path):

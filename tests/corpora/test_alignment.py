@@ -52,7 +52,8 @@ CONTEXT = "a.jsonl:1: 'based cooks' (X) in ...'The U.S.-based cooks left'..."
             [(2, 4, "X")],
             [
                 (
-                    "token divided at the border of a span",
+                    "token divided at the border of a span, kept by the reader "
+                    "spacy-lgu.gold_tokens.v1",
                     "a.jsonl:1: 'U.S.-based' -> 'U.S.-' 'based'",
                 )
             ],

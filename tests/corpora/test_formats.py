@@ -13,6 +13,34 @@ def test_files_of_a_folder_are_sorted(tmp_path):
     assert list_files(tmp_path / "c.txt", "char-jsonl") == [tmp_path / "c.txt"]
 
 
+def test_subfolders_are_searched_and_capitals_of_a_suffix_do_not_matter(tmp_path):
+    (tmp_path / "sub").mkdir()
+    for name in ("b.jsonl", "sub/a.JSONL", "sub/x.txt"):
+        (tmp_path / name).touch()
+    files = list_files(tmp_path, "char-jsonl")
+    assert files == [tmp_path / "b.jsonl", tmp_path / "sub" / "a.JSONL"]
+    (tmp_path / "sub" / "x.ann").touch()
+    assert list_files(tmp_path, "brat") == [tmp_path / "sub" / "x.ann"]
+
+
+def test_files_without_a_text_are_reported(tmp_path):
+    (tmp_path / "a.conll").write_text("Ann B-PER\n")
+    (tmp_path / "b.conll").write_text("\n-DOCSTART- O\n\n")
+    notes = []
+    files = [tmp_path / "a.conll", tmp_path / "b.conll"]
+    assert [doc.text for doc in read_docs(files, "conll", report=notes.append)] == ["Ann"]
+    assert notes == [
+        ("tag scheme detected: iob2", str(files[0])),
+        ("file without a text", str(files[1])),
+    ]
+
+
+def test_texts_may_be_longer_than_a_parser_could_take(tmp_path):
+    (tmp_path / "a.txt").write_text("abcd " * 200_001)
+    (doc,) = read_docs([tmp_path / "a.txt"], "inline", report=print)
+    assert len(doc.text) == 1_000_005
+
+
 def test_a_brat_folder_has_pairs(tmp_path):
     for name in ("a.txt", "a.ann", "b.txt", "c.ann", "annotation.conf"):
         (tmp_path / name).touch()

@@ -13,7 +13,9 @@ def test_annotation_is_taken_out():
     assert parsed.spans == [(6, 13, "NEG"), (0, 18, "OPINION"), (24, 26, "A"), (24, 26, "B")]
 
 
-@pytest.mark.parametrize("line", ["[open", "[open|A", "a|A] b", "[[a|B]"])
+@pytest.mark.parametrize(
+    "line", ["[open", "[open|A", "a|A] b", "[[a|B]", "[AT|T|ORG]", "[a|PER [b|C]]", "a ] b"]
+)
 def test_unbalanced_annotation(line):
     with pytest.raises(ValueError, match=r"a\.txt:1: unbalanced annotation in"):
         parse_inline(line, "a.txt:1")

@@ -43,6 +43,17 @@ def test_fields_by_other_names(path):
     assert texts[0].document == f"{path}:7"
 
 
+def test_what_was_not_accepted_in_prodigy_is_left_out(path):
+    line = '{"text": "Ann", "spans": [], "answer": "%s"}\n'
+    content = line % "accept" + line % "reject" + line % "ignore"
+    texts, notes = read(read_char_jsonl, path, content)
+    assert [text.where for text in texts] == [f"{path}:1"]
+    assert notes == [
+        ("record with the answer reject left out", f"{path}:2"),
+        ("record with the answer ignore left out", f"{path}:3"),
+    ]
+
+
 def test_spans_may_be_numbers_of_tokens(path):
     content = '{"tokens": ["she", "ran", "off"], "events": [1, {"start": 1, "end": 3}]}\n'
     texts, _ = read(read_token_jsonl, path, content, spans_field="events", label="EVENT")

@@ -518,6 +518,15 @@ def test_calibration_finds_the_temperature_of_sharpened_logits():
     assert labeler.temperature == 1.0
 
 
+@pytest.mark.parametrize(("weights", "warns"), [({}, True), ({"spans_mine_f": 1.0}, False)])
+def test_spans_that_training_does_not_score_are_named(caplog, weights, warns):
+    nlp = blank(annotate_ents=False, spans_key="mine")
+    nlp.config["training"]["score_weights"] = weights
+    with caplog.at_level(logging.WARNING, logger="spacy_lgu"):
+        initialize(nlp, span_examples(nlp, "mine"))
+    assert ("Add to that section: spans_mine_f = 1.0" in caplog.text) is warns
+
+
 def test_spans_on_missing_annotation_are_not_counted(nlp, caplog):
     restored = spacy.util.load_model_from_config(nlp.config).from_bytes(nlp.to_bytes())
     labeler = restored.get_pipe("sequence_labeler")
