@@ -19,7 +19,7 @@ _TARGETS = ("ents", "spans")
 
 @app.command("convert")
 def convert_cli(
-    inputs: Annotated[list[Path], typer.Argument(help="Files, or folders of them")],
+    inputs: Annotated[list[Path], typer.Argument(help="Files, or folders (and their subfolders)")],
     output: Annotated[Path, typer.Argument(help="File to write, named *.spacy")],
     format_name: Annotated[str, typer.Option("--format", help=", ".join(FORMATS))],
     target: Annotated[

@@ -85,7 +85,7 @@ def read_docs(
 ) -> Iterator[Doc]:
     """Read corpora as Docs.
 
-    inputs (Iterable[Path]): Files, or folders of them.
+    inputs (Iterable[Path]): Files, or folders, see list_files.
     format_name (str): Name of their format.
     report (ReportT): Called for whatever is left out or changed.
     spans_key (str | None): Key of doc.spans; None: entities.
