@@ -2,10 +2,10 @@
 
     python benchmarks/saved_size.py --decoder assets/decoder
 
-"first" is one save, "each further" what one more checkpoint of the same run adds (spacy train
-keeps model-best and model-last): a bundled base is linked, not written again, where the file
-system has hard links. For comparison: a pickle of the state_dict of decoder and adapter, and what
-spacy-transformers writes for the same decoder.
+"first" is one save, "each further" what one more nlp.to_disk of the same run adds: a bundled base
+is linked, not written again, where the file system has hard links. (`spacy train` saves model-last
+so; model-best is a copy of it that spaCy makes.) For comparison: a pickle of the state_dict of
+decoder and adapter, and what spacy-transformers writes for the same decoder.
 """
 
 import json

@@ -98,7 +98,7 @@ def write_report(study: Study, results: RunsT, output: Path, *, limit: int = 0) 
             )
     if missing:
         parts.append(f"## Not run\n\n{', '.join(missing)}\n")
-    parts.append(render_runs(list(_all_runs(rows))))
+    parts.append(render_runs(study, list(_all_runs(rows))))
     output.write_text("\n".join(parts), encoding="utf8")
 
 
@@ -210,9 +210,13 @@ def render_task(
     )
 
 
-def render_runs(runs: RunsT) -> str:
+def render_runs(study: Study, runs: RunsT) -> str:
     """Where the figures come from: commits, machines and decoders."""
-    decoders = {_describe_decoder(run["decoder"]) for run in runs if run["decoder"]}
+    decoders = {
+        _describe_decoder(study.systems[run["system"]], run["decoder"])
+        for run in runs
+        if run["decoder"]
+    }
     machines = {_describe_machine(run["machine"]) for run in runs}
     commits = {run["commit"] or "unknown" for run in runs}
     seconds = sum(run["train_minutes"] for run in runs) * 60
@@ -386,10 +390,13 @@ def _name_bar(system: System, pattern: str | None) -> str:
     return f"{system.title}, {pattern}" if pattern else system.title
 
 
-def _describe_decoder(decoder: dict[str, Any]) -> str:
+def _describe_decoder(system: System, decoder: dict[str, Any]) -> str:
+    # By its name in the study: the folder is known only where the runs were made.
+    if system.untrained:
+        return f"`{system.decoder}` with random weights"
     bits = decoder["bits_per_byte"]
     score = "bits per byte not known" if bits is None else f"{bits:.3f} bits per byte"
-    return f"`{decoder['name']}` ({decoder['identity']}), {score}"
+    return f"`{system.decoder}` ({decoder['identity']}), {score}"
 
 
 def _describe_machine(machine: dict[str, Any]) -> str:

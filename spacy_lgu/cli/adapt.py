@@ -48,7 +48,7 @@ def adapt_cli(
     Reads the decoder, pattern, quantization and LoRA settings from the training config, so that
     training can start from what comes out: --components.transformer.model.lora.path OUTPUT, or
     with tuning = full, OUTPUT as the decoder's name. Interrupted, the same call goes on; Ctrl-C
-    ends the run early, with a finished result.
+    begins the final decay at once and ends with a finished result.
     """
     # Every `python -m spacy` imports this file: torch and transformers only where they are used.
     from spacy.cli._util import import_code, parse_config_overrides, setup_gpu

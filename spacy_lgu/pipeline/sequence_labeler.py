@@ -230,7 +230,8 @@ class SequenceLabeler(TrainablePipe):
         for label in labels:
             self.add_label(label)
         if not self.labels:
-            raise ValueError(self._no_labels())
+            keys = {key for example in get_examples() for key in example.reference.spans}
+            raise ValueError(self._no_labels(sorted(keys)))
         self.cfg["temperature"] = 1.0
         with_tokens = (example.x for example in get_examples() if len(example.x))
         docs = list(islice(with_tokens, 10))
@@ -401,13 +402,17 @@ class SequenceLabeler(TrainablePipe):
             )
         return logits
 
-    def _no_labels(self) -> str:
-        other = f"doc.spans[{self.spans_key!r}]" if self.annotate_ents else "doc.ents"
+    def _no_labels(self, keys: list[str]) -> str:
+        if self.annotate_ents:
+            other = f"doc.spans (keys: {', '.join(keys) or 'none'})"
+            change = "annotate_ents = false and the spans_key"
+        else:
+            other = f"doc.ents, or doc.spans has another key (found: {', '.join(keys) or 'none'})"
+            change = "annotate_ents = true, or the spans_key"
         return (
             f"The sequence labeler {self.name!r} found no labels: none of the training examples "
             f"has a span in {self._gold_place()}. Check the training corpus (`spacy debug data`); "
-            f"if its spans are in {other}, set annotate_ents = "
-            f"{'false' if self.annotate_ents else 'true'}; or give labels in "
+            f"if its spans are in {other}, set {change}; or give labels in "
             f"[initialize.components.{self.name}]."
         )
 

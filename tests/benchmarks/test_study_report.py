@@ -101,7 +101,7 @@ own
 - Commits: abc
 - Machine: Some CPU, 2 cores, 8 GiB, threads of a run: 1; torch 2.13.0, spacy 3.8.18, \
 spacy-transformers 1.4.0, transformers 4.53.2
-- Decoder: `assets/decoder` (0123456789ab), 1.853 bits per byte
+- Decoder: `tiny` (0123456789ab), 1.853 bits per byte
 """  # noqa: E501
 
 

@@ -297,11 +297,11 @@ def test_labels_that_are_not_known():
     [
         (
             True,
-            r"none of .* span in doc.ents.*are in doc.spans\[.*\], set annotate_ents = false",
+            r"none of .* in doc.ents.*are in doc.spans \(keys: other\), set annotate_ents = false",
         ),
         (
             False,
-            r"none of .* in doc.spans\[.*\].*are in doc.ents, set annotate_ents = true",
+            r"none of .* in doc.spans\[.*\].*doc.ents, or doc.spans has another key \(found: other\)",
         ),
     ],
 )
