@@ -198,7 +198,7 @@ def render_task(
             f"## {task.title}",
             "",
             f"`{task.name}`: head `{task.head}`, {steps:,} steps of {batch} texts, "
-            f"{n_texts:,} test texts.",
+            f"{n_texts:,} test texts.{_describe_thresholds(rows)}",
             "",
             f"![F1 by system and pattern]({picture})",
             "",
@@ -397,6 +397,14 @@ def _describe_decoder(system: System, decoder: dict[str, Any]) -> str:
     bits = decoder["bits_per_byte"]
     score = "bits per byte not known" if bits is None else f"{bits:.3f} bits per byte"
     return f"`{system.decoder}` ({decoder['identity']}), {score}"
+
+
+def _describe_thresholds(rows: RowsT) -> str:
+    found = sorted({run["threshold"] for runs in rows.values() for run in runs} - {None})
+    if not found:
+        return ""
+    ends = sorted({found[0], found[-1]})
+    return f" Threshold of each run chosen on dev: {' to '.join(f'{end:.2f}' for end in ends)}."
 
 
 def _describe_machine(machine: dict[str, Any]) -> str:

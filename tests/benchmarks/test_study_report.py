@@ -113,6 +113,15 @@ def test_report_says_what_the_results_say(tmp_path):
     assert pictures == ["results-differences.svg", "results-names.svg"]
 
 
+def test_thresholds_are_told(tmp_path):
+    lines = [make_line("cnn", None, seed, 1, threshold=0.1 + 0.25 * seed) for seed in (0, 1)]
+    write_report(STUDY, lines, tmp_path / "results.md")
+    text = (tmp_path / "results.md").read_text()
+    assert "2 test texts. Threshold of each run chosen on dev: 0.10 to 0.35.\n" in text
+    write_report(STUDY, lines[:1], tmp_path / "results.md")
+    assert "on dev: 0.10.\n" in (tmp_path / "results.md").read_text()
+
+
 def test_overview_marks_what_is_surely_better(tmp_path):
     # 10 texts, of each of which one finds 4 and the other 1 of 5 spans: no sample says otherwise.
     lines = [
