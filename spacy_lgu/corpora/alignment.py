@@ -10,8 +10,6 @@ from spacy.tokens import Doc
 from .records import AnnotatedText, LabeledSpan, Note, ReportT, TokenizedText, quote_span
 
 MISALIGNED = ("error", "split", "expand", "contract", "drop")
-
-
 _DIVIDED = "token divided at the border of a span, kept by the reader spacy-lgu.gold_tokens.v1"
 
 
