@@ -165,10 +165,12 @@ def find_decoder(system: System, study: Study, work: Path) -> Decoder | None:
     identity = source.commit or digest_folder(Path(name))
     if system.untrained:
         folder = work / "untrained" / identity
-        if not folder.exists():
-            unfinished = folder.with_suffix(".unfinished")
-            make_untrained(name, unfinished, revision=source.commit)
-            unfinished.rename(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{folder}.lock"):
+            if not folder.exists():
+                unfinished = folder.with_suffix(".unfinished")
+                make_untrained(name, unfinished, revision=source.commit)
+                unfinished.rename(folder)
         return Decoder(str(folder), f"untrained {identity}")
     training = Path(name).expanduser() / "training.json"
     record = json.loads(training.read_text(encoding="utf8")) if training.is_file() else {}

@@ -61,7 +61,8 @@ def log_softmax(logits: numpy.ndarray) -> numpy.ndarray:
 def decode_viterbi(scores: numpy.ndarray, lengths: numpy.ndarray) -> numpy.ndarray:
     """The valid tag sequences with the highest sums of scores, exactly.
 
-    scores (ndarray): Log-probabilities of the tags. Shape: (tokens, tags).
+    scores (ndarray): Log-probabilities of the tags, -inf for a B that is not allowed.
+        Shape: (tokens, tags).
     lengths (ndarray): Tokens of each sequence. Shape: (sequences,).
     RETURNS (ndarray): Tags. Shape: (tokens,).
     """
@@ -81,9 +82,17 @@ def decode_viterbi(scores: numpy.ndarray, lengths: numpy.ndarray) -> numpy.ndarr
 
 def decode_greedy(scores: numpy.ndarray, lengths: numpy.ndarray) -> numpy.ndarray:
     """The best tag of each token. I-X after anything but B-X or I-X begins a span, as in the
-    conlleval script of the CoNLL shared tasks. Arguments and result as in decode_viterbi."""
+    conlleval script of the CoNLL shared tasks, or is O where none may begin. Arguments and result
+    as in decode_viterbi."""
     tags = scores.argmax(axis=1)
-    return numpy.where(_is_valid(tags, lengths), tags, tags - 1)
+    while True:
+        invalid = numpy.flatnonzero(~_is_valid(tags, lengths))
+        barred = invalid[numpy.isneginf(scores[invalid, tags[invalid] - 1])]
+        if not len(barred):
+            break
+        tags[barred] = OUTSIDE  # an I behind it may now be invalid
+    tags[invalid] -= 1
+    return tags
 
 
 def find_spans(tags: numpy.ndarray, lengths: numpy.ndarray) -> TokenSpans:

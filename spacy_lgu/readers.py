@@ -29,8 +29,10 @@ def gold_tokens_v1(path: Path | None, limit: int = 0) -> ReaderT:
     docs = Corpus(path).read_docbin
 
     def read(nlp: Language) -> Iterator[Example]:
-        # spaCy's own limit ends one file of a folder, and goes on with the next.
-        for reference in islice(docs(nlp.vocab, files), limit or None):
+        # As spaCy's reader, no empty texts. Its limit ends one file of a folder, and goes on with
+        # the next.
+        with_tokens = (doc for doc in docs(nlp.vocab, files) if len(doc))
+        for reference in islice(with_tokens, limit or None):
             yield Example(copy_tokens(reference), reference)
 
     return read

@@ -233,8 +233,7 @@ def train_nlp(nlp, *, steps: int, learn_rate: float = 0.01, **options) -> list[d
 
 
 def update_nlp(nlp, examples: list, optimizer, *, exclude: tuple[str, ...] = (), **options) -> None:
-    """One step as `spacy train` makes it. nlp.update(sgd=optimizer) would step the transformer
-    before the gradients of the pipes behind it are there."""
+    """One step as `spacy train` makes it."""
     nlp.update(examples, sgd=False, exclude=exclude, **options)
     for name, pipe in nlp.pipeline:
         if name not in exclude:

@@ -159,6 +159,29 @@ def test_greedy_begins_a_span_where_the_tag_before_does_not_match():
     assert tags.tolist() == [B_X, I_X, O, B_Y, B_X, B_Y, B_Y, B_X]
 
 
+@settings(max_examples=150, deadline=None)
+@given(batches(), st.randoms(use_true_random=False))
+def test_no_span_begins_where_none_may(batch, random):
+    lengths, scores = batch
+    barred = numpy.array([random.random() < 0.4 for _ in scores], dtype="bool")
+    scores[barred, 1::2] = -numpy.inf
+    tags = decode_viterbi(scores, lengths)
+    for found, rows in zip(split(tags, lengths), split(scores, lengths), strict=True):
+        best = max(total(rows, other) for other in valid_sequences(*rows.shape))
+        assert total(rows, found) == pytest.approx(best, abs=1e-9)
+    spans = find_spans(tags, lengths)
+    assert (span_probabilities(scores, lengths, spans) > 0).all()
+    tags = decode_greedy(scores, lengths)
+    assert all(is_valid(found.tolist()) for found in split(tags, lengths))
+    assert not (tags[barred] % 2 == 1).any()
+
+
+def test_greedy_leaves_out_what_may_not_begin_a_span():
+    scores = numpy.log(numpy.eye(5)[[I_X, I_X, I_X, B_Y, I_Y, O, I_Y]] + 0.01)
+    scores[[0, 1, 4, 6], 1::2] = -numpy.inf
+    assert decode_greedy(scores, as_lengths(7)).tolist() == [O, O, B_X, B_Y, I_Y, O, O]
+
+
 def test_spans_end_where_the_next_begins():
     tags = numpy.array([B_X, I_X, B_X, O, B_Y, B_X, I_X, I_X, O, B_Y])
     spans = find_spans(tags, as_lengths(0, 5, 0, 3, 2, 0))

@@ -78,8 +78,9 @@ def test_evaluate(pipeline, corpus, tmp_path):  # noqa: F811
 
 
 def test_calibrate(pipeline, corpus, tmp_path):  # noqa: F811
-    printed = run("lgu", "calibrate", pipeline, corpus, tmp_path / "calibrated")
-    before, after = spacy.load(pipeline), spacy.load(tmp_path / "calibrated")
+    output = tmp_path / "new" / "calibrated"
+    printed = run("lgu", "calibrate", pipeline, corpus, output)
+    before, after = spacy.load(pipeline), spacy.load(output)
     temperature = after.get_pipe("sequence_labeler").temperature
     assert before.get_pipe("sequence_labeler").temperature == 1.0
     assert temperature != 1.0
@@ -90,9 +91,9 @@ def test_calibrate(pipeline, corpus, tmp_path):  # noqa: F811
         assert entities(docs[0]) == entities(docs[1])
         scores = [doc.spans["sequence_labeler"].attrs["scores"] for doc in docs]
         assert not len(scores[0]) or not numpy.allclose(*scores, atol=1e-6)
-    message = failure("lgu", "calibrate", pipeline, corpus, tmp_path / "calibrated")
+    message = failure("lgu", "calibrate", pipeline, corpus, output)
     assert "exists already. Use --force to replace it." in message
-    run("lgu", "calibrate", pipeline, corpus, tmp_path / "calibrated", "--force")
+    run("lgu", "calibrate", pipeline, corpus, output, "--force")
 
 
 def test_components_before_see_the_docs_first(pipeline, corpus):  # noqa: F811

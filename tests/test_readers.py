@@ -40,6 +40,14 @@ def test_spacys_own_reader_would_lose_them(path):
     assert "sc" not in first.reference.spans
 
 
+def test_texts_without_tokens_are_left_out(path):
+    vocab = spacy.blank("en").vocab
+    DocBin(docs=[Doc(vocab), *DocBin().from_disk(path).get_docs(vocab)]).to_disk(path)
+    for limit, expected in ((0, [5, 1]), (1, [5])):
+        examples = gold_tokens_v1(path, limit=limit)(spacy.blank("en"))
+        assert [len(example.reference) for example in examples] == expected
+
+
 def test_limit(path):
     assert len(list(gold_tokens_v1(path, limit=1)(spacy.blank("en")))) == 1
 

@@ -302,6 +302,31 @@ def test_package_refuses_to_replace(pipeline, tmp_path):
     assert (tmp_path / "lgu_tiny-0.0.0" / "lgu_tiny" / "__init__.py").is_file()
 
 
+@leaves_files_open
+def test_package_with_code_and_a_version_of_several_parts(pipeline, tmp_path, monkeypatch):
+    code = tmp_path / "own_parts.py"
+    code.write_text(
+        "import spacy\n"
+        '@spacy.Language.component("test_package_code")\n'
+        "def pass_on(doc):\n    return doc\n"
+    )
+    shutil.copytree(pipeline, tmp_path / "nlp")
+    config = load_config(tmp_path / "nlp" / "config.cfg")
+    config["nlp"]["pipeline"].append("own")
+    config["components"]["own"] = {"factory": "test_package_code"}
+    config.to_disk(tmp_path / "nlp" / "config.cfg")
+    run(
+        "lgu", "package", tmp_path / "nlp", tmp_path, "--name", "lgu_own", "--no-build",
+        "--version", "1.0.0-rc1", "--code", code,
+    )  # fmt: skip
+    script = "import lgu_own; print(lgu_own.load().pipe_names[-1], lgu_own.__version__)"
+    env = {**os.environ, "PYTHONPATH": f"{tmp_path / 'lgu_own-1.0.0-rc1'}:{ROOT}"}
+    printed = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=env, check=True, capture_output=True
+    ).stdout
+    assert printed.split() == [b"own", b"1.0.0-rc1"]
+
+
 def test_package_needs_build(pipeline, tmp_path, monkeypatch):
     monkeypatch.setattr("spacy_lgu.cli.package.find_spec", {}.get)
     with pytest.raises(AssertionError) as error:
@@ -375,11 +400,17 @@ def test_fetch_downloads_what_is_loaded_and_no_more(is_sharded, tmp_path, monkey
 def test_fetch_checks_the_quantization(decoder_folder, tmp_path):
     shutil.copytree(decoder_folder, tmp_path / "nf4")
     file = tmp_path / "nf4" / "config.json"
+    config = json.loads(file.read_text())
     stored = {"quant_method": "bitsandbytes", "load_in_4bit": True}
-    file.write_text(json.dumps({**json.loads(file.read_text()), "quantization_config": stored}))
-    with pytest.raises(AssertionError) as error:
-        run("lgu", "fetch", tmp_path / "nf4")
-    assert "already quantized" in str(error.value.__cause__)
+    # fp4 is what transformers makes unless told otherwise.
+    for kind, options in (("nf4", []), ("fp4", ["--quantization", "nf4"])):
+        stored["bnb_4bit_quant_type"] = kind
+        file.write_text(json.dumps({**config, "quantization_config": stored}))
+        with pytest.raises(AssertionError) as error:
+            run("lgu", "fetch", tmp_path / "nf4", *options)
+        assert "already quantized" in str(error.value.__cause__)
+    stored["bnb_4bit_quant_type"] = "nf4"
+    file.write_text(json.dumps({**config, "quantization_config": stored}))
     printed = run("lgu", "fetch", tmp_path / "nf4", "--quantization", "nf4")
     assert "is a mistral decoder" in " ".join(printed.split())
 

@@ -69,6 +69,7 @@ def calibrate_cli(
             for key in ("nll", "ece")
         ]
         msg.table(rows, header=("", "Before", "After"), aligns=("l", "r", "r"))
+    output.parent.mkdir(parents=True, exist_ok=True)
     nlp.to_disk(output)
     msg.good(f"Saved the calibrated pipeline to {output}")
 

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,7 +21,7 @@ _INIT = '''{description!r}
 
 from pathlib import Path
 
-from spacy.util import get_model_meta, load_model_from_init_py
+from spacy.util import get_model_meta, load_model_from_init_py{imports}
 
 __version__ = get_model_meta(Path(__file__).parent)["version"]
 
@@ -59,6 +60,9 @@ def package_cli(
     output_dir: Annotated[Path, typer.Argument(help="Folder for the package and its wheel")],
     name: Annotated[str, typer.Option("--name", "-n", help="Import and distribution name")],
     version: Annotated[str | None, typer.Option("--version", "-v", help="Version")] = None,
+    code: Annotated[
+        str, typer.Option("--code", "-c", help="Python files to include and import, with commas")
+    ] = "",
     build: Annotated[bool, typer.Option(help="Build the wheel as well")] = True,
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace an earlier one")] = False,
 ) -> None:
@@ -68,7 +72,13 @@ def package_cli(
     spacy.load(NAME) finds the installed pipeline.
     """
     wheel = package_pipeline(
-        input_dir, output_dir, name=name, version=version, build=build, force=force
+        input_dir,
+        output_dir,
+        name=name,
+        version=version,
+        code=[Path(file.strip()) for file in code.split(",") if file.strip()],
+        build=build,
+        force=force,
     )
     msg.good(f"Created {wheel}")
 
@@ -79,6 +89,7 @@ def package_pipeline(
     *,
     name: str,
     version: str | None = None,
+    code: Sequence[Path] = (),
     build: bool = True,
     force: bool = False,
 ) -> Path:
@@ -88,6 +99,7 @@ def package_pipeline(
     output_dir (Path): Gets a folder NAME-VERSION; made if missing.
     name (str): Import and distribution name.
     version (str | None): None: the version in the pipeline's meta.json.
+    code (Sequence[Path]): Python files with the pipeline's own components and functions.
     build (bool): Whether to build a wheel, into NAME-VERSION/dist.
     force (bool): Whether to replace NAME-VERSION.
     RETURNS (Path): The wheel, or the package's folder if none was built.
@@ -99,7 +111,13 @@ def package_pipeline(
         )
     with tempfile.TemporaryDirectory(prefix="spacy-lgu-") as place:
         spacy.cli.package(
-            input_dir, Path(place), name=name, version=version, create_sdist=False, silent=True
+            input_dir,
+            Path(place),
+            code_paths=list(code),
+            name=name,
+            version=version,
+            create_sdist=False,
+            silent=True,
         )
         (made,) = Path(place).iterdir()
         meta = srsly.read_json(made / "meta.json")
@@ -110,15 +128,20 @@ def package_pipeline(
             shutil.rmtree(target)
         # <lang>_<name>-<version>/<lang>_<name>/<lang>_<name>-<version> is spaCy's layout; the
         # innermost folder keeps its name, which spaCy derives from the meta when it loads.
-        (data,) = (path for path in (made / made.name.rsplit("-", 1)[0]).iterdir() if path.is_dir())
+        inner = made / made.name.removesuffix(f"-{meta['version']}")
+        (data,) = (path for path in inner.iterdir() if path.is_dir())
         package = target / name
         package.mkdir(parents=True)
+        for file in code:
+            shutil.copy(file, package / file.name)
         shutil.move(data, package / data.name)
         shutil.copy(made / "README.md", target / "README.md")
     for folder in (package, package / data.name):
         srsly.write_json(folder / "meta.json", meta)
     description = meta.get("description") or f"A spaCy pipeline with {', '.join(meta['pipeline'])}"
-    (package / "__init__.py").write_text(_INIT.format(description=description), encoding="utf8")
+    imports = "".join(f"\nfrom . import {file.stem}" for file in code)
+    init = _INIT.format(description=description, imports=imports)
+    (package / "__init__.py").write_text(init, encoding="utf8")
     (target / "pyproject.toml").write_text(_pyproject(name, meta, description), encoding="utf8")
     if not build:
         return target

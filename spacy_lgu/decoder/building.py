@@ -108,7 +108,7 @@ def check_settings(
         if settings.lora.path is not None:
             folder = Path(settings.lora.path).expanduser()
             adapter = check_adapter(folder, base=_reference(source))
-            _compare_lora(folder, adapter, settings.lora, modules)
+            compare_lora(folder, adapter, settings.lora, modules)
             _compare_pattern(folder, settings.unmasking)
     tokenizer = load_tokenizer(source, tokenizer_config)
     check_weights(source)
@@ -181,7 +181,7 @@ def enable_gradient_checkpointing(base: torch.nn.Module) -> None:
     base.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
 
 
-def _compare_lora(folder: Path, adapter: Any, lora: LoraSettings, modules: Iterable[str]) -> None:
+def compare_lora(folder: Path, adapter: Any, lora: LoraSettings, modules: Iterable[str]) -> None:
     """Say so when the settings of an adapter, which are kept, are not those of the config."""
     own = {
         "rank": adapter.r,
@@ -224,7 +224,10 @@ def _check_prequantized(config: PretrainedConfig, settings: DecoderSettings) -> 
     if stored is None:
         return
     stored = stored if isinstance(stored, dict) else stored.to_dict()
-    kinds = {"nf4": stored.get("load_in_4bit"), "int8": stored.get("load_in_8bit")}
+    kinds = {
+        "nf4": stored.get("load_in_4bit") and stored.get("bnb_4bit_quant_type") == "nf4",
+        "int8": stored.get("load_in_8bit"),
+    }
     if stored.get("quant_method") != "bitsandbytes" or not kinds.get(settings.quantization):
         raise ValueError(
             f"The weights of {settings.name!r} are already quantized "

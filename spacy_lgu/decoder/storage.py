@@ -16,13 +16,19 @@ import tempfile
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from ..unmasking import unmask_layers
-from .adapter import check_adapter, load_adapter, save_adapter
-from .building import BuiltDecoder, Bundle, base_identity, enable_gradient_checkpointing
+from .adapter import check_adapter, find_lora_modules, load_adapter, save_adapter
+from .building import (
+    BuiltDecoder,
+    Bundle,
+    base_identity,
+    compare_lora,
+    enable_gradient_checkpointing,
+)
 from .decoder import LGUDecoder
 from .families import find_layers
 from .loading import (
@@ -73,7 +79,7 @@ def load_decoder_folder(
     source = Source(saved["base"]["name"], None, saved["base"]["commit"])
     shared, adapter, written_base, bundle = None, None, None, None
     if settings.tuning == "lora":
-        check_adapter(folder / "adapter")
+        saved_lora = check_adapter(folder / "adapter")
     if settings.tuning == "full":
         weights = Source(str(folder / "weights"), folder / "weights", None)
         if saved["bundle"] is not None:
@@ -99,6 +105,9 @@ def load_decoder_folder(
         )
         base = shared.fork()
     if settings.tuning == "lora":
+        if settings.lora.path is None:  # else the adapter brought settings of its own
+            modules = find_lora_modules(settings.lora, cast(Any, base.config))
+            compare_lora(folder / "adapter", saved_lora, settings.lora, modules)
         adapter = load_adapter(base, folder / "adapter", trainable=True)
     if settings.gradient_checkpointing:
         enable_gradient_checkpointing(base)

@@ -41,12 +41,23 @@ class DecoderShim(Shim):
 
     settings (DecoderSettings): What to load at initialize.
     tokenizer_config (dict): Passed to AutoTokenizer.
+    window (int | None): Subtokens per window, and stride (int | None) between windows. Not among
+        the layer's attrs, which thinc saves: a config given at load would not count.
     """
 
-    def __init__(self, settings: DecoderSettings, tokenizer_config: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        settings: DecoderSettings,
+        tokenizer_config: dict[str, Any],
+        *,
+        window: int | None = None,
+        stride: int | None = None,
+    ) -> None:
         super().__init__(None)
         self.settings = settings
         self.tokenizer_config = tokenizer_config
+        self.window = window
+        self.stride = stride
         self.max_batch_items = 4096
         self.base_weights = "auto"
         self.built: BuiltDecoder | None = None
@@ -200,7 +211,9 @@ class DecoderShim(Shim):
 
     def copy(self) -> "DecoderShim":
         """A shim with trainable weights of its own, on the same frozen base."""
-        copied = DecoderShim(self.settings, self.tokenizer_config)
+        copied = DecoderShim(
+            self.settings, self.tokenizer_config, window=self.window, stride=self.stride
+        )
         copied.set_options(max_batch_items=self.max_batch_items, base_weights=self.base_weights)
         if self.built is not None:
             built = copy.copy(self.built)
@@ -216,6 +229,8 @@ class DecoderShim(Shim):
         return {
             "settings": self.settings,
             "tokenizer_config": self.tokenizer_config,
+            "window": self.window,
+            "stride": self.stride,
             "max_batch_items": self.max_batch_items,
             "base_weights": self.base_weights,
             "device": None if self.built is None else self.built.decoder.device.type,
@@ -223,14 +238,21 @@ class DecoderShim(Shim):
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        DecoderShim.__init__(self, state["settings"], state["tokenizer_config"])
+        DecoderShim.__init__(
+            self,
+            state["settings"],
+            state["tokenizer_config"],
+            window=state["window"],
+            stride=state["stride"],
+        )
         self.set_options(
             max_batch_items=state["max_batch_items"], base_weights=state["base_weights"]
         )
-        if state["device"] not in (None, get_torch_default_device().type):
+        is_child = multiprocessing.parent_process() is not None
+        if is_child and state["device"] == "cuda":
             raise RuntimeError(_NO_GPU_IN_PROCESSES)
         self.from_bytes(state["bytes"])
-        if multiprocessing.parent_process() is not None:
+        if is_child:
             torch.set_num_threads(1)  # as after a fork: the processes share the cores
 
     def to_device(self, device_type: str, device_id: int) -> None:

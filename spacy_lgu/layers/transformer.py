@@ -114,11 +114,9 @@ def lgu_transformer(
         forward,
         init=init,
         dims={"nO": None},
-        shims=[DecoderShim(settings, tokenizer_config)],
+        shims=[DecoderShim(settings, tokenizer_config, window=window, stride=stride)],
         attrs={
             "get_spans": get_spans,
-            "window": window,
-            "stride": stride,
             "replace_listener": replace_listener,
             "replace_listener_cfg": replace_listener_config,
         },
@@ -136,7 +134,7 @@ def forward(
         spans,
         cast(Any, built.tokenizer),  # transformers types it as a stub without attributes
         window=window_size(model, built.decoder.base.config),
-        stride=model.attrs["stride"],
+        stride=shim.stride,
         causal=not any(built.decoder.unmasked),
     )
     if not len(encoded.ids):
@@ -169,7 +167,7 @@ def init(model: LGUTransformerT, X: Any = None, Y: Any = None) -> None:
     def check(config: Any, tokenizer: Any) -> None:
         n_special = tokenizer.num_special_tokens_to_add()
         window = window_size(model, config)
-        window_capacity(window, model.attrs["stride"], n_special=n_special)
+        window_capacity(window, shim.stride, n_special=n_special)
 
     built = shim.initialize(check)
     model.set_dim("nO", built.decoder.width)
@@ -185,9 +183,8 @@ def window_size(model: LGUTransformerT, config: Any) -> int:
     config (PretrainedConfig): The decoder's config.
     RETURNS (int): Raises ValueError when a given window exceeds the context or max_batch_items.
     """
-    context = config.max_position_embeddings
-    max_items = model.shims[0].max_batch_items  # type: ignore[attr-defined]
-    window = model.attrs["window"]
+    shim: DecoderShim = model.shims[0]  # type: ignore[assignment]
+    context, max_items, window = config.max_position_embeddings, shim.max_batch_items, shim.window
     if window is None:
         return min(context, max_items)
     if window > context:

@@ -6,6 +6,7 @@ from itertools import islice
 from typing import Any, cast
 
 import numpy
+from spacy.attrs import IS_SPACE
 from spacy.errors import Errors
 from spacy.language import Language
 from spacy.pipeline.spancat import spancat_score
@@ -220,8 +221,8 @@ class SequenceLabeler(TrainablePipe):
             those of all examples.
         """
         validate_get_examples(get_examples, "SequenceLabeler.initialize")
-        if nlp is not None and not self.annotate_ents:
-            self._check_score_weights(nlp.config["training"]["score_weights"])
+        if nlp is not None:
+            self._check_keys(nlp)
         if labels is None:
             found: set[str] = set()
             for example in get_examples():
@@ -248,7 +249,7 @@ class SequenceLabeler(TrainablePipe):
         """
         docs = list(docs)
         lengths = _lengths(docs)
-        log_probs = log_softmax(self._logits(docs) / self.temperature)
+        log_probs = self._log_probs(self._logits(docs), _is_space(docs))
         spans = find_spans(DECODINGS[self.decoding](log_probs, lengths), lengths)
         return spans, span_probabilities(log_probs, lengths, spans)
 
@@ -323,12 +324,13 @@ class SequenceLabeler(TrainablePipe):
             which these were computed.
         """
         arrays = [numpy.zeros((0, self._n_tags), dtype="float32")]
-        all_lengths, all_tags = [], []
+        all_lengths, all_tags, all_spaces = [], [], []
         for batch in minibatch(examples, 128):
             docs = [example.predicted for example in batch]
             arrays.append(self._logits(docs))
             all_lengths += [len(doc) for doc in docs]
             all_tags.append(self._gold_tags(batch))
+            all_spaces.append(_is_space(docs))
         logits, lengths = numpy.concatenate(arrays), numpy.array(all_lengths, dtype="int64")
         tags = numpy.concatenate([numpy.zeros(0, dtype="int64"), *all_tags])
         n_tokens = int((tags != MISSING).sum())
@@ -342,7 +344,7 @@ class SequenceLabeler(TrainablePipe):
             if when == "after":
                 self.cfg["temperature"] = fit_temperature(logits, lengths, tags)
             result[f"nll_{when}"] = negative_log_likelihood(logits, lengths, tags, self.temperature)
-            log_probs = log_softmax(logits / self.temperature)
+            log_probs = self._log_probs(logits, numpy.concatenate(all_spaces))
             spans = find_spans(DECODINGS[self.decoding](log_probs, lengths), lengths)
             is_known, is_right = _compare(spans, tags, lengths)
             probabilities = span_probabilities(log_probs, lengths, spans)
@@ -361,10 +363,21 @@ class SequenceLabeler(TrainablePipe):
             )  # fmt: skip
         return result
 
-    def _check_score_weights(self, weights: dict[str, float | None]) -> None:
-        """A factory's weights are for its default options: others have to be set by hand."""
+    def _check_keys(self, nlp: Language) -> None:
+        """Say so where another labeler overwrites the spans, or nothing scores them: a factory's
+        score weights are for its default options."""
+        for name, pipe in nlp.pipeline:
+            if not isinstance(pipe, SequenceLabeler) or pipe is self:
+                continue
+            if pipe.spans_key == self.spans_key:
+                logger.warning(
+                    "%r and %r both write doc.spans[%r]: only the spans and probabilities of the "
+                    "last remain. Give each a spans_key of its own.",
+                    name, self.name, self.spans_key,
+                )  # fmt: skip
         key = f"spans_{self.spans_key}_f"
-        if key not in weights:
+        is_default = self.scorer is sequence_labeler_score and not self.annotate_ents
+        if is_default and key not in nlp.config["training"]["score_weights"]:
             logger.warning(
                 "What %r learns is scored as %r, which [training.score_weights] does not have: it "
                 "counts nothing in the score that model-best and patience go by. Add to that "
@@ -402,6 +415,12 @@ class SequenceLabeler(TrainablePipe):
             )
         return logits
 
+    def _log_probs(self, logits: numpy.ndarray, is_space: numpy.ndarray) -> numpy.ndarray:
+        """Shape: (tokens, tags). No span begins with white space, as in spaCy's `ner`."""
+        log_probs = log_softmax(logits / self.temperature)
+        log_probs[is_space, 1::2] = -numpy.inf
+        return log_probs
+
     def _no_labels(self, keys: list[str]) -> str:
         if self.annotate_ents:
             other = f"doc.spans (keys: {', '.join(keys) or 'none'})"
@@ -421,6 +440,12 @@ def _lengths(docs: list[Doc]) -> numpy.ndarray:
     return numpy.array([len(doc) for doc in docs], dtype="int64")
 
 
+def _is_space(docs: list[Doc]) -> numpy.ndarray:
+    """Which tokens are white space. Shape: (tokens of all Docs,)."""
+    arrays = [doc.to_array(IS_SPACE).astype("bool") for doc in docs]
+    return numpy.concatenate([numpy.zeros(0, dtype="bool"), *arrays])
+
+
 def _set_ents(doc: Doc, spans: list[Span], *, overwrite: bool) -> None:
     """Write entities; those that are there, and tokens blocked for them, come first."""
     earlier: list[Span] = []
@@ -434,6 +459,9 @@ def _set_ents(doc: Doc, spans: list[Span], *, overwrite: bool) -> None:
         for span in [*earlier, *blocked]:
             taken[span.start : span.end] = True
         spans = [span for span in spans if not taken[span.start : span.end].any()]
+    else:
+        for token in (token for ent in doc.ents for token in ent):
+            token.ent_id = 0  # which set_ents leaves
     doc.set_ents([*earlier, *spans], blocked=blocked)
 
 

@@ -1,6 +1,7 @@
 """The component `lgu_transformer`: spacy-transformers' Transformer with its own disk format."""
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,15 @@ from typing import Any
 from spacy.language import Language
 from spacy.pipeline import TrainablePipe
 from spacy.tokens import Doc
+from spacy.training import Example, validate_examples
 from spacy.util import ensure_path
 from spacy.vocab import Vocab
 from spacy_transformers.annotation_setters import null_annotation_setter
-from spacy_transformers.data_classes import FullTransformerBatch
+from spacy_transformers.data_classes import FullTransformerBatch, TransformerData
+from spacy_transformers.layers import TransformerListener
 from spacy_transformers.pipeline_component import Transformer, install_extensions
-from thinc.api import Config, get_torch_default_device
+from thinc.api import Config, Optimizer, get_torch_default_device, set_dropout_rate
+from thinc.types import Floats3d
 
 from ..decoder.storage import (
     finished_folder,
@@ -90,6 +94,33 @@ def make_lgu_transformer(
     )
 
 
+@dataclass
+class _Batch:
+    """A batch between the decoder's forward and backward pass.
+
+    output (FullTransformerBatch): Of the forward pass.
+    backprop (Callable): Gets the gradient of the output.
+    n_waiting (int): Listeners that have not given their gradients.
+    optimizer (Optimizer | None): Steps the decoder after the backward pass.
+    gradients (list[list[Floats3d]]): Sums over the listeners, for each Doc.
+    """
+
+    output: FullTransformerBatch
+    backprop: Callable[[FullTransformerBatch], list[Doc]]
+    n_waiting: int
+    optimizer: Optimizer | None
+    gradients: list[list[Floats3d]] = field(default_factory=list)
+
+    def add(self, gradients: list[list[Floats3d]]) -> None:
+        self.n_waiting -= 1
+        if not self.gradients:
+            self.gradients = gradients
+            return
+        for sums, arrays in zip(self.gradients, gradients, strict=True):
+            for dX, more in zip(sums, arrays, strict=True):
+                dX += more
+
+
 class LGUTransformer(Transformer):
     """A transformer component around a decoder under layer group unmasking.
 
@@ -116,6 +147,7 @@ class LGUTransformer(Transformer):
         }
         self.shim.set_options(**options)
         model.attrs["replace_listener_cfg"] = partial(replace_listener_config, **options)
+        self._batch: _Batch | None = None
 
     @property
     def shim(self) -> DecoderShim:
@@ -140,6 +172,71 @@ class LGUTransformer(Transformer):
         # an error.
         yield from TrainablePipe.pipe(self, stream, batch_size=batch_size)
 
+    def update(
+        self,
+        examples: Iterable[Example],
+        *,
+        drop: float = 0.0,
+        sgd: Optimizer | None = None,
+        losses: dict[str, float] | None = None,
+    ) -> dict[str, float]:
+        """Run the decoder for the pipes that listen. Its backward pass follows once all have given
+        their gradients, or at finish_update or the next update with those of the pipes that did:
+        a pipe may be frozen, or find nothing to learn in a batch.
+
+        examples (Iterable[Example]): The batch.
+        drop (float): The dropout rate.
+        sgd (Optimizer | None): Steps the decoder after the backward pass.
+        losses (dict[str, float] | None): Gets the sum of the squared gradients.
+        RETURNS (dict[str, float]): The losses.
+        """
+        validate_examples(examples, "LGUTransformer.update")
+        losses = {} if losses is None else losses
+        self._backprop_batch()
+        docs = [example.predicted for example in examples]
+        if not any(len(doc) for doc in docs):
+            return losses
+        set_dropout_rate(self.model, drop)
+        output, backprop = self.model.begin_update(docs)
+        batch = self._batch = _Batch(output, backprop, len(self.listeners), sgd)
+        losses.setdefault(self.name, 0.0)
+
+        def receive(outputs: list[TransformerData]) -> list[Doc]:
+            gradients: list[list[Any]] = [list(data.tensors) for data in outputs]
+            losses[self.name] += sum(float((dX**2).sum()) for dXs in gradients for dX in dXs)
+            batch.add(gradients)
+            if not batch.n_waiting:
+                self._backprop_batch()
+            return docs
+
+        batch_id = TransformerListener.get_batch_id(docs)
+        for listener in self.listeners:
+            listener.receive(batch_id, output.doc_data, receive)
+        return losses
+
+    def finish_update(self, sgd: Optimizer) -> None:
+        """Step the decoder's weights. nlp.update calls this before the pipes behind have given any
+        gradient, if it gets an optimizer: the step then follows the backward pass.
+
+        sgd (Optimizer): The optimizer.
+        """
+        if self._batch is not None and not self._batch.gradients:
+            self._batch.optimizer = sgd
+            return
+        self._backprop_batch()
+        self.model.finish_update(sgd)
+
+    def _backprop_batch(self) -> None:
+        batch, self._batch = self._batch, None
+        if batch is None:
+            return
+        if batch.gradients:
+            batch.backprop(batch.output.unsplit_by_doc(batch.gradients))
+        if batch.optimizer is not None:
+            self.model.finish_update(batch.optimizer)
+        # A listener that was skipped holds the batch until the next.
+        del batch.output, batch.backprop
+
     def to_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> None:
         """Save the component. A save that fails leaves an earlier one in its place whole; without
         the model, the vocab is written beside what is there.
@@ -147,23 +244,23 @@ class LGUTransformer(Transformer):
         path (str / Path): The component's folder.
         exclude (Iterable[str]): "vocab" or "model".
         """
-        built = self.shim.built
         excluded = set(exclude)
+        built = None if "model" in excluded else self.shim.ready
 
         def write(folder: Path) -> None:
             if "vocab" not in excluded:
                 self.vocab.to_disk(folder / "vocab")
-            if "model" not in excluded and built is not None:
+            if built is not None:
                 write_decoder(built, folder, base_weights=self.shim.base_weights)
 
-        if "model" in excluded:
+        if built is None:
             folder = finished_folder(ensure_path(path))
             folder.mkdir(parents=True, exist_ok=True)
             write(folder)  # beside the model that may be there
             return
         folder = ensure_path(path)
         replace_folder(folder, write)
-        if built is not None and (folder / "base").is_dir():
+        if (folder / "base").is_dir():
             built.written_base = folder / "base"
 
     def from_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> "LGUTransformer":
@@ -191,7 +288,5 @@ class LGUTransformer(Transformer):
         exclude (Iterable[str]): "vocab" or "model".
         RETURNS (LGUTransformer): Itself.
         """
-        options = {name: self.model.attrs[name] for name in ("window", "stride")}
         super().from_bytes(bytes_data, exclude=[*exclude, "cfg"])
-        self.model.attrs.update(options)
         return self

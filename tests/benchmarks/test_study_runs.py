@@ -3,6 +3,8 @@
 import json
 import lzma
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import instruction_baseline
@@ -486,6 +488,25 @@ def test_bits_per_byte_of_a_decoder(tmp_path, plan, decoder_folder):
     study_ = read_study(plan).choose(decoders={"tiny": str(folder)})
     found = study_runs.find_decoder(study_.systems["decoder"], study_, tmp_path)
     assert found.bits_per_byte == 1.25
+
+
+def test_processes_write_one_decoder_with_random_weights(
+    tmp_path, plan, decoder_folder, monkeypatch
+):
+    written = []
+
+    def make(name, folder, *, revision):
+        written.append(folder)
+        folder.mkdir()
+        time.sleep(0.05)
+
+    monkeypatch.setattr(study_runs, "make_untrained", make)
+    study_ = read_study(plan).choose(decoders={"tiny": str(decoder_folder)})
+    system = next(s for s in study_.systems.values() if s.untrained)
+    with ThreadPoolExecutor(2) as pool:
+        found = pool.map(lambda _: study_runs.find_decoder(system, study_, tmp_path), range(2))
+        assert len({decoder.name for decoder in found}) == 1
+    assert len(written) == 1
 
 
 def test_commit_is_none_without_git(monkeypatch):

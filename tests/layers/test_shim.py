@@ -343,6 +343,10 @@ def test_new_processes_share_the_cores_and_use_no_gpu(decoder_folder, monkeypatc
     assert n_threads == [1]
     with pytest.raises(RuntimeError, match="lies on a GPU, which n_process > 1 cannot use"):
         shim.__setstate__({**state, "device": "cuda"})
+    # Pickled where there was a GPU, and read by itself.
+    monkeypatch.setattr("multiprocessing.parent_process", lambda: None)
+    shim.__setstate__({**state, "device": "cuda"})
+    assert shim.ready.decoder.device.type == "cpu"
 
 
 def test_half_precision_is_not_trained(decoder_folder):

@@ -186,7 +186,7 @@ def recorded_sequences(layer, docs):
         layer.attrs["get_spans"](docs),
         built.tokenizer,
         window=window_size(layer, layer.shims[0].built.decoder.base.config),
-        stride=layer.attrs["stride"],
+        stride=layer.shims[0].stride,
         causal=not any(built.decoder.unmasked),
     )
 

@@ -157,6 +157,23 @@ def test_invalid_tags_are_decoded_as_chosen():
     }
 
 
+@pytest.mark.parametrize("decoding", ["viterbi", "greedy"])
+def test_no_span_begins_with_white_space(decoding):
+    nlp = blank(decoding=decoding)
+    labeler = initialize(nlp, entity_examples(nlp))
+    for tag, expected in ((1, ["New", "York"]), (2, ["New \n York \n "])):
+
+        def logits(docs, tag=tag):  # every token begins a place, or is inside of one
+            return 9 * numpy.eye(5, dtype="float32")[[tag] * sum(map(len, docs))]
+
+        labeler._logits = logits
+        doc = nlp("  New \n York \n ")
+        assert [token.is_space for token in doc] == [True, False, True, False, True]
+        assert [span.text for span in doc.ents] == expected
+        scores = doc.spans["sequence_labeler"].attrs["scores"]
+        assert (scores > 0.4).all()
+
+
 def test_earlier_entities_stay_unless_overwritten(nlp):
     for overwrite, expected in (
         (False, [("Lee ate", "FOOD"), ("New York", "LOC")]),
@@ -164,13 +181,14 @@ def test_earlier_entities_stay_unless_overwritten(nlp):
     ):
         labeler = nlp.get_pipe("sequence_labeler")
         doc = nlp.make_doc("Ann Lee ate naan in New York")
-        doc.ents = [Span(doc, 1, 3, label="FOOD", kb_id="Q1")]
+        doc.ents = [Span(doc, 1, 3, label="FOOD", kb_id="Q1", span_id="food-1")]
         labeler.overwrite = overwrite
         labeler(doc)
         labeler.overwrite = False
         assert entities(doc.ents) == expected
         assert entities(doc.spans["sequence_labeler"]) == [("Ann Lee", "PER"), ("New York", "LOC")]
         assert doc.ents[0].kb_id_ == ("" if overwrite else "Q1")
+        assert [token.ent_id_ for token in doc[1:3]] == ([""] * 2 if overwrite else ["food-1"] * 2)
         assert doc.has_annotation("ENT_IOB")
 
 
@@ -525,6 +543,26 @@ def test_spans_that_training_does_not_score_are_named(caplog, weights, warns):
     with caplog.at_level(logging.WARNING, logger="spacy_lgu"):
         initialize(nlp, span_examples(nlp, "mine"))
     assert ("Add to that section: spans_mine_f = 1.0" in caplog.text) is warns
+
+
+@pytest.mark.parametrize("scorer", [{"@scorers": "spacy-lgu.strict_iob2_scorer.v1"}, None])
+def test_spans_that_another_scorer_scores_are_its_business(caplog, scorer):
+    if scorer is not None:
+        scorer["spans_key"] = "mine"
+    nlp = blank(annotate_ents=False, spans_key="mine", scorer=scorer)
+    with caplog.at_level(logging.WARNING, logger="spacy_lgu"):
+        initialize(nlp, span_examples(nlp, "mine"))
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize(("key", "warns"), [("sequence_labeler", True), ("other", False)])
+def test_labelers_that_write_the_same_spans_are_named(caplog, key, warns):
+    nlp = blank()
+    nlp.add_pipe("sequence_labeler", "second", config={"model": {"tok2vec": CNN}, "spans_key": key})
+    with caplog.at_level(logging.WARNING, logger="spacy_lgu"):
+        initialize(nlp, entity_examples(nlp))
+    message = "'second' and 'sequence_labeler' both write doc.spans['sequence_labeler']"
+    assert (message in caplog.text) is warns
 
 
 def test_spans_on_missing_annotation_are_not_counted(nlp, caplog):

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import logging
 import pickle
 import sys
 
@@ -327,6 +328,63 @@ def test_grad_factor_scales_what_reaches_the_decoder(decoder_folder):
         assert found[2][name].abs().sum() == 0
 
 
+@pytest.mark.parametrize("pipes", [("ner", "tagger"), ("tagger", "ner")])
+@pytest.mark.parametrize("is_frozen", [True, False])
+def test_the_decoder_learns_from_one_pipe_where_another_gives_nothing(
+    decoder_folder, pipes, is_frozen
+):
+    """Whichever comes last: frozen, or without annotation in the batch."""
+    nlp = make_nlp(decoder_folder, pipes=pipes)
+    examples = entity_examples(nlp) if is_frozen else with_tags(nlp, TEXTS)
+    alone = make_nlp(decoder_folder, pipes=("tagger",))
+    expected = collect_gradients(alone, examples)
+    nlp.update(examples, sgd=False, exclude=["ner"] if is_frozen else [])
+    component, decoder = nlp.get_pipe("transformer"), decoder_of(nlp)
+    before = trained_weights(nlp)
+    component.finish_update(SGD(1.0, grad_clip=0.0))
+    assert sum(float(gradient.abs().sum()) for gradient in expected.values()) > 0
+    for name, weights in trained_weights(nlp).items():
+        assert_allclose(before[name] - weights, expected[name], atol=1e-5)
+    assert all(p.grad is None for p in decoder.parameters())
+
+
+@pytest.mark.parametrize("own_optimizer", [False, True])
+@pytest.mark.parametrize("accumulated", [1, 2])
+def test_updates_with_an_optimizer_step_after_the_gradients_are_there(
+    decoder_folder, own_optimizer, accumulated
+):
+    """nlp.update(sgd=optimizer) is what `spacy train` does, from the first batch to the last."""
+    options = {"optimizer": {"@misc": "spacy-lgu.adamw.v1"}} if own_optimizer else {}
+    found = []
+    for with_optimizer in (False, True):
+        nlp = make_nlp(decoder_folder, pipes=("tagger", "ner"), **options)
+        optimizer = Adam(0.01, use_averages=False)
+        for _ in range(3):
+            for i in range(accumulated):
+                is_last = i == accumulated - 1
+                sgd = optimizer if with_optimizer and is_last else False
+                nlp.update(entity_examples(nlp), sgd=sgd)
+            if not with_optimizer:
+                for _, pipe in nlp.pipeline:
+                    pipe.finish_update(optimizer)
+        found.append(trained_weights(nlp))
+    before = trained_weights(make_nlp(decoder_folder))
+    for name, weights in found[0].items():
+        assert (weights != before[name]).any()
+        assert_allclose(found[1][name], weights, atol=1e-6)
+
+
+def test_an_update_that_teaches_nothing(decoder_folder):
+    nlp = make_nlp(decoder_folder, pipes=("tagger",))
+    before = trained_weights(nlp)
+    optimizer = SGD(1.0)
+    for _ in range(2):
+        losses = nlp.update(with_tags(nlp, TEXTS), sgd=optimizer, exclude=["tagger"])
+        assert losses == {"transformer": 0.0}
+    assert nlp.update(with_tags(nlp, [""]), sgd=optimizer) == {"tagger": 0.0}
+    assert all((weights == before[name]).all() for name, weights in trained_weights(nlp).items())
+
+
 def test_averages_are_used_and_given_back(decoder_folder):
     nlp = make_nlp(decoder_folder, pipes=("tagger",))
     optimizer = Adam(0.05, use_averages=True)
@@ -411,8 +469,6 @@ def test_loading_excluding_the_model_leaves_it_alone(nlp, tmp_path):
     fresh = spacy.util.load_model_from_config(nlp.config)
     pipe = fresh.get_pipe("transformer").from_disk(tmp_path / "saved", exclude=["model", "vocab"])
     assert pipe.shim.built is None
-    pipe.to_disk(tmp_path / "empty", exclude=["vocab"])
-    assert list((tmp_path / "empty").iterdir()) == []
 
 
 def test_the_component_is_saved_and_loaded_alone(nlp, tmp_path):
@@ -424,12 +480,26 @@ def test_the_component_is_saved_and_loaded_alone(nlp, tmp_path):
     assert "naan" in pipe.vocab.strings
 
 
-def test_a_pipeline_without_weights_says_so_when_loaded(decoder_folder, tmp_path):
-    nlp = spacy.blank("en")
-    nlp.add_pipe("lgu_transformer", config={"model": layer_config(decoder_folder)})
+def test_a_pipeline_without_weights_is_not_saved(decoder_folder, nlp, tmp_path):
+    blank = spacy.blank("en")
+    blank.add_pipe("lgu_transformer", config={"model": layer_config(decoder_folder)})
+    with pytest.raises(ValueError, match=r"no weights yet: initialize the pipeline"):
+        blank.to_disk(tmp_path / "blank")
+    nlp.to_disk(tmp_path / "saved")
+    (tmp_path / "saved" / "transformer" / "lgu.json").unlink()
+    with pytest.raises(ValueError, match=r"no decoder in .*transformer.*lgu.json is missing"):
+        spacy.load(tmp_path / "saved")
+
+
+def test_lora_settings_that_a_save_does_not_have_are_named(nlp, tmp_path, caplog):
     nlp.to_disk(tmp_path)
-    with pytest.raises(ValueError, match=r"no decoder in .*lgu_transformer.*lgu.json is missing"):
+    with caplog.at_level(logging.WARNING, logger="spacy_lgu"):
         spacy.load(tmp_path)
+        assert caplog.text == ""
+        lora = "components.transformer.model.lora."
+        spacy.load(tmp_path, config={f"{lora}rank": 16, f"{lora}dropout": 0.5})
+    assert "keeps its own rank = 4, dropout = 0.0" in caplog.text
+    assert "the config's [lora] says rank = 16, dropout = 0.5" in caplog.text
 
 
 def test_base_weights_reach_the_save(decoder_folder, tmp_path):
@@ -644,8 +714,19 @@ def test_the_window_of_the_config_stays_when_bytes_are_read(decoder_folder):
     nlp = make_nlp(decoder_folder, pipes=())
     other = make_nlp(decoder_folder, pipes=(), window=8, stride=3)
     other.from_bytes(nlp.to_bytes())
-    attrs = other.get_pipe("transformer").model.attrs
-    assert (attrs["window"], attrs["stride"]) == (8, 3)
+    shim = other.get_pipe("transformer").shim
+    assert (shim.window, shim.stride) == (8, 3)
+
+
+def test_the_window_of_the_config_stays_inside_another_pipe(decoder_folder, tmp_path, passes):
+    nlp = make_nlp(decoder_folder, pipes=("tagger",))
+    nlp.replace_listeners("transformer", "tagger", ["model.tok2vec"])
+    nlp.to_disk(tmp_path)
+    window = {"components.tagger.model.tok2vec.window": 8}
+    loaded = spacy.load(tmp_path, exclude=["transformer"], config=window)
+    passes.clear()
+    loaded(" ".join(TEXTS))
+    assert {length for lengths in passes for length in lengths} == {8}
 
 
 def test_saving_without_the_model_leaves_the_saved_one_alone(nlp, tmp_path):
