@@ -237,7 +237,10 @@ def main(
 
     def validate() -> float:
         if objective == "causal":
-            return bits_per_byte(decoder, head, tokenizer, valid_texts)
+            n = min(448, context)
+            return bits_per_byte(
+                decoder, head, tokenizer, valid_texts, window=n, context=min(64, n // 2)
+            )
         return prediction_scores(decoder, head, task, valid_batches)[0]
 
     metric = "bits per byte" if objective == "causal" else "nats per masked subtoken"

@@ -232,9 +232,9 @@ def train_nlp(nlp, *, steps: int, learn_rate: float = 0.01, **options) -> list[d
     return history
 
 
-def update_nlp(nlp, examples: list, optimizer, *, exclude: tuple[str, ...] = (), **options) -> None:
+def update_nlp(nlp, examples: list, sgd, *, exclude: tuple[str, ...] = (), **options) -> None:
     """One step as `spacy train` makes it."""
     nlp.update(examples, sgd=False, exclude=exclude, **options)
     for name, pipe in nlp.pipeline:
         if name not in exclude:
-            pipe.finish_update(optimizer)
+            pipe.finish_update(sgd)

@@ -91,7 +91,8 @@ class LGUDecoder(torch.nn.Module):
         if len(ids) <= max_items:
             return self(PackedBatch.pack(ids, lengths, device=self.device))
         starts = lengths.cumsum() - lengths
-        Y = torch.empty(len(ids), self.width, device=self.device)
+        # transformers changes the default dtype while another thread loads a decoder.
+        Y = torch.empty(len(ids), self.width, dtype=torch.float32, device=self.device)
         for members in micro_batches(lengths, max_items):
             n = lengths[members]
             ends = n.cumsum()

@@ -215,15 +215,17 @@ class LGUTransformer(Transformer):
         return losses
 
     def finish_update(self, sgd: Optimizer) -> None:
-        """Step the decoder's weights. nlp.update calls this before the pipes behind have given any
-        gradient, if it gets an optimizer: the step then follows the backward pass.
+        """Step the decoder's weights. nlp.update with an optimizer calls this before the pipes
+        behind have given any gradient: another step follows the backward pass. After such updates,
+        if a pipe that listens gives none, call it once more for the last of them.
 
         sgd (Optimizer): The optimizer.
         """
-        if self._batch is not None and not self._batch.gradients:
-            self._batch.optimizer = sgd
-            return
-        self._backprop_batch()
+        if self._batch is not None:
+            if self._batch.gradients:
+                self._backprop_batch()
+            else:
+                self._batch.optimizer = sgd
         self.model.finish_update(sgd)
 
     def _backprop_batch(self) -> None:

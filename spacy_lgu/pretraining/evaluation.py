@@ -1,7 +1,7 @@
 """How well a decoder models text it was not trained on."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy
@@ -10,10 +10,10 @@ import torch
 from ..decoder.decoder import LGUDecoder
 from ..decoder.loading import TORCH_DTYPES
 from ..decoder.packing import PackedBatch
-from .objectives import Objective
+from .objectives import LinearCrossEntropy, Objective
 from .text import special_subtokens
 
-# Subtokens per forward pass; the logits of a pass exist as a whole.
+# Subtokens per forward pass.
 _PASS = 4096
 
 
@@ -80,8 +80,9 @@ def bits_per_byte(
         ids = numpy.concatenate(windows[members])
         packed = PackedBatch.pack(ids, lengths, device=decoder.device)
         targets = packed.ids[0, torch.from_numpy(rows).to(decoder.device)]
-        logits = _logits(decoder, head, packed, torch.from_numpy(rows - 1).to(decoder.device))
-        nats += torch.nn.functional.cross_entropy(logits, targets, reduction="sum").item()
+        predicting = torch.from_numpy(rows - 1).to(decoder.device)
+        for logits, wanted in _logits(decoder, head, packed, predicting, targets):
+            nats += torch.nn.functional.cross_entropy(logits, wanted, reduction="sum").item()
     return nats / math.log(2) / n_bytes
 
 
@@ -105,9 +106,9 @@ def prediction_scores(
     nats, n_right, n = 0.0, 0, 0
     for packed in batches:
         task = objective.task(packed, rng)
-        logits = _logits(decoder, head, task.packed, task.rows)
-        nats += torch.nn.functional.cross_entropy(logits, task.targets, reduction="sum").item()
-        n_right += int((logits.argmax(-1) == task.targets).sum())
+        for logits, wanted in _logits(decoder, head, task.packed, task.rows, task.targets):
+            nats += torch.nn.functional.cross_entropy(logits, wanted, reduction="sum").item()
+            n_right += int((logits.argmax(-1) == wanted).sum())
         n += len(task.targets)
     if not n:
         raise ValueError(
@@ -119,7 +120,15 @@ def prediction_scores(
 
 
 def _logits(
-    decoder: LGUDecoder, head: torch.Tensor, packed: PackedBatch, rows: torch.Tensor
-) -> torch.Tensor:
+    decoder: LGUDecoder,
+    head: torch.Tensor,
+    packed: PackedBatch,
+    rows: torch.Tensor,
+    targets: torch.Tensor,
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Logits and their targets, a few rows at a time: see LinearCrossEntropy."""
     computing = TORCH_DTYPES[decoder.dtype]
-    return (decoder(packed)[rows].to(computing) @ head.to(computing).T).float()
+    hidden, weight = decoder(packed)[rows].to(computing), head.to(computing).T
+    n = LinearCrossEntropy.ROWS
+    for some, wanted in zip(hidden.split(n), targets.split(n), strict=True):
+        yield (some @ weight).float(), wanted

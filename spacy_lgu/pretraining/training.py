@@ -170,6 +170,8 @@ class Learner:
                     states.setdefault(int(j), {})[key] = tensor
             optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
         for name in self._random_states():
+            if f"random.{name}" not in tensors:
+                continue  # saved on a CPU, gone on with on a GPU
             state = tensors[f"random.{name}"].cpu()
             torch.set_rng_state(state) if name == "cpu" else torch.cuda.set_rng_state(state)
         waiting = {n: tensors[f"windows.{n}"].cpu() for n in ("buffer", "buffer_lengths")}
@@ -229,7 +231,13 @@ def train(
     """
     progress, decoder = learner.progress, learner.decoder
     started, seconds_before = time.perf_counter(), progress.seconds
-    last_validation, is_saved = started, False
+    last_validation, is_saved, is_noted = started, False, False
+    if budget.share_done(progress) >= 1:
+        raise ValueError(
+            f"The run is to take {budget.total:,.0f} {budget.unit.rstrip('s')}s, but its "
+            f"checkpoint is at {getattr(progress, budget.unit):,.0f}: nothing would be left for "
+            "the decay of the learning rate. Make it longer."
+        )
     flops = _flops_per_subtoken(learner)
     peak = peak_flops(decoder.device)
     bar = tqdm(total=round(budget.total), unit="s" if budget.unit == "seconds" else "step")
@@ -246,10 +254,12 @@ def train(
     with bar, _stop_requests() as requests:
         batches = learner.windows.batches(batch_subtokens, decoder.device)
         while True:
-            if requests and not budget.decays(progress):
+            if requests and not is_noted:
+                when = "goes on" if budget.decays(progress) else "begins now"
                 budget.end_early(progress)
                 bar.total = round(budget.total)
-                bar.write("Interrupted: the decay begins now. Interrupt again to stop at once.")
+                bar.write(f"Interrupted: the decay {when}. Interrupt again to stop at once.")
+                is_noted = True
             if budget.decays(progress) and not is_saved:
                 learner.save(checkpoint)
                 is_saved = True
@@ -271,12 +281,13 @@ def train(
                     f"{progress.n_subtokens:,} subtokens, {progress.seconds / 60:.1f} min: "
                     f"loss {loss:.3f}, {score:.3f} {metric}"
                 )
-                if not budget.decays(progress):
-                    learner.save(checkpoint)
-                last_validation = time.perf_counter()
             if progress.step % _STEPS_PER_ENTRY == 0 or score is not None:
                 entry = [progress.n_subtokens, round(progress.seconds, 1), round(loss, 4), score]
                 progress.history.append(entry)
+            if score is not None:
+                if not budget.decays(progress):
+                    learner.save(checkpoint)
+                last_validation = time.perf_counter()
             bar.n = round(min(budget.share_done(progress), 1) * budget.total)
             bar.set_postfix_str(
                 f"loss {loss:.3f}, {speed:,.0f} subtokens/s"

@@ -32,6 +32,16 @@ def test_micro_batches_equal_a_single_pass(tiny, lengths, max_items):
     torch.testing.assert_close(Y, expected, atol=1e-5, rtol=1e-5)
 
 
+def test_vectors_are_float32_whatever_the_default(tiny):
+    """Which transformers changes while another thread loads a decoder."""
+    ids, lengths = numpy.arange(2, 12), numpy.array([4, 6])
+    try:
+        torch.set_default_dtype(torch.bfloat16)
+        assert tiny.predict(ids, lengths, 6).dtype == torch.float32
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 def test_predict_keeps_no_graph(tiny):
     Y = tiny.predict(random_ids([4]), numpy.array([4]), 100)
     assert Y.shape == (4, 32)

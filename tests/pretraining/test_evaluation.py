@@ -8,7 +8,7 @@ from torch.testing import assert_close
 from spacy_lgu.decoder.packing import PackedBatch
 from spacy_lgu.pretraining import evaluation
 from spacy_lgu.pretraining.evaluation import bits_per_byte, prediction_scores
-from spacy_lgu.pretraining.objectives import Objective
+from spacy_lgu.pretraining.objectives import LinearCrossEntropy, Objective
 from tests.conftest import TEXTS, make_tokenizer
 
 
@@ -89,3 +89,17 @@ def test_prediction_scores_mask_the_same_subtokens_each_time(load, tokenizer):
         prediction_scores(decoder, head, objective, [packed]),
         prediction_scores(decoder, head, objective, [packed]),
     )
+
+
+def test_scores_do_not_depend_on_the_rows_computed_at_once(load, tokenizer, monkeypatch):
+    objective = Objective("causal", vocab_size=len(tokenizer))
+    ids = numpy.array(tokenizer(" ".join(TEXTS))["input_ids"][:64])
+    packed = PackedBatch.pack(ids, [len(ids)], device=torch.device("cpu"))
+    decoder = load()
+    head = decoder.base.get_input_embeddings().weight
+    found = []
+    for n in (512, 5):
+        monkeypatch.setattr(LinearCrossEntropy, "ROWS", n)
+        bits = bits_per_byte(decoder, head, tokenizer, TEXTS, window=32, context=8)
+        found.append((bits, *prediction_scores(decoder, head, objective, [packed])))
+    assert found[1] == pytest.approx(found[0], rel=1e-5)

@@ -100,6 +100,14 @@ def test_an_interrupted_run_equals_a_straight_one(make_learner, tmp_path):
         assert_close(found, wanted, rtol=0, atol=0)
 
 
+def test_a_run_that_is_resumed_has_to_leave_time_for_the_decay(make_learner, tmp_path):
+    run(make_learner(), 8, tmp_path)
+    resumed = make_learner()
+    resumed.load(tmp_path)
+    with pytest.raises(ValueError, match=r"to take 7 steps, but its checkpoint is at 7.*longer"):
+        run(resumed, 7, tmp_path)
+
+
 def test_each_validation_saves_a_checkpoint(make_learner, tmp_path):
     learner = make_learner()
     modes, steps = [], []
@@ -108,7 +116,9 @@ def test_each_validation_saves_a_checkpoint(make_learner, tmp_path):
         modes.append(learner.decoder.training)
         if (tmp_path / CHECKPOINT).exists():
             with safe_open(tmp_path / CHECKPOINT, "pt") as file:
-                steps.append(json.loads(file.metadata()["progress"])["step"])
+                progress = json.loads(file.metadata()["progress"])
+            steps.append(progress["step"])
+            assert [entry[3] for entry in progress["history"]] == [2.0] * len(steps)
         return 2.0
 
     run(learner, 4, tmp_path, validate=validate, validate_every=0)
@@ -136,6 +146,22 @@ def test_an_interrupt_begins_the_decay(make_learner, tmp_path, name, monkeypatch
     assert factors[5:] == pytest.approx([1, 1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6])
     assert (tmp_path / CHECKPOINT).exists()
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_an_interrupt_in_the_decay_is_noted(make_learner, tmp_path, monkeypatch, capsys):
+    learner = make_learner()
+    step = Learner.step
+
+    def interrupted(self, packed, **options):
+        if self.progress.step == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(self, packed, **options)
+
+    monkeypatch.setattr(Learner, "step", interrupted)
+    run(learner, 5, tmp_path, decay=1.0)
+    assert learner.progress.step == 5
+    message = "Interrupted: the decay goes on. Interrupt again to stop at once."
+    assert capsys.readouterr().out.count(message) == 1
 
 
 def test_a_second_interrupt_stops_at_once(make_learner, tmp_path, monkeypatch):
@@ -243,6 +269,12 @@ def test_cuda_random_state_travels_with_the_checkpoint(make_learner, tmp_path, m
     learner.save(tmp_path)
     make_learner().load(tmp_path)
     assert [state.tolist() for state in restored] == [[7]]
+    # Begun on a CPU.
+    monkeypatch.setattr(Learner, "_random_states", lambda self: {"cpu": states["cpu"]})
+    learner.save(tmp_path)
+    monkeypatch.setattr(Learner, "_random_states", lambda self: states)
+    make_learner().load(tmp_path)
+    assert len(restored) == 1
 
 
 def test_dropout_goes_on_where_it_stopped(make_learner, tmp_path):

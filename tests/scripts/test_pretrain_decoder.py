@@ -11,6 +11,7 @@ from torch.testing import assert_close
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from spacy_lgu.decoder.packing import PackedBatch
+from spacy_lgu.pretraining.evaluation import bits_per_byte
 from spacy_lgu.pretraining.training import CHECKPOINT
 from tests.conftest import TEXTS, make_nlp
 
@@ -36,8 +37,16 @@ def arguments(tmp_path):
     }  # fmt: skip
 
 
-def test_trains_resumes_and_saves_a_decoder(arguments, tmp_path, capsys):
+def test_trains_resumes_and_saves_a_decoder(arguments, tmp_path, capsys, monkeypatch):
+    windows = set()
+
+    def score(*args, window, context):
+        windows.add((window, context))
+        return bits_per_byte(*args, window=window, context=context)
+
+    monkeypatch.setattr(script, "bits_per_byte", score)
     script.main(**arguments)
+    assert windows == {(32, 16)}  # not beyond the decoder's context
     assert "Resuming" not in capsys.readouterr().out
     script.main(**arguments)
     assert "Resuming at step" in capsys.readouterr().out
