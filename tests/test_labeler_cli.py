@@ -1,7 +1,6 @@
 """The shipped config of the sequence labeler, and `python -m spacy lgu calibrate`."""
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy
@@ -15,6 +14,7 @@ from spacy_lgu.cli.calibrate import calibrate_pipeline
 from .test_spacy_cli import (  # noqa: F401
     ROOT,
     SENTENCES,
+    add_own_component,
     corpus,
     entities,
     overrides,
@@ -128,17 +128,7 @@ def test_calibrate_says_what_it_needs(corpus, tmp_path):  # noqa: F811
 
 
 def test_calibrate_a_pipeline_with_components_of_its_own(pipeline, corpus, tmp_path):  # noqa: F811
-    code = tmp_path / "components.py"
-    code.write_text(
-        "import spacy\n"
-        '@spacy.Language.component("test_calibrate_code")\n'
-        "def pass_on(doc):\n    return doc\n"
-    )
-    shutil.copytree(pipeline, tmp_path / "nlp")
-    config = load_config(tmp_path / "nlp" / "config.cfg")
-    config["nlp"]["pipeline"].append("own")
-    config["components"]["own"] = {"factory": "test_calibrate_code"}
-    config.to_disk(tmp_path / "nlp" / "config.cfg")
+    code = add_own_component(pipeline, tmp_path / "nlp", "test_calibrate_code")
     arguments = ["lgu", "calibrate", tmp_path / "nlp", corpus, tmp_path / "out"]
     with pytest.raises(AssertionError) as error:
         run(*arguments)

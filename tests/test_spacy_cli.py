@@ -52,6 +52,20 @@ def entities(doc) -> list[tuple[str, str]]:
     return [(ent.text, ent.label_) for ent in doc.ents]
 
 
+def add_own_component(pipeline: Path, folder: Path, factory: str) -> Path:
+    """Copy a pipeline and append a component "own" to it. RETURNS: The code it needs."""
+    code = folder.with_name("own_parts.py")
+    code.write_text(
+        f"import spacy\n@spacy.Language.component({factory!r})\ndef pass_on(doc):\n    return doc\n"
+    )
+    shutil.copytree(pipeline, folder)
+    config = load_config(folder / "config.cfg")
+    config["nlp"]["pipeline"].append("own")
+    config["components"]["own"] = {"factory": factory}
+    config.to_disk(folder / "config.cfg")
+    return code
+
+
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory) -> Path:
     """train.spacy, with entities and the same spans under the key sc."""
@@ -303,18 +317,8 @@ def test_package_refuses_to_replace(pipeline, tmp_path):
 
 
 @leaves_files_open
-def test_package_with_code_and_a_version_of_several_parts(pipeline, tmp_path, monkeypatch):
-    code = tmp_path / "own_parts.py"
-    code.write_text(
-        "import spacy\n"
-        '@spacy.Language.component("test_package_code")\n'
-        "def pass_on(doc):\n    return doc\n"
-    )
-    shutil.copytree(pipeline, tmp_path / "nlp")
-    config = load_config(tmp_path / "nlp" / "config.cfg")
-    config["nlp"]["pipeline"].append("own")
-    config["components"]["own"] = {"factory": "test_package_code"}
-    config.to_disk(tmp_path / "nlp" / "config.cfg")
+def test_package_with_code_and_a_version_of_several_parts(pipeline, tmp_path):
+    code = add_own_component(pipeline, tmp_path / "nlp", "test_package_code")
     run(
         "lgu", "package", tmp_path / "nlp", tmp_path, "--name", "lgu_own", "--no-build",
         "--version", "1.0.0-rc1", "--code", code,
