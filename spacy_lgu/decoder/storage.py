@@ -34,13 +34,13 @@ from .families import find_layers
 from .loading import (
     CONFIG,
     Source,
-    check_weight_files,
     check_weights,
     find_source,
     fingerprint_folder,
     load_decoder,
     load_shared_base,
     load_tokenizer,
+    read_config,
 )
 from .settings import DecoderSettings
 
@@ -319,7 +319,7 @@ def _find_reference(folder: Path, base: dict[str, Any]) -> Source:
         )
     try:
         source = find_source(base["name"], base["commit"])
-        check_weights(source)
+        check_weights(source, read_config(source))
     except (ValueError, OSError) as error:
         raise OSError(
             f"The pipeline part {str(folder)!r} holds an adapter only and needs its base decoder "
@@ -336,7 +336,6 @@ def _compare_files(folder: Path, expected: dict[str, dict[str, Any]]) -> dict[st
 
     RETURNS (dict): What was expected, with the config that older versions did not look at.
     """
-    check_weight_files(folder)
     found = fingerprint_folder(folder, full=False)
     expected = {CONFIG: found[CONFIG], **expected}
     short = {

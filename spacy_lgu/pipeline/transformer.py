@@ -50,6 +50,7 @@ window = null
 stride = null
 tokenizer_config = {}
 optimizer = null
+self_test = true
 
 [transformer.model.lora]
 @misc = "spacy-lgu.lora.v1"
