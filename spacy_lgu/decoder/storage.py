@@ -8,18 +8,17 @@ base/         only when bundled: config.json + model*.safetensors, quantized as 
 """
 
 import errno
-import glob
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 
+from ..replacing import finished_folder
 from ..unmasking import unmask_layers
 from .adapter import check_adapter, find_lora_modules, load_adapter, save_adapter
 from .building import (
@@ -165,35 +164,6 @@ def decoder_from_files(
         built = load_decoder_folder(folder, settings, device=device)
     built.written_base, built.bundle = None, None
     return built
-
-
-def replace_folder(folder: Path, write: Callable[[Path], None]) -> None:
-    """Fill a folder through a hidden one beside it, so that it is never half written.
-
-    folder (Path): What to write or replace. On any failure it stays as it was.
-    write (Callable): Gets the empty hidden folder.
-    """
-    folder = folder.resolve()  # what a link points to, instead of the link
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    for left_over in folder.parent.glob(f".{glob.escape(folder.name)}.partial-*"):
-        shutil.rmtree(left_over)  # of a save that was killed
-    partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
-    previous = _previous(folder)
-    partial.mkdir()
-    try:
-        write(partial)
-        if folder.exists():
-            if previous.exists():
-                shutil.rmtree(previous)
-            folder.rename(previous)
-        partial.rename(folder)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        if previous.exists() and not folder.exists():
-            previous.rename(folder)
-        raise
-    if previous.exists():
-        shutil.rmtree(previous)
 
 
 def write_decoder(built: BuiltDecoder, folder: Path, *, base_weights: str) -> None:
@@ -370,16 +340,6 @@ def verify_decoder(folder: Path) -> list[str] | None:
         return None
     found = fingerprint_folder(place, full=True)
     return sorted(name for name in expected if found.get(name) != expected[name])
-
-
-def _previous(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name}.previous")
-
-
-def finished_folder(folder: Path) -> Path:
-    """A save that was killed between its two renames left the earlier one under another name."""
-    previous = _previous(folder.resolve())
-    return previous if previous.exists() and not folder.exists() else folder
 
 
 def _expected_bytes(built: BuiltDecoder, base_weights: str) -> int:

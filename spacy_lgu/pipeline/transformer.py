@@ -19,14 +19,10 @@ from spacy_transformers.pipeline_component import Transformer, install_extension
 from thinc.api import Config, Optimizer, get_torch_default_device, set_dropout_rate
 from thinc.types import Floats3d
 
-from ..decoder.storage import (
-    finished_folder,
-    load_decoder_folder,
-    replace_folder,
-    write_decoder,
-)
+from ..decoder.storage import load_decoder_folder, write_decoder
 from ..layers.shim import DecoderShim
 from ..layers.transformer import LGUTransformerT, replace_listener_config
+from ..replacing import finished_folder, replace_folder
 
 DEFAULT_CONFIG = Config().from_str(
     """

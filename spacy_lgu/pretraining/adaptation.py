@@ -20,7 +20,7 @@ from safetensors import safe_open
 from ..decoder.adapter import save_adapter
 from ..decoder.building import BuiltDecoder, build_decoder
 from ..decoder.settings import DecoderSettings
-from ..decoder.storage import replace_folder
+from ..replacing import replace_folder
 from ..unmasking import parse_pattern
 from .evaluation import prediction_scores
 from .head import check_head, load_head

@@ -12,13 +12,12 @@ from spacy_lgu.decoder.settings import LoraSettings
 from spacy_lgu.decoder.storage import (
     decoder_from_files,
     decoder_to_files,
-    finished_folder,
     load_decoder_folder,
-    replace_folder,
     resolve_base_weights,
     verify_decoder,
     write_decoder,
 )
+from spacy_lgu.replacing import finished_folder, replace_folder
 
 from .conftest import FIRST, SECOND
 from .helpers import CPU, build, gradients, make_settings, shake, vectors
@@ -325,24 +324,6 @@ def test_full_disk_leaves_the_earlier_save(decoder_folder, tmp_path, monkeypatch
     assert torch.equal(vectors(load(tmp_path / "x", built)), vectors(built))
 
 
-def write_text(text):
-    def write(folder):
-        (folder / "file").write_text(text)
-
-    return write
-
-
-def test_left_overs_of_killed_saves_are_removed(tmp_path):
-    folder = tmp_path / "[x]"
-    for process in (1, os.getpid()):
-        (tmp_path / f".[x].partial-{process}").mkdir()
-        (tmp_path / f".[x].partial-{process}" / "file").write_text("half")
-    (tmp_path / ".y.partial-1").mkdir()
-    replace_folder(folder, write_text("whole"))
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".y.partial-1", "[x]"]
-    assert (folder / "file").read_text() == "whole"
-
-
 def test_save_killed_between_its_renames_is_found(decoder_folder, tmp_path):
     built = build(decoder_folder)
     expected = vectors(built)
@@ -356,42 +337,6 @@ def test_save_killed_between_its_renames_is_found(decoder_folder, tmp_path):
     assert finished_folder(folder) == folder
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
     assert torch.equal(vectors(load(folder, built)), expected)
-
-
-def test_failed_save_brings_back_what_a_killed_one_left(tmp_path):
-    def fail(folder):
-        raise KeyboardInterrupt
-
-    replace_folder(tmp_path / "x", write_text("earlier"))
-    (tmp_path / "x").rename(tmp_path / ".x.previous")
-    with pytest.raises(KeyboardInterrupt):
-        replace_folder(tmp_path / "x", fail)
-    assert [path.name for path in tmp_path.iterdir()] == ["x"]
-    assert (tmp_path / "x" / "file").read_text() == "earlier"
-
-
-def test_failed_last_rename_brings_the_earlier_save_back(tmp_path, monkeypatch):
-    replace_folder(tmp_path / "x", write_text("earlier"))
-    rename = Path.rename
-
-    def fail(path, target):
-        if ".partial-" in path.name:
-            raise OSError(errno.EIO, "Input/output error")
-        return rename(path, target)
-
-    monkeypatch.setattr(Path, "rename", fail)
-    with pytest.raises(OSError, match="Input/output error"):
-        replace_folder(tmp_path / "x", write_text("later"))
-    assert [path.name for path in tmp_path.iterdir()] == ["x"]
-    assert (tmp_path / "x" / "file").read_text() == "earlier"
-
-
-def test_old_previous_folder_is_replaced(tmp_path):
-    (tmp_path / ".x.previous").mkdir()
-    replace_folder(tmp_path / "x", write_text("1"))
-    (tmp_path / ".x.previous").mkdir()
-    replace_folder(tmp_path / "x", write_text("2"))
-    assert [path.name for path in tmp_path.iterdir()] == ["x"]
 
 
 # What is wrong with a saved decoder
@@ -615,14 +560,6 @@ def test_a_link_is_kept_and_what_it_points_to_replaced(decoder_folder, tmp_path)
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "disk" / "lgu.json").is_file()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["disk", "link"]
-
-
-def test_a_killed_save_behind_a_link(tmp_path):
-    (tmp_path / "link").symlink_to(tmp_path / "disk")
-    (tmp_path / ".disk.previous").mkdir()
-    assert finished_folder(tmp_path / "link") == tmp_path / ".disk.previous"
-    (tmp_path / "disk").mkdir()
-    assert finished_folder(tmp_path / "link") == tmp_path / "link"
 
 
 def test_verification_looks_at_the_base_that_is_referred_to(referring):
