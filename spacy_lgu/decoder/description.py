@@ -67,15 +67,11 @@ class Description:
     heads: list[str]
 
 
-def write_description(folder: Path, description: Description) -> None:
-    """Write lgu.json.
-
-    folder (Path): The decoder's folder.
-    description (Description): What to write.
-    """
+def dump_description(description: Description) -> bytes:
+    """RETURNS (bytes): The content of lgu.json."""
     values = {"format": FORMAT, "spacy_lgu": version("spacy-lgu"), **asdict(description)}
-    text = json.dumps({**values, "checksum": _checksum(values)}, indent=2) + "\n"
-    (folder / DESCRIPTION).write_text(text, encoding="utf8")
+    values["checksum"] = _checksum(values)
+    return (json.dumps(values, indent=2) + "\n").encode("utf8")
 
 
 def read_description(folder: Path, *, changed: bool = False) -> Description:
@@ -106,9 +102,7 @@ def read_description(folder: Path, *, changed: bool = False) -> Description:
             commit=take(base, "commit", (str, None), file),
             files=_take_fingerprints(base, "files", file),
         ),
-        base_weights=_take_choice(
-            values, "base_weights", ("bundle", "reference", "weights"), file
-        ),
+        base_weights=_take_choice(values, "base_weights", ("bundle", "reference", "weights"), file),
         bundle=_take_fingerprints(values, "bundle", file),
         unmasking=take(values, "unmasking", (str,), file),
         quantization=_take_choice(values, "quantization", QUANTIZATIONS, file),
@@ -156,6 +150,23 @@ def hash_files(folder: Path, names: list[str]) -> FingerprintsT:
     return found
 
 
+def differing_files(folder: Path, expected: FingerprintsT) -> list[str]:
+    """Files that are missing or hold something else than they did.
+
+    folder (Path): Where they are.
+    expected (dict): Their fingerprints by name, from hash_files or loading.fingerprint_folder.
+    RETURNS (list[str]): Names.
+    """
+    found = hash_files(folder, list(expected))
+    return [
+        name
+        for name, file in expected.items()
+        if name not in found
+        or found[name]["bytes"] != file.get("bytes")
+        or found[name]["sha256"] != file.get("sha256", file.get("config_sha256"))
+    ]
+
+
 def list_files(folder: Path) -> list[str]:
     """Paths of all files in a folder and below, with forward slashes, sorted."""
     return sorted(
@@ -168,9 +179,7 @@ def _checksum(values: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode("utf8")).hexdigest()
 
 
-def _take_choice(
-    values: dict[str, Any], field: str, choices: tuple[str, ...], file: Path
-) -> str:
+def _take_choice(values: dict[str, Any], field: str, choices: tuple[str, ...], file: Path) -> str:
     value = take(values, field, (str,), file)
     if value not in choices:
         raise damaged(

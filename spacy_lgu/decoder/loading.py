@@ -314,7 +314,8 @@ def load_decoder(
             if getattr(config, "quantization_config", None) is None:
                 options["quantization_config"] = quantization_config(quantization, dtype)
         prefix = match_weights(read_headers(files), decoder_shapes(config), where=source.name)
-        if prefix not in ("", f"{MODEL_MAPPING[type(config)].base_model_prefix}."):
+        known: Any = MODEL_MAPPING[type(config)]
+        if prefix not in ("", f"{known.base_model_prefix}."):
             options["key_mapping"] = {f"^{re.escape(prefix)}": ""}
         try:
             is_sharded = files[0].name != _WEIGHTS

@@ -81,7 +81,8 @@ def damaged(file: Path, reason: str) -> ValueError:
 
 def shorten(value: Any) -> str:
     """A value as a message shows it, cut wherever it is long, deep or both."""
-    return _SHORT.repr(value)
+    shown = _SHORT.repr(value)
+    return shown if len(shown) <= 200 else f"{shown[:200]}..."
 
 
 _SHORT = reprlib.Repr()
