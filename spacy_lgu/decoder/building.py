@@ -192,7 +192,7 @@ def compare_lora(
         rank=lora.rank,
         alpha=lora.alpha,
         dropout=lora.dropout,
-        modules=(lora.modules,) if adapter.modules == (lora.modules,) else tuple(modules),
+        modules=adapter.modules if adapter.modules == (lora.modules,) else tuple(modules),
     )
     own, other = (
         {**vars(config), "modules": sorted(config.modules)} for config in (adapter, wanted)

@@ -1,5 +1,6 @@
 """The component `lgu_transformer`: spacy-transformers' Transformer with its own disk format."""
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,6 +28,7 @@ from ..decoder.storage import (
 )
 from ..layers.shim import DecoderShim
 from ..layers.transformer import LGUTransformerT, replace_listener_config
+from .listening import find_obstacle, known_pipeline, listens_to, remember_pipeline
 
 DEFAULT_CONFIG = Config().from_str(
     """
@@ -84,7 +86,7 @@ def make_lgu_transformer(
     base_weights (str): What a save holds of the frozen base: "bundle" (all), "reference" (its
         name), or "auto": bundle if it came from a local folder, else reference.
     """
-    return LGUTransformer(
+    transformer = LGUTransformer(
         nlp.vocab,
         model,
         set_extra_annotations,
@@ -92,6 +94,8 @@ def make_lgu_transformer(
         max_batch_items=max_batch_items,
         base_weights=base_weights,
     )
+    remember_pipeline(transformer, nlp)
+    return transformer
 
 
 @dataclass
@@ -159,6 +163,34 @@ class LGUTransformer(Transformer):
                 f"but its model is {self.model.name!r}."
             )
         return shim
+
+    def initialize(
+        self, get_examples: Callable[[], Iterable[Example]], *, nlp: Language | None = None
+    ) -> None:
+        """Load the decoder, after a check that its vectors can reach all pipes that listen to it.
+
+        get_examples (Callable): Not called.
+        nlp (Language | None): The pipeline.
+        """
+        for _, pipe in [] if nlp is None else nlp.components:
+            if obstacle := self._find_obstacle(nlp, pipe):
+                raise ValueError(obstacle)
+        super().initialize(get_examples, nlp=nlp)
+
+    def find_listeners(self, component: Any) -> None:
+        """Note the listeners of a pipe behind this one, as spaCy asks for whenever the pipeline
+        changes, and warn of an order in which they would read zeros.
+
+        component (Any): The pipe.
+        """
+        super().find_listeners(component)
+        if obstacle := self._find_obstacle(known_pipeline(self), component):
+            warnings.warn(obstacle, stacklevel=2)
+
+    def _find_obstacle(self, nlp: Language | None, pipe: Any) -> str | None:
+        if nlp is None or not listens_to(pipe, self.name):
+            return None
+        return find_obstacle(nlp, pipe)
 
     def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
         """Apply the component to a stream of Docs.
