@@ -6,8 +6,6 @@ import pytest
 import spacy
 from thinc.api import Adam
 
-from spacy_lgu.pipeline.sequence_labeler import SequenceLabeler
-
 from ..conftest import LISTENER, entity_examples, layer_config, ner_config
 
 CLEANER = {"attrs": {"_.trf_data": None, "tensor": None}}
