@@ -145,7 +145,7 @@ def load_adapter(module: torch.nn.Module, folder: Path, *, trainable: bool) -> "
             lora_alpha=adapter.alpha,
             lora_dropout=adapter.dropout,
             # PEFT sees names of this decoder only, not those that the file gives.
-            target_modules=list(_by_last_part(adapted, _linear(module))),
+            target_modules=list(_by_last_part(dict.fromkeys(adapted, True), _linear(module))),
             rank_pattern=_differing(ranks, adapter.rank),
             alpha_pattern=_differing(alphas, adapter.alpha),
             use_rslora=adapter.rslora,
@@ -235,9 +235,11 @@ def _find_adapted(
 ) -> dict[str, str]:
     """The decoder's modules that have LoRA weights, each with its name in the adapter."""
     linear = _linear(module)
-    # Around the decoder lay an LM head, and transformers names the decoder in it.
-    level = f"{module.base_model_prefix}."
-    prefix = level if any(name.startswith(level) for name in shapes) else ""
+    # Around the decoder lay an LM head, and transformers names the decoder in it; Gemma 3's not by
+    # its base_model_prefix.
+    levels = {"model", module.base_model_prefix}
+    found = sorted({name.split(".")[0] for name in shapes} & levels)
+    prefix = f"{found[0]}." if found else ""
     expected = {f"{prefix}{n}": n for n in linear if adapter.targets(f"{prefix}{n}")}
     if unexpected := sorted(shapes.keys() - expected.keys()):
         raise _misfit(
@@ -265,8 +267,8 @@ def _find_adapted(
 
 def _misfit(adapter: AdapterConfig, reason: str) -> ValueError:
     return ValueError(
-        f"The adapter in {str(adapter.file.parent)!r} does not fit this decoder: {reason} It was "
-        f"trained on {adapter.base.name or 'a decoder that it does not name'!r}."
+        f"The adapter in {str(adapter.file.parent)!r} does not fit this decoder: {reason} The "
+        f"decoder that it was trained on: {adapter.base.name or 'not said'}."
     )
 
 

@@ -361,6 +361,36 @@ def test_adapters_of_decoders_with_lm_head(decoder_folder, tmp_path, feature):
     )
 
 
+@pytest.mark.parametrize(
+    ("feature", "modules"),
+    [
+        ("plain", ["q_proj", "v_proj"]),
+        (
+            "layers",
+            [f"layers.{i}.self_attn.{name}" for i in (0, 2) for name in ("q_proj", "v_proj")],
+        ),
+    ],
+)
+def test_modules_are_named_as_briefly_as_can_be(decoder_folder, tmp_path, feature, modules):
+    train_causal(decoder_folder, tmp_path, **FEATURES[feature])
+    config = load_on(decoder_folder, tmp_path).peft_config["default"]
+    assert sorted(config.target_modules) == modules
+
+
+@pytest.mark.parametrize("family", ["mistral", "phi3", "gpt_neox", "gemma3"])
+def test_adapters_of_families_with_lm_head(tmp_path, family):
+    config = BY_NAME[family].config()
+    model = AutoModelForCausalLM.from_config(config)
+    options = {"target_modules": "all-linear", "task_type": "CAUSAL_LM"}
+    adapted = peft.get_peft_model(model, peft.LoraConfig(r=2, **options))
+    adapted.save_pretrained(tmp_path, save_embedding_layers=False)
+    check_adapter(tmp_path, decoder=config)
+    loaded = load_adapter(AutoModel.from_config(config), tmp_path, trainable=False)
+    n_linear = sum(name.endswith("lora_A") for name, _ in adapted.named_modules())
+    assert sum(name.endswith("lora_A") for name, _ in loaded.named_modules()) == n_linear > 0
+    assert not any(parameter.requires_grad for parameter in loaded.parameters())
+
+
 def test_weights_in_half_precision(decoder_folder, tmp_path):
     expected = train_causal(decoder_folder, tmp_path, dtype=torch.bfloat16)
     file = tmp_path / "adapter_model.safetensors"
