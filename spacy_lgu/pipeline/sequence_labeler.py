@@ -39,6 +39,7 @@ from ..iob2 import (
 )
 from ..layers.sequence_labeler import SequenceLabelerT
 from .gold_tags import gold_spans, gold_tags
+from .listening import check_training, check_vectors, remember_pipeline
 
 logger = logging.getLogger("spacy_lgu")
 
@@ -119,7 +120,7 @@ def make_sequence_labeler(
         token, repaired).
     scorer (Callable | None): The scoring method.
     """
-    return SequenceLabeler(
+    labeler = SequenceLabeler(
         nlp.vocab,
         model,
         name,
@@ -129,6 +130,8 @@ def make_sequence_labeler(
         decoding=decoding,
         scorer=scorer,
     )
+    remember_pipeline(labeler, nlp)
+    return labeler
 
 
 class SequenceLabeler(TrainablePipe):
@@ -216,12 +219,14 @@ class SequenceLabeler(TrainablePipe):
         """Find the labels and make the output layer.
 
         get_examples (Callable): Returns the training examples.
-        nlp (Language | None): The pipeline.
+        nlp (Language | None): The pipeline, in which vectors must be able to reach this pipe.
         labels (Iterable[str] | None): The labels, for example from `spacy init labels`. None:
             those of all examples.
         """
         validate_get_examples(get_examples, "SequenceLabeler.initialize")
         if nlp is not None:
+            remember_pipeline(self, nlp)
+            check_training(nlp, self)
             self._check_keys(nlp)
         if labels is None:
             found: set[str] = set()
@@ -245,7 +250,8 @@ class SequenceLabeler(TrainablePipe):
         """The spans of a batch of Docs and their probabilities; the Docs stay as they are.
 
         docs (Iterable[Doc]): The Docs.
-        RETURNS (tuple[TokenSpans, ndarray]): The spans, and a probability for each.
+        RETURNS (tuple[TokenSpans, ndarray]): The spans, and a probability for each. Raises
+            ValueError when the Docs lack the vectors that the pipe listens for.
         """
         docs = list(docs)
         lengths = _lengths(docs)
@@ -404,6 +410,7 @@ class SequenceLabeler(TrainablePipe):
         """Shape: (tokens of all Docs, tags)."""
         if not any(len(doc) for doc in docs):
             return numpy.zeros((0, self._n_tags), dtype="float32")
+        check_vectors(self, docs)
         logits = self.model.ops.to_numpy(self.model.predict(docs))
         n_broken = int((~numpy.isfinite(logits).all(axis=1)).sum())
         if n_broken:
