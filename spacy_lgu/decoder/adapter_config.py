@@ -6,19 +6,17 @@ Here those few keys are read that say which modules have which LoRA weights. No 
 and any that is not at a harmless default is refused.
 """
 
-import json
 import math
 import re
-import reprlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from .reading import find_inside, read_json, shorten
+
 ALL_LINEAR = "all-linear"
 _CONFIG = "adapter_config.json"
-# Real ones have one or two thousand bytes; with a rank for every module, some ten thousand.
-_MAX_BYTES = 2**20
 _NAME = re.compile(r"\w+(\.\w+)*", re.ASCII)
 
 _TAKEN = (
@@ -134,11 +132,11 @@ def read_adapter_config(folder: Path) -> AdapterConfig:
         or damaged, has a value of a wrong kind, or asks for more than LoRA on linear modules.
     """
     file = adapter_file(folder, _CONFIG)
-    content = read_object(file)
+    content = read_json(file)
     if content.get("peft_type") != "LORA":
         raise ValueError(
             f"The adapter in {str(folder)!r} is of the kind "
-            f"{reprlib.repr(content.get('peft_type'))}: expected 'LORA'."
+            f"{shorten(content.get('peft_type'))}: expected 'LORA'."
         )
     values = _Values(file, content)
     values.refuse_features()
@@ -174,16 +172,7 @@ def adapter_file(folder: Path, name: str) -> Path:
             f"There is no adapter in {str(folder)!r}: {name} is missing. Expected a folder as "
             "PEFT's save_pretrained writes it, with safetensors weights."
         )
-    home, target = folder.resolve(), file.resolve()
-    places = [home]
-    if home.parent.name == "snapshots":  # in the hub's cache, whose files are links to its blobs
-        places.append(home.parents[1] / "blobs")
-    if not any(target.is_relative_to(place) for place in places):
-        raise ValueError(
-            f"{str(file)!r} is a link to {str(target)!r}, outside of the adapter's folder. Put the "
-            "file itself there."
-        )
-    return file
+    return find_inside(folder, name, named_in=folder)
 
 
 class _Values:
@@ -263,12 +252,12 @@ class _Values:
         return value
 
     def _wrong(self, key: str, expected: str) -> NoReturn:
-        value = reprlib.repr(self.content.get(key))
+        value = shorten(self.content.get(key))
         raise ValueError(f"{str(self.file)!r}: {key} is {value}: expected {expected}.")
 
     def _refuse(self, key: str) -> NoReturn:
         raise ValueError(
-            f"{str(self.file)!r}: {key} = {reprlib.repr(self.content[key])} asks for more than "
+            f"{str(self.file)!r}: {key} = {shorten(self.content[key])} asks for more than "
             f"plain LoRA on linear modules, which is all that can be loaded. {MERGE} If the value "
             "has no effect, take the key out of the file."
         )
@@ -311,30 +300,3 @@ def _endings(module: str) -> Iterator[str]:
     """The name of a module, and all that follows each of its dots."""
     parts = module.split(".")
     return (".".join(parts[i:]) for i in range(len(parts)))
-
-
-def read_object(file: Path) -> dict[str, Any]:
-    """A JSON object.
-
-    file (Path): A small file of an adapter.
-    RETURNS (dict[str, Any]): Raises ValueError naming the file when it holds anything else.
-    """
-    if (n_bytes := file.stat().st_size) > _MAX_BYTES:
-        raise ValueError(
-            f"{str(file)!r} has {n_bytes:,} bytes: expected an adapter's config of some thousand."
-        )
-    try:
-        content = json.loads(file.read_text(encoding="utf8"), parse_constant=_refuse_constant)
-        if not isinstance(content, dict):
-            raise ValueError("expected a JSON object")
-    except RecursionError as error:
-        raise ValueError(f"{str(file)!r} is damaged: it is nested too deeply.") from error
-    except ValueError as error:  # neither JSON nor UTF-8
-        raise ValueError(
-            f"{str(file)!r} is damaged: {error}. Copy the adapter again from where it was saved."
-        ) from error
-    return content
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a number of JSON")

@@ -13,7 +13,7 @@ from transformers import PretrainedConfig, PreTrainedTokenizerFast
 
 from ..unmasking import describe_layers, unmask_layers
 from .adapter import add_adapter, check_adapter, find_lora_modules, load_adapter
-from .adapter_config import AdapterConfig, BaseReference, read_object
+from .adapter_config import AdapterConfig, BaseReference
 from .decoder import LGUDecoder
 from .families import check_family
 from .loading import (
@@ -29,6 +29,7 @@ from .loading import (
     resolve_dtype,
 )
 from .locking import one_at_a_time
+from .reading import read_json
 from .self_test import check_decoder
 from .settings import DecoderSettings, LoraSettings
 
@@ -237,7 +238,7 @@ def compare_lora(
 def _compare_pattern(folder: Path, unmasking: str) -> None:
     """Say so when an adapter was adapted under another pattern than it will be trained under."""
     record = folder / "training.json"
-    adapted = read_object(record) if record.is_file() else {}
+    adapted = read_json(record) if record.is_file() else {}
     pattern = adapted.get("unmasking", unmasking)
     if pattern != unmasking:
         logger.warning(

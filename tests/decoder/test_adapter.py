@@ -23,7 +23,7 @@ from spacy_lgu.decoder.attention import ATTENTION
 from spacy_lgu.decoder.building import build_decoder
 from spacy_lgu.decoder.decoder import LGUDecoder
 from spacy_lgu.decoder.settings import LoraSettings
-from spacy_lgu.decoder.storage import write_decoder
+from spacy_lgu.decoder.storage import save_decoder
 from spacy_lgu.unmasking import parse_pattern
 
 from ..conftest import make_decoder
@@ -442,7 +442,7 @@ def test_a_new_process_has_the_same_vectors(decoder_folder, tmp_path):
             built = build_decoder(settings, {}, device=CPU)
             folder = tmp_path / "saved" / f"{feature}.{quantization}"
             folder.mkdir(parents=True)
-            write_decoder(built, folder, base_weights="bundle")
+            save_decoder(built, folder, base_weights="bundle")
             expected[folder.name] = vectors(built)
         shutil.rmtree(tmp_path / feature)
     code = """

@@ -145,8 +145,8 @@ def test_values_of_a_wrong_kind(tmp_path, key, value, expected):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"{", "is damaged: .*Copy the adapter again"),
-        (b"\xff\xfe{", "is damaged: .*Copy the adapter again"),
+        (b"{", "is damaged: .*Copy it again"),
+        (b"\xff\xfe{", "is damaged: .*Copy it again"),
         (b"[1]", "is damaged: expected a JSON object"),
         (b'{"r": NaN}', "is damaged: NaN is not a number of JSON"),
         (b'{"r": -Infinity}', "is damaged: -Infinity is not a number of JSON"),
@@ -211,7 +211,7 @@ def test_links_lead_no_further_than_the_folder(tmp_path):
     file = tmp_path / "adapter_config.json"
     (tmp_path / "adapter").mkdir()
     (tmp_path / "adapter" / file.name).symlink_to(file)
-    with pytest.raises(ValueError, match=r"is a link to .*, outside of the adapter's folder"):
+    with pytest.raises(ValueError, match=r"the file 'adapter_.*' does not lie in"):
         read_adapter_config(tmp_path / "adapter")
     (tmp_path / "whole").symlink_to(tmp_path)
     assert read_adapter_config(tmp_path / "whole").rank == 4
