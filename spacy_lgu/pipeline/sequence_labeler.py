@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Any, cast
 
 import numpy
@@ -14,7 +15,7 @@ from spacy.pipeline.trainable_pipe import TrainablePipe
 from spacy.scorer import get_ner_prf
 from spacy.tokens import Doc, Span, SpanGroup
 from spacy.training import Example, validate_examples, validate_get_examples
-from spacy.util import minibatch
+from spacy.util import ensure_path, minibatch
 from spacy.vocab import Vocab
 from thinc.api import Config
 from thinc.types import Floats2d
@@ -38,6 +39,7 @@ from ..iob2 import (
     tag_names,
 )
 from ..layers.sequence_labeler import SequenceLabelerT
+from ..replacing import finished_folder, read_folder, replace_folder
 from .gold_tags import gold_spans, gold_tags
 from .listening import check_training, check_vectors, remember_pipeline
 
@@ -368,6 +370,36 @@ class SequenceLabeler(TrainablePipe):
                 self.name, self.temperature, LOWEST, HIGHEST, n_tokens,
             )  # fmt: skip
         return result
+
+    def to_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> None:
+        """Save the component. A save that fails leaves an earlier one in its place whole; without
+        the model or the settings, the rest is written beside what is there.
+
+        path (str / Path): The component's folder.
+        exclude (Iterable[str]): "vocab", "model" or "cfg".
+        """
+        folder, excluded = ensure_path(path), set(exclude)
+
+        def write(place: Path) -> None:
+            TrainablePipe.to_disk(self, place, exclude=excluded)
+
+        if excluded - {"vocab"}:
+            write(finished_folder(folder))
+        else:
+            replace_folder(folder, write)
+
+    def from_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> "SequenceLabeler":
+        """Load the component.
+
+        path (str / Path): The component's folder.
+        exclude (Iterable[str]): "vocab", "model" or "cfg".
+        RETURNS (SequenceLabeler): Itself.
+        """
+
+        def read(place: Path) -> Any:
+            return TrainablePipe.from_disk(self, place, exclude=set(exclude))
+
+        return read_folder(ensure_path(path), read)
 
     def _check_keys(self, nlp: Language) -> None:
         """Say so where another labeler overwrites the spans, or nothing scores them: a factory's
