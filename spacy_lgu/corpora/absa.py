@@ -163,8 +163,8 @@ def _read_elements(stream: BinaryIO, path: Path) -> Iterator[_Finished]:
                 f"{path}:{error.lineno}: expected XML, but at column {error.offset + 1}: "
                 f"{expat.ErrorString(error.code)}."
             ) from error
-        except _DocumentTypeError:
-            raise
+        except _DocumentTypeError as error:
+            raise ValueError(str(error)) from error
         except (LookupError, ValueError) as error:  # an encoding that the parser does not have
             raise ValueError(f"{path}:1: {error}. Convert the file to UTF-8.") from error
         parser.check_size()

@@ -17,7 +17,8 @@ from .label_studio import ANNOTATIONS, MIN_FIELDS
 from .records import read_lines
 
 _MOST_LINES = 200
-_MOST_RECORDS = 20
+_MOST_CHARACTERS = 1 << 20
+_MOST_RECORDS = 5
 _TAG = re.compile(r"O|[BIESLU]-.+")
 _INLINE = re.compile(r"\[[^\[\]|]+\|[^\[\]|]+\]")
 _BRAT = re.compile(r"[TREAMN#*]\S*\t")
@@ -27,8 +28,9 @@ class Head(NamedTuple):
     """The beginning of a file.
 
     path (Path): The file.
-    lines (list[str]): Its first 200 lines that are not blank, without their ends.
-    records (list[Any]): Its first 20 JSON records, none if it is not JSON.
+    lines (list[str]): Of its first 200 lines, those that are not blank, without their ends; fewer
+        if they are long.
+    records (list[Any]): Its first 5 JSON records, none if it is not JSON.
     fault (str): Why it is not, though it begins like JSON.
     """
 
@@ -47,7 +49,13 @@ def read_head(path: Path) -> Head:
     path (Path): The file.
     RETURNS (Head): Its beginning.
     """
-    lines = [line for _, line in islice(read_lines(path), _MOST_LINES) if line.strip()]
+    lines: list[str] = []
+    n_characters = 0
+    for _, line in islice(read_lines(path), _MOST_LINES):
+        lines += [line] if line.strip() else []
+        n_characters += len(line)
+        if n_characters > _MOST_CHARACTERS:
+            break
     if not lines or lines[0].lstrip()[0] not in "{[":
         return Head(path, lines, [])
     try:
@@ -126,12 +134,11 @@ def looks_like_inline(head: Head) -> bool:
 
 def _divide(head: Head) -> list[list[str]]:
     """The columns of each line, as conll.py divides them."""
-    rows = [
+    return [
         line.rstrip().split("\t") if "\t" in line else line.split()
         for line in head.lines
         if not line.startswith(("#", "-DOCSTART-"))
     ]
-    return rows
 
 
 def _all(head: Head, is_one: Callable[[Any], bool]) -> bool:

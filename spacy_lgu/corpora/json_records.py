@@ -7,7 +7,7 @@ from json import JSONDecodeError
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from ..inputs import check_size, check_start, parse_json, parse_json_at
+from ..inputs import MAX_BYTES, check_size, check_start, parse_json, parse_json_at
 from .records import no_utf8, read_lines
 
 _CHUNK = 1 << 16  # bytes
@@ -118,11 +118,14 @@ class _Array:
         return self.start - newline if newline >= 0 else self.column + self.start
 
     def _grow(self, where: str) -> bool:
-        """Read as much again as there is, so that parsing anew costs no more than twice."""
+        """Read as much again as there is, so that parsing anew costs no more than twice; at most
+        one byte more than a record may have.
+        """
         self.column = self._column()
         self.text, self.start = self.text[self.start :], 0
         check_size(len(self.text), where, "a record")
-        chunk = self.stream.read(max(_CHUNK, len(self.text)))
+        more = max(_CHUNK, len(self.text))
+        chunk = self.stream.read(min(more, MAX_BYTES + 1 - len(self.text)))
         try:
             self.text += self.decoder.decode(chunk, final=not chunk)
         except UnicodeDecodeError as error:

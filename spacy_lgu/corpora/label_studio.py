@@ -114,6 +114,7 @@ def _read_regions(
 ) -> list[LabeledSpan]:
     regions = []
     targets: set[str] = set()
+    names: set[str] = set()
     for region in _check_list(result, "result", where):
         region = check_record(region, where)
         kind, name = region.get("type"), region.get("from_name")
@@ -126,12 +127,15 @@ def _read_regions(
             report(Note(f"region left out: {shorten(kind)} of {shorten(name)}"))
             continue
         targets.add(str(region.get("to_name")))
+        names.add(str(name))
         regions.append(_take(region, "value", where))
     if len(targets) > 1:
         raise ValueError(
             f"{where}: expected labels of one text, but found those of {shorten(sorted(targets))}. "
             "Choose with --from-name, and --text-field."
         )
+    if len(names) > 1:
+        report(Note(f"labels of several names read together: {shorten(sorted(names))}", where))
     return _read_values(regions, text, "value", offsets, where, report)
 
 
