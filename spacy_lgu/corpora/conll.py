@@ -147,7 +147,7 @@ def _take_column(rows: Rows, column: int, path: Path) -> list[str]:
     if n_columns < 2 or not -n_columns <= column < n_columns:
         raise ValueError(
             f"{path}:{rows.lines[0]}: there is no column {column} beside the token in "
-            f"{cut(repr(rows.fields[0]))}. Expected tabs or spaces between columns; give a --column "
-            "from 0 to the last, or from -1 to the first."
+            f"{cut(repr(rows.fields[0]))}. Expected tabs or spaces between columns; give a "
+            "--column from 0 to the last, or from -1 to the first."
         )
     return [fields[column] for fields in rows.fields]

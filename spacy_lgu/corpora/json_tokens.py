@@ -170,17 +170,16 @@ class Tags:
                 self.report(Note("needless B- of iob1 read as begin", f"{where}: token {place}"))
         return decode_tags(tags)
 
-    def _name(self, tag: object, where: str) -> str:
+    def _name(self, tag: Any, where: str) -> str:
         if isinstance(tag, str) and tag and self.names is None:
             check_characters(tag, where)
             return tag
-        names = self.names or []
-        if is_number(tag) and 0 <= int(str(tag)) < len(names):
-            return names[int(str(tag))]
         if self.names is None:
             expected = "tags that are strings; of numbers, give the --tag-names"
         else:
-            expected = f"tags from 0 to {len(names) - 1}, the numbers of the --tag-names"
+            if is_number(tag) and 0 <= tag < len(self.names):
+                return self.names[tag]
+            expected = f"tags from 0 to {len(self.names) - 1}, the numbers of the --tag-names"
         raise ValueError(f"{where}: expected {expected}, but found {shorten(tag)}.")
 
 
@@ -214,7 +213,7 @@ def _find_listed(
     """What follows each token but the last, of which it says nothing that could be relied on."""
     field = form.spaces_field or next((f for f in _SPACES_FIELDS if f in record), None)
     if objects is not None and form.spaces_field is None and all("ws" in t for t in objects):
-        field, found = f"{form.tokens_field}' and 'ws", [token["ws"] for token in objects]
+        field, found = "ws", [token["ws"] for token in objects]
     elif field is None:
         return None
     else:
