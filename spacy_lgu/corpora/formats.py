@@ -1,7 +1,7 @@
 """The formats by name: how each is read, which options it has, and the way to Docs."""
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -215,10 +215,10 @@ def read_docs(
     )
 
 
-def detect_format(inputs: Iterable[Path], *, report: ReportT) -> str:
+def detect_format(inputs: Sequence[Path], *, report: ReportT) -> str:
     """The one format of all inputs, by what the files begin with.
 
-    inputs (Iterable[Path]): Files, or folders and all files in these and below.
+    inputs (Sequence[Path]): Files, or folders and all files in these and below.
     report (ReportT): Called with the format.
     RETURNS (str): Its name. Raises ValueError with the file if no format claims it, or several,
         and if files are of several formats; FileNotFoundError as list_files.
@@ -264,7 +264,7 @@ def _unknown(head: detection.Head) -> ValueError:
     names = [name for name, kind in FORMATS.items() if kind.looks_like]
     shown = f"it begins {shorten(head.lines[0])}"
     if head.fault:
-        shown += f", but as JSON: {head.fault}"
+        shown += f", and as JSON: {head.fault.removesuffix('.')}"
     elif head.records:
         shown = f"its JSON records have the fields {shorten(detection.find_fields(head.records))}"
     return ValueError(
