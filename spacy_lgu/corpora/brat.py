@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from ..inputs import cut, shorten
 from .records import AnnotatedText, LabeledSpan, Note, ReportT, quote_span, read_lines, read_text
 
 DISCONTINUOUS = ("error", "cover", "drop")
@@ -24,7 +25,9 @@ _OTHERS = {
     "N": "normalization",
     "#": "comment",
 }
-_LINE = re.compile(r"T\S*\t(?P<label>\S+) (?P<fragments>\d+ \d+(?:;\d+ \d+)*)\t(?P<text>.*)")
+_LINE = re.compile(
+    r"T\S*\t(?P<label>\S+) (?P<fragments>\d{1,9} \d{1,9}(?:;\d{1,9} \d{1,9})*)\t(?P<text>.*)"
+)
 
 
 class _Term(NamedTuple):
@@ -63,14 +66,14 @@ def read_brat(
     for term in _read_terms(path, text, report):
         start, end = term.fragments[0][0], term.fragments[-1][1]
         if len(term.fragments) > 1:
-            shown = f"{term.where}: {_join(text, term.fragments)!r} ({term.label})"
+            shown = f"{term.where}: {shorten(_join(text, term.fragments))} ({cut(term.label)})"
             if discontinuous == "error":
                 broken.append(shown)
             elif discontinuous == "drop":
                 report(Note("discontinuous span dropped", shown))
                 continue
             else:
-                report(Note("discontinuous span covered", f"{shown} -> {text[start:end]!r}"))
+                report(Note("discontinuous span covered", f"{shown} -> {shorten(text[start:end])}"))
         spans.append(LabeledSpan(start, end, term.label))
     if broken:
         raise ValueError(
@@ -95,20 +98,20 @@ def _read_terms(path: Path, text: str, report: ReportT) -> Iterator[_Term]:
         if found is None:
             raise ValueError(
                 f"{where}: expected T1<tab>LABEL START END<tab>TEXT (or a line that begins with "
-                f"one of {' '.join(_OTHERS)}), but found {line!r}."
+                f"one of {' '.join(_OTHERS)}), but found {shorten(line)}."
             )
         fragments = [_read_fragment(pair) for pair in found["fragments"].split(";")]
         borders = [border for fragment in fragments for border in fragment]
         if borders != sorted(borders) or any(start == end for start, end in fragments):
             raise ValueError(
                 f"{where}: expected fragments from left to right, each with START < END, but "
-                f"found {found['fragments']!r}."
+                f"found {shorten(found['fragments'])}."
             )
         # White space may differ: brat writes a line end as a space.
         if borders[-1] > len(text) or _join(text, fragments).split() != found["text"].split():
             raise ValueError(
-                f"{where}: expected {found['text']!r} at {found['fragments']}, but found "
-                f"{quote_span(text, borders[0], borders[-1], found['label'])}. Was the text "
+                f"{where}: expected {shorten(found['text'])} at {cut(found['fragments'])}, but "
+                f"found {quote_span(text, borders[0], borders[-1], found['label'])}. Was the text "
                 "changed after the annotation, or its line ends?"
             )
         yield _Term(where, found["label"], _merge(text, fragments))

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from ..inputs import cut, shorten
 from .records import Note, ReportT, TokenizedText, read_lines
 from .schemes import check_scheme, decode_tags, detect_scheme, find_fault, find_needless
 
@@ -105,7 +106,7 @@ def read_rows(
             )
         if comment and line.startswith(comment):
             if report is not None:
-                report(Note("comment left out", f"{path}:{number}: {line}"))
+                report(Note("comment left out", f"{path}:{number}: {cut(line)}"))
             continue
         line = line.rstrip(" \t")
         fields = line.split("\t") if "\t" in line else re.split(" +", line)
@@ -114,8 +115,8 @@ def read_rows(
             if len(fields) != n_columns:
                 raise ValueError(
                     f"{path}:{number}: expected {n_columns} columns as in line {first}, but "
-                    f"found {len(fields)} in {line!r}. Correct the line, or give --comment if "
-                    "it is a comment."
+                    f"found {len(fields)} in {shorten(line)}. Correct the line, or give --comment "
+                    "if it is a comment."
                 )
             rows.lines.append(number)
             rows.fields.append(fields)
@@ -146,7 +147,7 @@ def _take_column(rows: Rows, column: int, path: Path) -> list[str]:
     if n_columns < 2 or not -n_columns <= column < n_columns:
         raise ValueError(
             f"{path}:{rows.lines[0]}: there is no column {column} beside the token in "
-            f"{rows.fields[0]!r}. Expected tabs or spaces between columns; give a --column from 0 "
-            "to the last, or from -1 to the first."
+            f"{cut(repr(rows.fields[0]))}. Expected tabs or spaces between columns; give a "
+            "--column from 0 to the last, or from -1 to the first."
         )
     return [fields[column] for fields in rows.fields]

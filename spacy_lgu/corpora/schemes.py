@@ -18,6 +18,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+from ..inputs import cut
 from .records import LabeledSpan
 
 SCHEMES = ("iob2", "iob1", "iobes", "bilou", "io", "bare")
@@ -56,10 +57,10 @@ def find_fault(tags: Sequence[str], scheme: str) -> Fault | None:
     for place, tag in enumerate(tags):
         message = _find_fault_after(previous, tag, scheme)
         if message:
-            return Fault(place, message)
+            return Fault(place, cut(message))
         previous = tag
     if scheme in ("iobes", "bilou") and previous[0] in "BI":
-        return Fault(len(tags) - 1, f"the sentence ends inside the span of {previous}")
+        return Fault(len(tags) - 1, f"the sentence ends inside the span of {cut(previous)}")
     return None
 
 

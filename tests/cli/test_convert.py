@@ -41,6 +41,23 @@ def test_writes_entities_and_prints_counts(conll, tmp_path):
     assert lines.index("PER 2") < lines.index("LOC 1")
 
 
+def test_the_format_is_detected(conll, tmp_path):
+    printed = convert(conll, tmp_path / "a.spacy")
+    assert f"format detected: conll: 1\n  {conll}\n" in printed.replace("\x1b[0m", "")
+    (tmp_path / "a.txt").write_text("Ann ran")
+    (tmp_path / "a.ann").write_text("T1\tPER 0 3\tAnn\n")
+    convert(tmp_path / "a.ann", tmp_path / "b.spacy")
+    (doc,) = load(tmp_path / "b.spacy")
+    assert [span.text for span in doc.spans["sc"]] == ["Ann"]
+
+
+def test_long_lists_of_notes_are_cut(tmp_path):
+    source = tmp_path / "a.jsonl"
+    source.write_text('{"tokens": ["a"], "spans": null}\n' * 1002)
+    printed = convert(source, tmp_path / "a.spacy").splitlines()
+    assert printed[printed.index(f"  {source}:1000") + 1] == "  ... and 2 more"
+
+
 def test_nested_formats_go_to_spans(tmp_path):
     source = tmp_path / "tsv"
     source.mkdir()
@@ -119,7 +136,7 @@ def test_hold_out_a_share(conll, tmp_path):
             ["--format", "conll", "--target", "ents", "--spans-key", "x"],
             "--spans-key x needs --target spans",
         ),
-        (["--format", "conll", "--lang", "en"], "conll has no option --lang"),
+        (["--format", "conll", "--offsets", "utf16"], "conll has no option --offsets"),
         (["--format", "conll", "--hold-out", "1"], "--hold-out and --hold-out-to need one another"),
         (
             ["--format", "conll", "--hold-out", "1", "--hold-out-to", "dev"],

@@ -26,8 +26,8 @@ def test_aspect_terms(tmp_path):
     path.write_text(XML, encoding="utf8")
     texts = list(read_semeval_xml(path, report=ignore))
     assert [(text.where, text.text) for text in texts] == [
-        (f"{path}: sentence 7", "Good naan & tea"),
-        (f"{path}: sentence 8", "We ate."),
+        (f"{path}:3: sentence 7", "Good naan & tea"),
+        (f"{path}:11: sentence 8", "We ate."),
     ]
     assert [text.spans for text in texts] == [[(5, 9, "positive"), (12, 15, "conflict")], []]
 
@@ -36,8 +36,8 @@ def test_aspect_terms(tmp_path):
     ("old", "new", "message"),
     [
         ("</sentences>", "", r"a\.xml:13: expected XML, but at column 1: no element found\.$"),
-        ("<text>We ate.</text>", "", r"a\.xml: sentence 8: expected a text element"),
-        ('polarity="positive" from', 'polarity="good" from', r"sentence 7: .*found 'good' in {'te"),
+        ("<text>We ate.</text>", "", r"a\.xml:11: sentence 8: expected a text element"),
+        ('polarity="positive" from', 'polarity="good" from', r'sentence 7: .*found .good. in {"te'),
         ('polarity="positive" from', "from", r"sentence 7: expected one of .*but found '' in"),
         (
             'from="5"',
@@ -51,9 +51,21 @@ def test_aspect_terms(tmp_path):
             "AspectTerms>",
             r"sentence 7: expected aspectTerm elements inside aspectT",
         ),
-        ("<aspectTerm term", "<AspectTerm term", r"but found AspectTerm {'term': 'naan'"),
-        ('id="8"><text>We ate.', "><text>", r"a\.xml: sentence number 2: expected a text element"),
-        ("aspectTerm term", "Opinion term", r"a\.xml: expected the aspectTerm elements .*Opinion"),
+        ("<aspectTerm term", "<AspectTerm term", r"but found AspectTerm {\"term\": \"naan"),
+        (
+            'id="8"><text>We ate.',
+            "><text>",
+            r"a\.xml:11: sentence number 2: expected a text element",
+        ),
+        ('to="9"', f'to="{"9" * 5000}"', r"a\.xml:3: .* in the attribute 'to', .*\.\.\.\.$"),
+        ("<sentences>", '<!DOCTYPE s [<!ENTITY a "b">]><sentences>', r"a\.xml:2: .*document type"),
+        ("<sentences>", "<!DOCTYPE s SYSTEM 'file:///x'><sentences>", r"a\.xml:2: .*document type"),
+        ("</sentences>", "<a>" * 400_000, r"a\.xml:12: .* none ends within 1,048,576 bytes"),
+        (
+            "aspectTerm term",
+            "Opinion term",
+            r"a\.xml:3: expected the aspectTerm elements .*Opinion",
+        ),
     ],
 )
 def test_errors_name_the_sentence(tmp_path, old, new, message):
@@ -73,7 +85,7 @@ def test_markup_inside_a_text_is_no_end_of_it(tmp_path):
 def test_gold_tokens(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text(
-        "In C#####In=O C#=O\n\nGood garlic naan and tea####"
+        "In C#####In=O C#=O\n\nGood garlic naan = tea####"
         "Good=O garlic=T-POS naan=T-POS ==T-NEG tea=T-NEU\n",
         encoding="utf8",
     )
@@ -82,6 +94,15 @@ def test_gold_tokens(tmp_path):
     assert texts[1].words == ["Good", "garlic", "naan", "=", "tea"]
     assert texts[1].spans == [(1, 3, "positive"), (3, 4, "negative"), (4, 5, "neutral")]
     assert texts[0].document != texts[1].document
+
+
+def test_the_text_says_where_spaces_are(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("Good tea.####Good=O tea=T-POS .=O\nSo 'so'####So=O ``=O so=O ''=O\n")
+    notes = []
+    texts = list(read_e2e_absa(path, report=notes.append))
+    assert [text.spaces for text in texts] == [[True, False], None]
+    assert notes == [("text that does not consist of its tokens left out", f"{path}:2")]
 
 
 @pytest.mark.parametrize(
@@ -98,5 +119,5 @@ def test_other_tags_are_refused(tmp_path, line):
 def test_encodings_that_cannot_be_parsed(tmp_path, encoding):
     path = tmp_path / "a.xml"
     path.write_text(f'<?xml version="1.0" encoding="{encoding}"?><sentences/>')
-    with pytest.raises(ValueError, match=r"a\.xml: .* Convert the file to UTF-8\."):
+    with pytest.raises(ValueError, match=r"a\.xml:1: .* Convert the file to UTF-8\."):
         list(read_semeval_xml(path, report=ignore))

@@ -3,8 +3,8 @@ import spacy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spacy_lgu.corpora.alignment import tokenize_texts
-from spacy_lgu.corpora.records import AnnotatedText, LabeledSpan
+from spacy_lgu.corpora.alignment import tokenize_texts, trim_spans
+from spacy_lgu.corpora.records import AnnotatedText, LabeledSpan, TokenizedText
 
 NLP = spacy.blank("en")
 TEXT = "The U.S.-based cooks left"  # The | U.S.-based | cooks | left
@@ -113,7 +113,62 @@ def test_spans_inside_one_token():
     assert text.spans == [(0, 1, "A"), (1, 2, "B"), (0, 2, "C")]
 
 
+SPACED = ["Mira", "\u00a0", "ran", "\u3000", "\n"]  # the first in "Mira ran", the last two outside
+
+
+def trim(*spans: tuple[int, int, str], misaligned: str = "error"):
+    notes = []
+    text = TokenizedText(
+        "a:1", SPACED, [LabeledSpan(*span) for span in spans], "d", spaces=[True] * 4
+    )
+    (trimmed,) = trim_spans([text], report=notes.append, misaligned=misaligned)
+    assert (trimmed.words, trimmed.spaces) == (SPACED, [True] * 4)
+    return trimmed.spans, notes
+
+
+def test_gold_spans_of_words():
+    assert trim((0, 3, "P"), (2, 3, "V")) == ([(0, 3, "P"), (2, 3, "V")], [])
+
+
+def test_gold_spans_with_outer_white_space_are_all_listed():
+    with pytest.raises(ValueError, match=r"these 2 do\. Correct them, or give --mis") as error:
+        trim((0, 2, "P"), (2, 3, "V"), (3, 5, "X"))
+    assert str(error.value).split("\n")[1:] == [
+        'a:1: ["Mira", "\u00a0"] (P)',
+        'a:1: ["\u3000", "\\n"] (X)',
+    ]
+
+
+@pytest.mark.parametrize("misaligned", ["split", "expand", "contract"])
+def test_outer_white_space_of_gold_spans_is_trimmed(misaligned):
+    spans, notes = trim((0, 2, "P"), (1, 5, "V"), (3, 5, "X"), misaligned=misaligned)
+    assert spans == [(0, 1, "P"), (2, 3, "V")]
+    assert [note.kind for note in notes] == [
+        "misaligned span changed",
+        "misaligned span changed",
+        "misaligned span dropped",
+    ]
+    assert notes[0].detail == 'a:1: ["Mira", "\u00a0"] (P) -> ["Mira"]'
+
+
+def test_gold_spans_with_outer_white_space_are_dropped():
+    spans, notes = trim((0, 2, "P"), (0, 3, "V"), misaligned="drop")
+    assert (spans, len(notes)) == ([(0, 3, "V")], 1)
+
+
+def test_long_lists_and_quotes_are_cut():
+    spans = [LabeledSpan(0, 2000, "P" * 1000)] * 1005
+    texts = [AnnotatedText("a:1", "a" * 4000, spans)]
+    with pytest.raises(ValueError, match="these 1005 do not") as error:
+        list(tokenize_texts(texts, NLP.make_doc, report=print))
+    lines = str(error.value).split("\n")
+    assert (len(lines), lines[-1]) == (1002, "... and 5 more")
+    assert max(map(len, lines)) < 800
+
+
 def test_choices():
+    with pytest.raises(ValueError, match=r"one of error, .*'strict'"):
+        list(trim_spans([], report=print, misaligned="strict"))
     with pytest.raises(ValueError, match=r"one of error, split, expand, contract, drop .*'strict'"):
         align("a", misaligned="strict")
 

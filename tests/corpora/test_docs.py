@@ -95,6 +95,16 @@ def test_known_spaces_and_unknown_sentences():
     assert not doc.has_annotation("SENT_START")
 
 
+def test_what_stands_between_sentences():
+    known = text(1, "It rains", spaces=[True])  # nothing is known of what follows
+    closed = text(2, "It snows", spaces=[True, False])
+    for has_spaces, expected in ((True, "It rains It snowsa b"), (False, "It rainsIt snowsab")):
+        (doc,) = make_docs(
+            [known, closed, text(3, "a b")], VOCAB, sentences_per_doc=0, has_spaces=has_spaces
+        )
+        assert doc.text == expected
+
+
 def test_sentences_per_doc_are_not_negative():
     with pytest.raises(ValueError, match=r"at least 1 sentence per Doc, or 0 .*got -1"):
         list(make_docs(NEWS, VOCAB, sentences_per_doc=-1))

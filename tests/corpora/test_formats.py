@@ -13,6 +13,13 @@ def test_files_of_a_folder_are_sorted(tmp_path):
     assert list_files(tmp_path / "c.txt", "char-jsonl") == [tmp_path / "c.txt"]
 
 
+def test_suffixes_of_json(tmp_path):
+    for name in ("a.json", "a.jsonl"):
+        (tmp_path / name).touch()
+    assert [path.name for path in list_files(tmp_path, "gliner")] == ["a.json", "a.jsonl"]
+    assert list_files(tmp_path / "a.json", "gliner") == [tmp_path / "a.json"]
+
+
 def test_subfolders_are_searched_and_capitals_of_a_suffix_do_not_matter(tmp_path):
     (tmp_path / "sub").mkdir()
     for name in ("b.jsonl", "sub/a.JSONL", "sub/x.txt"):
@@ -41,6 +48,16 @@ def test_texts_may_be_longer_than_a_parser_could_take(tmp_path):
     assert len(doc.text) == 1_000_005
 
 
+def test_messages_are_short_and_have_a_place(tmp_path):
+    (tmp_path / "a.txt").write_text("Ann slept")
+    (tmp_path / "a.ann").write_text(f"T1\tP 0 {'9' * 5000}\tAnn\n")
+    (tmp_path / "a.conll").write_text(f"a B-{'X' * 5000}\nb I-Y\n")
+    for name, format_name in (("a.ann", "brat"), ("a.conll", "conll")):
+        with pytest.raises(ValueError, match=rf"{name}:\d: ") as error:
+            list(read_docs([tmp_path / name], format_name, report=print))
+        assert len(str(error.value)) < 3000
+
+
 def test_a_brat_folder_has_pairs(tmp_path):
     for name in ("a.txt", "a.ann", "b.txt", "c.ann", "annotation.conf"):
         (tmp_path / name).touch()
@@ -65,10 +82,18 @@ def test_formats_by_name():
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("inline", {"scheme": "io"}, r"inline has no option --scheme, only --misaligned, --lang"),
+        (
+            "inline",
+            {"scheme": "io"},
+            r"inline has no option --scheme, only --spaces, --misaligned, --lang",
+        ),
         ("inline", {"sentences_per_doc": 2}, r"inline has no option --sentences-per-doc"),
-        ("conll", {"lang": "de"}, r"conll has no option --lang, only --column, --token-column, "),
-        ("litbank-events", {"label": "X"}, r"no option --label, only --sentences-per-doc"),
+        ("conll", {"offsets": "utf16"}, r"conll has no option --offsets, only --column, --token-"),
+        (
+            "litbank-events",
+            {"label": "X"},
+            r"no option --label, only --sentences-per-doc, --spaces, ",
+        ),
     ],
 )
 def test_options_of_other_formats_are_refused(tmp_path, name, options, message):

@@ -2,6 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from spacy_lgu import inputs
+from spacy_lgu.corpora.formats import read_docs
 from spacy_lgu.corpora.inline import parse_inline, read_inline
 
 ROOT = Path(__file__).parents[2]
@@ -21,6 +23,12 @@ def test_unbalanced_annotation(line):
         parse_inline(line, "a.txt:1")
 
 
+def test_a_long_line_is_not_quoted():
+    with pytest.raises(ValueError, match="unbalanced annotation") as error:
+        parse_inline("[" * 1_000_000, "a.txt:1")
+    assert len(str(error.value)) < 300
+
+
 @pytest.mark.parametrize("line", ["[|A]", "[a|]"])
 def test_empty_annotation(line):
     with pytest.raises(ValueError, match=r"a\.txt:1: expected text and label in"):
@@ -34,6 +42,23 @@ def test_documents_are_divided_by_blank_lines(tmp_path):
     assert [d.text for d in documents] == ["Ann ate. In Rome.", "Bo slept."]
     assert [d.where for d in documents] == [f"{path}:1", f"{path}:5"]
     assert documents[0].spans == [(0, 3, "P"), (12, 16, "G")]
+
+
+def test_sentences_of_a_language_without_spaces(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("[林小|P]在。\n[上海|G]。\n", encoding="utf8")
+    (document,) = read_inline(path, report=print, spaces="none")
+    assert (document.text, document.spans) == ("林小在。上海。", [(0, 2, "P"), (4, 6, "G")])
+    (doc,) = read_docs([path], "inline", report=print, lang="zh")
+    assert doc.text == "林小在。上海。"
+
+
+def test_a_document_has_bounds(tmp_path, monkeypatch):
+    monkeypatch.setattr(inputs, "MAX_BYTES", 10)
+    path = tmp_path / "a.txt"
+    path.write_text("abcd\n" * 5)
+    with pytest.raises(ValueError, match=r"a\.txt:1: expected a document, .* of at most 10 bytes"):
+        list(read_inline(path, report=print))
 
 
 def test_last_blank_line_is_no_document(tmp_path):

@@ -1,6 +1,8 @@
 import pytest
 
-from spacy_lgu.corpora.records import read_lines, read_text
+from spacy_lgu import inputs
+from spacy_lgu.corpora import records
+from spacy_lgu.corpora.records import Faults, quote_span, read_lines, read_text
 
 
 def test_only_line_feeds_end_a_line(tmp_path):
@@ -24,6 +26,46 @@ def test_other_encodings_are_refused_with_their_line(tmp_path, read):
         ValueError, match=r"a\.txt:2: expected UTF-8, but found the byte 0xfc\. Con"
     ):
         read(argument)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a\nb".encode("utf16"), r"a\.txt:1: expected UTF-8, but the file is UTF-16"),
+        ("a\nb".encode("utf-16-le"), r"a\.txt:1: expected text, but found a NUL"),
+        (b"a\nb\0", r"a\.txt:2: expected text, but found a NUL"),
+        (b"\x1f\x8b\x08", r"a\.txt:1: expected UTF-8, but the file is compressed by gzip"),
+    ],
+)
+@pytest.mark.parametrize("read", [list, read_text], ids=["lines", "text"])
+def test_what_is_no_text(tmp_path, read, content, message):
+    path = tmp_path / "a.txt"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        read(read_lines(path) if read is list else path)
+
+
+def test_long_texts_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(inputs, "MAX_BYTES", 3)
+    monkeypatch.setattr(records, "MAX_BYTES", 3)
+    path = tmp_path / "a.txt"
+    path.write_text("abcd")
+    with pytest.raises(ValueError, match=r"a\.txt: expected a text of at most 3 bytes"):
+        read_text(path)
+
+
+def test_a_list_of_faults_is_cut():
+    faults = Faults()
+    faults.add("a:1")
+    assert str(faults) == "a:1"
+    for _ in range(1001):
+        faults.add("a:2")
+    assert str(faults).split("\n")[999:] == ["a:2", "... and 2 more"]
+
+
+def test_a_quoted_span_is_cut():
+    assert quote_span("Annabel slept", 0, 3, "P") == "'Ann' (P) in ...'Annabel slept'..."
+    assert len(quote_span("a" * 10_000, 5, 9_000, "P" * 10_000)) < 1000
 
 
 def test_the_wrong_byte_is_named_after_a_byte_order_mark(tmp_path):

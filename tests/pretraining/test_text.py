@@ -1,11 +1,13 @@
 import gzip
 import json
 import lzma
+import tracemalloc
 
 import numpy
 import pytest
 import torch
 
+from spacy_lgu import inputs
 from spacy_lgu.pretraining.text import TextStream, WindowStream, read_texts, special_subtokens
 from tests.conftest import make_tokenizer
 
@@ -33,14 +35,19 @@ def test_reads_plain_and_compressed_files(tmp_path, text_file):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{", "Line 2 of '.*a.jsonl' is not JSON"),
-        ('"text"', "Line 2 of '.*a.jsonl' has no text: expected a JSON object"),
-        ('{"tokens": ["a"]}', "has no text"),
-        ('{"text": 3}', "has no text"),
+        ("{", r"a\.jsonl:2: expected JSON, but at column 2"),
+        ('"text"', r"a\.jsonl:2: there is no text: expected a JSON object"),
+        ('{"tokens": ["a"]}', "there is no text"),
+        ('{"text": 3}', "there is no text"),
         (
             r'{"text": "a\ud83d"}',
-            r"Line 2 of '.*a.jsonl' is not Unicode .* character 1 .* '\\ud83d'",
+            r"a\.jsonl:2: expected UTF-8 without lone surrogates, .* character 1 .* '\\ud83d'",
         ),
+        ('{"text": "a", "text": "b"}', r"a\.jsonl:2: .* the key 'text' stands twice"),
+        ('{"text": "a", "x": %s}' % ("[" * 5000), r"a\.jsonl:2: .* nested too deeply"),
+        ('{"text": "a", "x": %s}' % ("9" * 5000), r"a\.jsonl:2: .*9'\.\.\. is too large"),
+        ('{"text": "a", "x": -1e999}', r"a\.jsonl:2: .* number '-1e999' is too large"),
+        ('{"text": "a", "x": NaN}', r"a\.jsonl:2: .* NaN is no number of JSON"),
     ],
 )
 def test_a_line_without_text_is_named(tmp_path, line, message):
@@ -52,9 +59,7 @@ def test_a_line_without_text_is_named(tmp_path, line, message):
 def test_a_file_in_another_encoding(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_bytes('{"text": "a"}\n{"text": "über"}\n'.encode("latin1"))
-    with pytest.raises(
-        ValueError, match=r"Line 2 of '.*a.jsonl' is not Unicode text: expected UTF-8"
-    ):
+    with pytest.raises(ValueError, match=r"a\.jsonl:2: expected UTF-8 without lone surrogates"):
         list(read_texts(path))
 
 
@@ -64,8 +69,34 @@ def test_a_file_that_is_cut_off(tmp_path, suffix, compress):
     content = compress(b'{"text": "a"}\n' * 3)
     for damaged in (content[:-4], b"no " + content):
         path.write_bytes(damaged)
-        with pytest.raises(ValueError, match=rf"'.*{suffix}' is damaged or cut off behind line \d"):
+        with pytest.raises(ValueError, match=rf"{suffix}:\d: damaged or cut off here"):
             list(read_texts(path))
+
+
+@pytest.mark.parametrize(("suffix", "open_"), [(".gz", gzip.open), (".xz", lzma.open)])
+def test_a_small_file_that_unpacks_to_a_long_line(tmp_path, suffix, open_, monkeypatch):
+    monkeypatch.setattr(inputs, "MAX_BYTES", 1000)
+    path = tmp_path / f"a.jsonl{suffix}"
+    with open_(path, "wb") as stream:
+        stream.write(b'{"text": "a"}\n{"text": "')
+        for _ in range(100):
+            stream.write(b"a" * 100_000)
+    texts = read_texts(path)
+    assert next(texts) == "a"
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=rf"{suffix}:2: expected a line of at most 1,000 bytes"):
+        next(texts)
+    assert tracemalloc.get_traced_memory()[1] < 2_000_000  # of 10,000,000
+    tracemalloc.stop()
+
+
+def test_byte_order_marks(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('\ufeff{"text": "a"}\n', encoding="utf8")
+    assert list(read_texts(path)) == ["a"]
+    path.write_text('{"text": "a"}\n', encoding="utf16")
+    with pytest.raises(ValueError, match=r"a\.jsonl:1: expected UTF-8, but the file is UTF-16"):
+        list(read_texts(path))
 
 
 def test_several_compressed_streams_in_one_file(tmp_path):
@@ -80,7 +111,7 @@ def test_several_compressed_streams_in_one_file(tmp_path):
     damaged = bytearray(second)
     damaged[20] ^= 255
     path.write_bytes(first + damaged + third)
-    with pytest.raises(ValueError, match="is damaged or cut off behind line 2"):
+    with pytest.raises(ValueError, match=r"\.xz:3: damaged or cut off here"):
         list(read_texts(path))
 
 
