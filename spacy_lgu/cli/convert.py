@@ -12,9 +12,11 @@ from wasabi import msg
 from ..corpora.docs import Counts, draw_held_out
 from ..corpora.formats import FORMATS, find_format, read_docs
 from ..corpora.records import Note
+from ..corpora.schemes import SCHEMES
 from . import app
 
 _TARGETS = ("ents", "spans")
+_NESTED = ", ".join(name for name, format_ in FORMATS.items() if format_.is_nested)
 
 
 @app.command("convert")
@@ -24,7 +26,7 @@ def convert_cli(
     format_name: Annotated[str, typer.Option("--format", help=", ".join(FORMATS))],
     target: Annotated[
         str | None,
-        typer.Option(help="ents or spans [default: ents; litbank-entities and brat: spans]"),
+        typer.Option(help=f"ents or spans [default: ents; {_NESTED}: spans]"),
     ] = None,
     spans_key: Annotated[
         str | None, typer.Option(help="Write to doc.spans[KEY]; implies --target spans [sc]")
@@ -34,12 +36,31 @@ def convert_cli(
         typer.Option("--sentences-per-doc", "-n", help="Most per Doc; 0: whole documents [1]"),
     ] = None,
     column: Annotated[
-        int | None, typer.Option(help="conll: column of the tags, from 0 or, backwards, -1 [-1]")
+        list[int] | None,
+        typer.Option(
+            help="conll, conllu: column of the tags, from 0 or, backwards, -1; may be given again, "
+            "for spans that overlap [conll: -1, conllu: in MISC]"
+        ),
     ] = None,
     token_column: Annotated[int | None, typer.Option(help="conll: of the tokens [0]")] = None,
+    misc_key: Annotated[
+        str | None, typer.Option(help="conllu: name of the tags in MISC [name or NE]")
+    ] = None,
+    merge_subtokens: Annotated[
+        bool, typer.Option(help="conllu: keep words such as 2-3 whole [divided into 2 and 3]")
+    ] = False,
     scheme: Annotated[
         str | None,
-        typer.Option(help="conll: iob1, iob2, iobes, bilou, io, bare [detected, bare excepted]"),
+        typer.Option(help=f"conll, conllu: {', '.join(SCHEMES)} [detected, io and bare excepted]"),
+    ] = None,
+    outside: Annotated[
+        str | None, typer.Option(help="conll, conllu: tag of tokens outside, such as _ [O]")
+    ] = None,
+    layer: Annotated[
+        str | None, typer.Option(help="webanno-tsv: layer to read [the only one]")
+    ] = None,
+    feature: Annotated[
+        str | None, typer.Option(help="webanno-tsv: feature with the labels [the only one]")
     ] = None,
     comment: Annotated[
         str | None, typer.Option(help="conll: leave out lines that begin with this")
@@ -56,7 +77,11 @@ def convert_cli(
         str | None, typer.Option(help="token-jsonl: equal in sentences of a document [none]")
     ] = None,
     label: Annotated[
-        str | None, typer.Option(help="token-jsonl: of all spans, which may be token numbers")
+        str | None,
+        typer.Option(
+            help="token-jsonl: of all spans, which may be token numbers; conll, conllu and "
+            "webanno-tsv: of spans without one"
+        ),
     ] = None,
     discontinuous: Annotated[
         str | None, typer.Option(help="brat: error, cover or drop spans of fragments [error]")
@@ -81,9 +106,14 @@ def convert_cli(
     Nothing is left out or changed without being counted and named. Defaults in [brackets].
     """
     options: dict[str, Any] = {
-        "column": column,
+        "column": column or None,
         "token_column": token_column,
+        "misc_key": misc_key,
+        "merge_subtokens": merge_subtokens or None,
         "scheme": scheme,
+        "outside": outside,
+        "layer": layer,
+        "feature": feature,
         "comment": comment,
         "text_field": text_field,
         "tokens_field": tokens_field,

@@ -3,7 +3,7 @@
     a.txt   Ann Lee slept
     a.ann   T1<tab>PERSON 0 7<tab>Ann Lee
 
-Spans may nest, overlap and consist of several fragments ("0 3;8 13").
+Spans may nest, overlap and consist of several fragments ("0 3;8 13"), in any order.
 """
 
 import re
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from .quoting import guess_unit, shorten
 from .records import AnnotatedText, LabeledSpan, Note, ReportT, quote_span, read_lines, read_text
 
 DISCONTINUOUS = ("error", "cover", "drop")
@@ -24,7 +25,10 @@ _OTHERS = {
     "N": "normalization",
     "#": "comment",
 }
-_LINE = re.compile(r"T\S*\t(?P<label>\S+) (?P<fragments>\d+ \d+(?:;\d+ \d+)*)\t(?P<text>.*)")
+_LINE = re.compile(
+    r"T\S*\t(?P<label>\S+) (?P<fragments>[0-9]+ [0-9]+(?:;[0-9]+ [0-9]+)*)\t(?P<text>.*)"
+)
+_DIGITS = 18  # more than any text has characters, fewer than Python refuses to read
 
 
 class _Term(NamedTuple):
@@ -63,14 +67,14 @@ def read_brat(
     for term in _read_terms(path, text, report):
         start, end = term.fragments[0][0], term.fragments[-1][1]
         if len(term.fragments) > 1:
-            shown = f"{term.where}: {_join(text, term.fragments)!r} ({term.label})"
+            shown = f"{term.where}: {shorten(_join(text, term.fragments))} ({term.label})"
             if discontinuous == "error":
                 broken.append(shown)
             elif discontinuous == "drop":
                 report(Note("discontinuous span dropped", shown))
                 continue
             else:
-                report(Note("discontinuous span covered", f"{shown} -> {text[start:end]!r}"))
+                report(Note("discontinuous span covered", f"{shown} -> {shorten(text[start:end])}"))
         spans.append(LabeledSpan(start, end, term.label))
     if broken:
         raise ValueError(
@@ -95,28 +99,35 @@ def _read_terms(path: Path, text: str, report: ReportT) -> Iterator[_Term]:
         if found is None:
             raise ValueError(
                 f"{where}: expected T1<tab>LABEL START END<tab>TEXT (or a line that begins with "
-                f"one of {' '.join(_OTHERS)}), but found {line!r}."
+                f"one of {' '.join(_OTHERS)}), but found {shorten(line)}."
             )
         fragments = [_read_fragment(pair) for pair in found["fragments"].split(";")]
-        borders = [border for fragment in fragments for border in fragment]
-        if borders != sorted(borders) or any(start == end for start, end in fragments):
+        ordered = sorted(fragments)
+        borders = [border for fragment in ordered for border in fragment]
+        if borders != sorted(borders) or any(start >= end for start, end in fragments):
             raise ValueError(
-                f"{where}: expected fragments from left to right, each with START < END, but "
-                f"found {found['fragments']!r}."
+                f"{where}: expected fragments that do not overlap, each with START < END, but "
+                f"found {shorten(found['fragments'])}."
             )
-        # White space may differ: brat writes a line end as a space.
-        if borders[-1] > len(text) or _join(text, fragments).split() != found["text"].split():
+        if borders[-1] > len(text) or not _is_text_of(found["text"], text, fragments, ordered):
             raise ValueError(
-                f"{where}: expected {found['text']!r} at {found['fragments']}, but found "
-                f"{quote_span(text, borders[0], borders[-1], found['label'])}. Was the text "
+                f"{where}: expected {shorten(found['text'])} at {shorten(found['fragments'])}, but "
+                f"found {quote_span(text, borders[0], borders[-1], found['label'])}. Was the text "
                 "changed after the annotation, or its line ends?"
+                f"{guess_unit(text, borders[0], borders[-1], found['text'])}"
             )
-        yield _Term(where, found["label"], _merge(text, fragments))
+        yield _Term(where, found["label"], _merge(text, ordered))
 
 
 def _read_fragment(pair: str) -> tuple[int, int]:
-    start, end = pair.split(" ")
-    return int(start), int(end)
+    start, end = (int(number.lstrip("0")[:_DIGITS] or "0") for number in pair.split(" "))
+    return start, end
+
+
+def _is_text_of(expected: str, text: str, *orders: list[tuple[int, int]]) -> bool:
+    """Whether fragments have a text in one of their orders: not all programs sort them."""
+    # White space may differ: brat writes a line end as a space.
+    return any(_join(text, fragments).split() == expected.split() for fragments in orders)
 
 
 def _merge(text: str, fragments: list[tuple[int, int]]) -> list[tuple[int, int]]:

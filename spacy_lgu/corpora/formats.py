@@ -14,12 +14,17 @@ from .absa import read_e2e_absa, read_semeval_xml
 from .alignment import tokenize_texts
 from .brat import read_brat
 from .conll import read_conll
+from .conllu import read_conllu
 from .docs import make_docs
+from .germeval import read_germeval
 from .inline import read_inline
 from .jsonl import read_char_jsonl, read_token_jsonl
 from .litbank import read_litbank_entities, read_litbank_events
+from .pubtator import read_pubtator
 from .records import Note, ReportT
+from .webanno import read_webanno
 
+_TAGS = ("column", "scheme", "outside", "label")
 _SPAN_FIELDS = ("spans_field", "start_field", "end_field", "label_field")
 
 
@@ -43,8 +48,19 @@ class Format:
 
 
 FORMATS = {
-    "conll": Format(
-        read_conll, is_tokenized=True, options=("column", "token_column", "scheme", "comment")
+    "conll": Format(read_conll, is_tokenized=True, options=(*_TAGS, "token_column", "comment")),
+    "conllu": Format(
+        read_conllu,
+        is_tokenized=True,
+        options=(*_TAGS, "misc_key", "merge_subtokens"),
+        suffixes=(".conllu",),
+    ),
+    "germeval": Format(read_germeval, is_tokenized=True, is_nested=True, suffixes=(".tsv",)),
+    "webanno-tsv": Format(
+        read_webanno,
+        is_tokenized=True,
+        options=("layer", "feature", "label", "misaligned"),
+        suffixes=(".tsv",),
     ),
     "litbank-entities": Format(
         read_litbank_entities, is_tokenized=True, is_nested=True, suffixes=(".tsv",)
@@ -71,6 +87,7 @@ FORMATS = {
         is_nested=True,
         suffixes=(".ann", ".txt"),
     ),
+    "pubtator": Format(read_pubtator, is_tokenized=False, suffixes=(".txt",)),
     "inline": Format(read_inline, is_tokenized=False, suffixes=(".txt",)),
 }
 
