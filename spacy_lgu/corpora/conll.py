@@ -10,18 +10,18 @@ CoNLL-2012. Several columns of tags, such as those of GermEval 2014, make spans 
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from .notation import find_notation
+from .notation import TagsT, find_notation
 from .quoting import shorten
 from .records import LabeledSpan, Note, ReportT, TokenizedText, read_lines
 
 _DOCUMENT_START = "-DOCSTART-"
 # Comments of CoNLL-2012 and GermEval 2014.
 _DOCUMENT_COMMENTS = ("#begin document", "#\t")
+_WEBANNO = "#FORMAT=WebAnno"
 _BYTE_ORDER_MARK = "\ufeff"
 # Rows of CoNLL-U that are no tokens: 2-3, over two words, and 4.1, not in the text.
 _NO_TOKEN = re.compile(r"[0-9]+[-.][0-9]+")
@@ -75,7 +75,7 @@ def read_conll(
     label: str | None = None,
     comment: str | None = None,
 ) -> Iterator[TokenizedText]:
-    """Read the tokens and the tags of a file, which is read once more for what they have in common.
+    """Read the tokens and the tags of a file, which is read before for what they have in common.
 
     path (Path): The file.
     report (ReportT): Called with the scheme if it was detected, and for whatever is not read as
@@ -92,23 +92,19 @@ def read_conll(
     RETURNS (Iterator[TokenizedText]): The sentences. Raises ValueError with file and line for
         what is not valid.
     """
-    columns = [column] if isinstance(column, int) else list(column)
+    columns = [column] if isinstance(column, int) else column
     is_ragged = scheme is not None and scheme.lower() == "brackets"
-    read = partial(read_rows, path, comment, is_ragged=is_ragged)
-    if next(read(), None) is None:
+    shape = None if is_ragged else _find_shape(_read_fields(path, comment), path)
+    tags = _take_tags(_gather(path, comment, shape), columns, path)
+    if not tags:
         return
     notations = [
         find_notation(
-            partial(_iterate_tags, read, number, path),
-            str(path),
-            report=report,
-            scheme=scheme,
-            outside=outside,
-            label=label,
+            of_column, str(path), report=report, scheme=scheme, outside=outside, label=label
         )
-        for number in columns
+        for of_column in tags
     ]
-    for rows in read(report=report):
+    for rows in _gather(path, comment, shape, report):
         _check_numbers(rows, token_column, path)
         spans: list[LabeledSpan] = []
         for number, notation in zip(columns, notations, strict=True):
@@ -121,13 +117,7 @@ def read_conll(
         )
 
 
-def read_rows(
-    path: Path,
-    comment: str | None = None,
-    report: ReportT | None = None,
-    *,
-    is_ragged: bool = False,
-) -> Iterator[Rows]:
+def read_rows(path: Path) -> Iterator[Rows]:
     """Read a file of columns.
 
     The columns of a file are divided by tabs, or if it has none by runs of spaces. Lines of
@@ -135,26 +125,10 @@ def read_rows(
     something there.
 
     path (Path): The file.
-    comment (str | None): Lines that begin with this are left out.
-    report (ReportT | None): Called for each of them.
-    is_ragged (bool): Whether sentences may differ in their number of columns.
     RETURNS (Iterator[Rows]): One per sentence. Raises ValueError with file and line where the
         number of columns changes, or lines end in carriage returns only.
     """
-    whole = None if is_ragged else _find_shape(_read_fields(path, comment), path)
-    document = str(path)
-    rows: list[_Row] = []
-    for row in _read_fields(path, comment, report, whole):
-        if not _is_border(row):
-            rows.append(row)
-            continue
-        if rows:
-            yield _fill(rows, whole or _find_shape(rows, path), document)
-            rows = []
-        if row.fields:
-            document = f"{path}:{row.line}"
-    if rows:
-        yield _fill(rows, whole or _find_shape(rows, path), document)
+    return _gather(path, None, _find_shape(_read_fields(path, None), path))
 
 
 def take_tokens(rows: Rows, column: int, path: Path) -> list[str]:
@@ -174,6 +148,25 @@ def from_outside_in(span: LabeledSpan) -> tuple[int, int, str]:
     return span.start, -span.end, span.label
 
 
+def _gather(
+    path: Path, comment: str | None, shape: _Shape | None, report: ReportT | None = None
+) -> Iterator[Rows]:
+    """The sentences of a file. Without a shape they may differ in their number of columns."""
+    document = str(path)
+    rows: list[_Row] = []
+    for row in _read_fields(path, comment, report, shape):
+        if not _is_border(row):
+            rows.append(row)
+            continue
+        if rows:
+            yield _fill(rows, shape or _find_shape(rows, path), document)
+            rows = []
+        if row.fields:
+            document = f"{path}:{row.line}"
+    if rows:
+        yield _fill(rows, shape or _find_shape(rows, path), document)
+
+
 def _read_fields(
     path: Path, comment: str | None, report: ReportT | None = None, shape: _Shape | None = None
 ) -> Iterator[_Row]:
@@ -191,6 +184,8 @@ def _read_fields(
             )
         row = _divide(number, line)
         if comment and line.startswith(comment):
+            if line.startswith(_WEBANNO):
+                raise ValueError(f"{path}:{number}: {shorten(line)}: give --format webanno-tsv.")
             if shape is not None and _is_token(row, comment, shape):
                 raise ValueError(
                     f"{path}:{number}: {shorten(line)} begins like a comment, but has the columns "
@@ -207,10 +202,10 @@ def _read_fields(
 
 
 def _divide(number: int, line: str) -> _Row:
-    separator = "\t" if "\t" in line else " "
     # Not by split() alone: tokens may contain other white space.
-    fields = line.split("\t") if separator == "\t" else re.split(" +", line.rstrip(" "))
-    fields[-1] = fields[-1].rstrip(" ")
+    separator, line = "\t" if "\t" in line else " ", line.rstrip(" ")
+    is_even = separator == "\t" or "  " not in line
+    fields = line.split(separator) if is_even else re.split(" +", line)
     n_columns = len(fields)
     while fields and not fields[-1].strip(" "):
         fields.pop()
@@ -250,7 +245,8 @@ def _find_shape(rows: Iterable[_Row], path: Path) -> _Shape:
                 f"but found {row.n_columns} in {shorten(_spell(row))}. Correct the line, give "
                 f"--comment if it is a comment, or {advice}."
             )
-        shape = shape._replace(n_columns=fewest)
+        if fewest > shape.n_columns:
+            shape = shape._replace(n_columns=fewest)
     return shape
 
 
@@ -270,7 +266,9 @@ def _check_numbers(rows: Rows, token_column: int | None, path: Path) -> None:
     """Raises ValueError if tokens are numbered, and the numbers or what has none are read."""
     numbers = [fields[0] for fields in rows.fields]
     plain = [number for number in numbers if not _NO_TOKEN.fullmatch(number)]
-    if not plain or plain != [str(i) for i in range(1, len(plain) + 1)]:
+    if plain[:1] not in (["0"], ["1"]):
+        return
+    if plain != [str(i + int(plain[0])) for i in range(len(plain))]:
         return
     if token_column is None and len(plain) > 1:
         raise ValueError(
@@ -289,11 +287,22 @@ def _check_numbers(rows: Rows, token_column: int | None, path: Path) -> None:
         )
 
 
-def _iterate_tags(
-    read: Callable[[], Iterable[Rows]], column: int, path: Path
-) -> Iterator[tuple[list[int], list[str]]]:
-    for rows in read():
-        yield rows.lines, _take_column(rows, column, path)
+def _take_tags(sentences: Iterable[Rows], columns: Sequence[int], path: Path) -> list[TagsT]:
+    """The tags of each column; nothing if there is no sentence."""
+    known: dict[str, str] = {}  # so that equal tags are one string
+    rows = [
+        (
+            sentence.lines,
+            [
+                [known.setdefault(tag, tag) for tag in _take_column(sentence, column, path)]
+                for column in columns
+            ],
+        )
+        for sentence in sentences
+    ]
+    if not rows:
+        return []
+    return [[(lines, tags[i]) for lines, tags in rows] for i in range(len(columns))]
 
 
 def _take_column(rows: Rows, column: int, path: Path) -> list[str]:

@@ -16,7 +16,6 @@
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -105,7 +104,10 @@ def read_conllu(
     marker = "O" if outside is None else outside
     notations = [
         find_notation(
-            partial(_iterate_tags, path, source, marker),
+            [
+                (sentence.lines, _take_tags(sentence, source, marker, path))
+                for sentence in _read_sentences(path)
+            ],
             str(path),
             report=report,
             scheme=scheme,
@@ -249,13 +251,6 @@ def _read_misc(fields: list[str], column: int | None) -> Iterator[tuple[str, str
         for entry in fields[column].split("|"):
             name, equals, value = entry.partition("=")
             yield name, value if equals else None
-
-
-def _iterate_tags(
-    path: Path, source: int | str, outside: str
-) -> Iterator[tuple[list[int], list[str]]]:
-    for sentence in _read_sentences(path):
-        yield sentence.lines, _take_tags(sentence, source, outside, path)
 
 
 def _take_tags(sentence: _Sentence, source: int | str, outside: str, path: Path) -> list[str]:

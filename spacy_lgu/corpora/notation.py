@@ -9,7 +9,7 @@ What could be meant in two ways is an error.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from .quoting import shorten
@@ -25,12 +25,14 @@ from .schemes import (
 )
 
 # The tags of one column: for each sentence the numbers of its lines, and its tags.
-TagsT = Callable[[], Iterable[tuple[Sequence[int], Sequence[str]]]]
+TagsT = Sequence[tuple[Sequence[int], Sequence[str]]]
 
 # With Cyrillic and Greek letters that look like O.
 _MARKERS = {"o", "\u043e", "\u03bf", "out", "outside", "none", "null", "nil", "na", "n/a", "nan"}
 _ALONE = frozenset(PREFIXES)
 _NO_WORD = re.compile(r"[\W_]*|-?0|-1|-100")
+# Names with values, stacked or numbered annotations; of CoNLL-U and WebAnno TSV.
+_MORE = re.compile(r".*=.*|.*\|.*|.*\[[0-9]+\]")
 _ORDERS = (
     re.compile(rf"(?P<prefix>[{PREFIXES}])(?P<separator>[-_:/|.])(?P<label>.+)", re.IGNORECASE),
     re.compile(rf"(?P<label>.+)(?P<separator>[-_:/|.])(?P<prefix>[{PREFIXES}])", re.IGNORECASE),
@@ -85,7 +87,7 @@ def find_notation(
 ) -> Notation:
     """Find out how the tags of a column are written.
 
-    sentences (Callable): Returns its tags, anew for each call.
+    sentences (Sequence): For each sentence the numbers of its lines, and its tags.
     where (str): The file, for messages.
     report (ReportT): Called with the scheme if it was detected, and for another notation.
     scheme (str | None): The scheme. None: detect it over the whole column.
@@ -97,12 +99,14 @@ def find_notation(
     if scheme is not None:
         scheme = check_scheme(scheme)
     places: dict[str, str] = {}  # where each tag occurs first
-    for lines, tags in sentences():
+    for lines, tags in sentences:
         for line, tag in zip(lines, tags, strict=True):
             if tag not in places:
                 places[tag] = f"{where}:{line}"
     if scheme == "bare":
         read = _read_bare(places, outside)
+        if "O" not in read.values():
+            report(Note("no tag for tokens outside: each has a label (or give --outside)", where))
     elif scheme == "brackets" or (scheme is None and all(map(_is_bracket, places))):
         read = {tag: "*" if tag == outside else tag for tag in places}
     else:
@@ -111,7 +115,7 @@ def find_notation(
             if read[tag] not in (tag, "O"):
                 report(Note("tag read as another", f"{where}: {tag} -> {read[tag]}"))
     if scheme is None:
-        translated = ((lines, [read[tag] for tag in tags]) for lines, tags in sentences())
+        translated = ((lines, [read[tag] for tag in tags]) for lines, tags in sentences)
         scheme = detect_scheme(translated, where)
         report(Note(f"tag scheme detected: {scheme}", where))
     return Notation(where, scheme, read)
@@ -134,12 +138,8 @@ def _read_bare(places: Mapping[str, str], outside: str | None) -> dict[str, str]
                     f"span. Give --outside {tag or repr('')} if it is one, or --outside O if it "
                     "is a label."
                 )
-            if "=" in tag:
-                raise ValueError(
-                    f"{places[tag]}: {shorten(tag)} looks like names with values (the column MISC "
-                    "of CoNLL-U), not like a label. Give --format conllu, or --outside O if it is "
-                    "a label."
-                )
+            if _MORE.fullmatch(tag):
+                raise _no_tag(tag, places[tag])
         # O in all its forms is no label here, so these are prefixes without or with labels.
         prefixes = set(labels)
         if not prefixes <= _ALONE:
@@ -181,8 +181,18 @@ def _read_prefixed(
     rest = [tag for tag in places if tag not in read]
     spelled = _find_spelling(rest)
     for tag in rest:
+        if not split_tag(tag)[0] and _MORE.fullmatch(tag):
+            raise _no_tag(tag, places[tag])
         read[tag] = "-".join(spelled[tag]) if tag in spelled else tag
     return read
+
+
+def _no_tag(tag: str, place: str) -> ValueError:
+    return ValueError(
+        f"{place}: {shorten(tag)} looks like more than a tag. Give --format conllu for names with "
+        "values (MISC), webanno-tsv for numbers in brackets, or another --column; or --scheme bare "
+        "with --outside O if it is a label."
+    )
 
 
 def _is_bracket(tag: str) -> bool:

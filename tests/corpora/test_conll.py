@@ -60,7 +60,7 @@ def test_token_column_and_comments(path):
 
 
 def test_given_scheme_is_not_detected(path):
-    texts, notes = read(path, "Ann PER\nLee PER\n", scheme="bare")
+    texts, notes = read(path, "Ann PER\nLee PER\nslept O\n", scheme="bare")
     assert (texts[0].spans, notes) == ([(0, 2, "PER")], [])
 
 
@@ -181,6 +181,7 @@ def test_tokens_may_look_like_numbers_of_tokens(path):
         ("a O\nb\tO\n", {}, r"a\.conll:2: expected columns divided as in line 1"),
         ("a\tx\tO\nb\t\nc\tx\tO", {}, r"a\.conll:2: expected 3 columns .*found 2 in 'b'"),
         ("a x\nb x O\n", {}, r"a\.conll:2: expected 2 columns as in line 1, but found 3"),
+        ("a O \nb \n", {}, r"a\.conll:2: expected 2 columns as in line 1, but found 1 in 'b'"),
         (" a O\n", {"column": 2}, r"a\.conll:1: the token is empty"),
         ("a O\n\n\ufeffb O\n", {}, r"a\.conll:3: there is a byte order mark"),
         ("a O\n\x0c\nb O\n", {}, r"a\.conll:2: expected 2 columns as in line 1, but found 1"),

@@ -1,5 +1,3 @@
-from functools import partial
-
 import pytest
 
 from spacy_lgu.corpora.notation import find_notation, looks_outside
@@ -9,8 +7,7 @@ def read(tags: str, **options):
     """The spans and notes of a sentence, its tags in lines from 1 on."""
     sentence = (range(1, len(tags.split(" ")) + 1), tags.split(" "))
     notes = []
-    sentences = partial(iter, [sentence])
-    notation = find_notation(sentences, "a.txt", report=notes.append, **options)
+    notation = find_notation([sentence], "a.txt", report=notes.append, **options)
     return notation.decode(*sentence, notes.append), notes
 
 
@@ -71,6 +68,11 @@ def test_tags_without_label():
     assert read("O B L O", scheme="bare", outside="O")[0] == [(1, 2, "B"), (2, 3, "L")]
 
 
+def test_that_each_token_has_a_label_is_reported():
+    kind = "no tag for tokens outside: each has a label (or give --outside)"
+    assert read("NN VB", scheme="bare") == ([(0, 1, "NN"), (1, 2, "VB")], [(kind, "a.txt")])
+
+
 @pytest.mark.parametrize(
     ("tags", "options", "message"),
     [
@@ -81,12 +83,14 @@ def test_tags_without_label():
         ("O B I", {"scheme": "bare"}, r"a\.txt:2: the tag 'B' and all others .*\(B, I\).*--label"),
         ("O B_X I_X", {"scheme": "bare"}, r"a\.txt:2: the tag 'B_X' and all others .* prefixes"),
         ("O B-X", {"scheme": "bare"}, r"a\.txt:2: not bare: B-X has a prefix"),
-        ("O name=B-X|A=1", {"scheme": "bare"}, r"a\.txt:2: 'name=B-X\|A=1' looks like names with"),
+        ("O name=B-X|A=1", {"scheme": "bare"}, r"a\.txt:2: 'name=B-X\|A=1' looks like more"),
         (
             "_ X O",
             {"scheme": "bare", "outside": "_"},
             r"a\.txt:3: .*'_'.* found O as well",
         ),
+        ("O name=B-X|A=1", {}, r"a\.txt:2: 'name=B-X\|A=1' looks like more than a tag"),
+        ("O PER[1]", {"scheme": "bare"}, r"a\.txt:2: 'PER\[1\]' .*webanno-tsv for numbers"),
         ("O", {"scheme": "x"}, r"Expected one of the tag schemes"),
     ],
 )
