@@ -47,7 +47,8 @@ def convert_cli(
         str | None, typer.Option(help="conllu: name of the tags in MISC [name or NE]")
     ] = None,
     merge_subtokens: Annotated[
-        bool, typer.Option(help="conllu: keep words such as 2-3 whole [divided into 2 and 3]")
+        bool,
+        typer.Option("--merge-subtokens", help="conllu: keep words such as 2-3 whole, not 2 and 3"),
     ] = False,
     scheme: Annotated[
         str | None,
