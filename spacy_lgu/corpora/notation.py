@@ -30,6 +30,7 @@ TagsT = Sequence[tuple[Sequence[int], Sequence[str]]]
 # With Cyrillic and Greek letters that look like O.
 _MARKERS = {"o", "\u043e", "\u03bf", "out", "outside", "none", "null", "nil", "na", "n/a", "nan"}
 _ALONE = frozenset(PREFIXES)
+_NUMBER = re.compile(r"-?[0-9]+")
 _NO_WORD = re.compile(r"[\W_]*|-?0|-1|-100")
 # Names with values, stacked or numbered annotations; of CoNLL-U and WebAnno TSV.
 _MORE = re.compile(r".*=.*|.*\|.*|.*\[[0-9]+\]")
@@ -107,13 +108,17 @@ def find_notation(
         read = _read_bare(places, outside)
         if "O" not in read.values():
             report(Note("no tag for tokens outside: each has a label (or give --outside)", where))
-    elif scheme == "brackets" or (scheme is None and all(map(_is_bracket, places))):
+    elif scheme == "brackets" or (
+        scheme is None and all("*" in tag or "(" in tag for tag in places if tag != outside)
+    ):
         read = {tag: "*" if tag == outside else tag for tag in places}
     else:
         read = _read_prefixed(places, outside, label)
         for tag in read:
             if read[tag] not in (tag, "O"):
-                report(Note("tag read as another", f"{where}: {tag} -> {read[tag]}"))
+                report(
+                    Note("tag read as another", f"{where}: {shorten(tag)} -> {shorten(read[tag])}")
+                )
     if scheme is None:
         translated = ((lines, [read[tag] for tag in tags]) for lines, tags in sentences)
         scheme = detect_scheme(translated, where)
@@ -131,11 +136,17 @@ def _read_bare(places: Mapping[str, str], outside: str | None) -> dict[str, str]
     marker = "O" if outside is None else outside
     labels = [tag for tag in places if tag != marker]
     if outside is None:
+        if labels and all(map(_NUMBER.fullmatch, labels)):
+            raise ValueError(
+                f"{places[labels[0]]}: the tag {labels[0]} and all others of the column are "
+                "numbers. Write the names that they stand for; or give --outside 0 if they are "
+                "labels, but for 0."
+            )
         for tag in labels:
             if looks_outside(tag):
                 raise ValueError(
-                    f"{places[tag]}: the tag {tag!r} looks like a marker of tokens outside any "
-                    f"span. Give --outside {tag or repr('')} if it is one, or --outside O if it "
+                    f"{places[tag]}: the tag {shorten(tag)} looks like a marker of tokens outside "
+                    f"any span. Give --outside {shorten(tag)} if it is one, or --outside O if it "
                     "is a label."
                 )
             if _MORE.fullmatch(tag):
@@ -169,14 +180,14 @@ def _read_prefixed(
         if tag.upper() in _ALONE:
             if label is None:
                 raise ValueError(
-                    f"{places[tag]}: the tag {tag!r} has no label. Give one for all with --label "
-                    "NAME, or --scheme bare if it is a label."
+                    f"{places[tag]}: the tag {shorten(tag)} has no label. Give one for all with "
+                    "--label NAME, or --scheme bare if it is a label."
                 )
             read[tag] = f"{tag.upper()}-{label}"
         elif looks_outside(tag):
             raise ValueError(
-                f"{places[tag]}: the tag {tag!r} is not O. Give --outside {tag or repr('')} if it "
-                "marks tokens outside any span, or another --column."
+                f"{places[tag]}: the tag {shorten(tag)} is not O. Give --outside {shorten(tag)} if "
+                "it marks tokens outside any span, or another --column."
             )
     rest = [tag for tag in places if tag not in read]
     spelled = _find_spelling(rest)
@@ -193,10 +204,6 @@ def _no_tag(tag: str, place: str) -> ValueError:
         "values (MISC), webanno-tsv for numbers in brackets, or another --column; or --scheme bare "
         "with --outside O if it is a label."
     )
-
-
-def _is_bracket(tag: str) -> bool:
-    return "*" in tag or "(" in tag
 
 
 def _find_spelling(tags: Sequence[str]) -> dict[str, tuple[str, str]]:

@@ -155,6 +155,8 @@ def _read_file(path: Path) -> tuple[list[_Column], list[_Sentence]]:
             for name in features.split("|"):
                 columns.append(_Column(_KINDS[kind], layer, name, len(columns)))
         elif line.strip() and not line.startswith("#"):
+            if not sentences[-1].text:
+                raise ValueError(f"{path}:{number}: expected {_TEXT} before, but found a row.")
             sentences[-1].rows.append(_read_row(line, number, len(columns), path))
     return columns, [sentence for sentence in sentences if sentence.rows]
 

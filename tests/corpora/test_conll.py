@@ -77,7 +77,7 @@ def test_several_columns_of_tags(path):
     assert texts[0].spans == [(0, 2, "ORG"), (1, 2, "LOC")]
     assert notes == [
         ("tag scheme detected: iob2", str(path)),
-        ("tag read as another", f"{path}: b_LOC -> B-LOC"),
+        ("tag read as another", f"{path}: 'b_LOC' -> 'B-LOC'"),
         ("tag scheme detected: iob2", str(path)),
     ]
 

@@ -144,7 +144,7 @@ def test_no_sentence(path):
         (
             "1 a _\n",
             {"scheme": "bare"},
-            r"a\.conllu:1: the tag '_' looks .*--outside _",
+            r"a\.conllu:1: the tag '_' looks .*--outside '_'",
         ),
         ("1-2 a B-X\n1 b O\n2 c O\n", {}, r"a\.conllu:1: expected the tags of 1-2 at its words"),
     ],

@@ -38,9 +38,9 @@ def test_spellings_of_one_annotation(tags):
 def test_another_spelling_is_reported():
     _, notes = read("o PER_B PER_I LOC_B")
     assert notes == [
-        ("tag read as another", "a.txt: PER_B -> B-PER"),
-        ("tag read as another", "a.txt: PER_I -> I-PER"),
-        ("tag read as another", "a.txt: LOC_B -> B-LOC"),
+        ("tag read as another", "a.txt: 'PER_B' -> 'B-PER'"),
+        ("tag read as another", "a.txt: 'PER_I' -> 'I-PER'"),
+        ("tag read as another", "a.txt: 'LOC_B' -> 'B-LOC'"),
         ("tag scheme detected: iob2", "a.txt"),
     ]
 
@@ -53,7 +53,7 @@ def test_markers_of_tokens_outside(marker):
 
 @pytest.mark.parametrize("marker", ["_", "0", "-", "OUT", "none", "\u041e"])
 def test_markers_of_tokens_outside_must_be_given(marker):
-    message = f"a\\.txt:1: the tag '{marker}' .* Give --outside {marker} if"
+    message = f"a\\.txt:1: the tag '{marker}' .* Give --outside '{marker}' if"
     with pytest.raises(ValueError, match=message):
         read(f"{marker} B-PER I-PER B-LOC")
     with pytest.raises(ValueError, match=message + " it is one, or --outside O if it is a label"):
@@ -90,6 +90,7 @@ def test_that_each_token_has_a_label_is_reported():
             r"a\.txt:3: .*'_'.* found O as well",
         ),
         ("O name=B-X|A=1", {}, r"a\.txt:2: 'name=B-X\|A=1' looks like more than a tag"),
+        ("0 2 1", {"scheme": "bare"}, r"a\.txt:1: the tag 0 and all others of the column are num"),
         ("O PER[1]", {"scheme": "bare"}, r"a\.txt:2: 'PER\[1\]' .*webanno-tsv for numbers"),
         ("O", {"scheme": "x"}, r"Expected one of the tag schemes"),
     ],

@@ -148,6 +148,7 @@ def test_a_document_without_annotations_of_the_layer(path):
             r"a\.tsv:1: expected #FORMAT=WebAnno .*found '#id=1'",
         ),
         ("", {}, r"a\.tsv:1: expected #FORMAT"),
+        (ENTITIES.replace("#Text", "#X"), {}, r"a\.tsv:7: expected #Text= before, but found a row"),
         (small("1-1 0-2 ab"), {}, r"a\.tsv:6: expected SENTENCE-TOKEN.* of the 1 features"),
         (small("1-1 0-2 ab X Y"), {}, r"a\.tsv:6: expected SENTENCE-TOKEN"),
         (small("1-1 0-x ab X"), {}, r"a\.tsv:6: expected SENTENCE-TOKEN"),
