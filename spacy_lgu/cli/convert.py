@@ -10,20 +10,23 @@ from spacy.tokens import Doc, DocBin
 from wasabi import msg
 
 from ..corpora.docs import Counts, draw_held_out
-from ..corpora.formats import FORMATS, find_format, read_docs
+from ..corpora.formats import AUTO, FORMATS, detect_format, find_format, read_docs
 from ..corpora.records import Note
 from ..corpora.schemes import SCHEMES
 from . import app
 
 _TARGETS = ("ents", "spans")
 _NESTED = ", ".join(name for name, format_ in FORMATS.items() if format_.is_nested)
+_MOST_PRINTED = 1000
 
 
 @app.command("convert")
 def convert_cli(
     inputs: Annotated[list[Path], typer.Argument(help="Files, or folders (and their subfolders)")],
     output: Annotated[Path, typer.Argument(help="File to write, named *.spacy")],
-    format_name: Annotated[str, typer.Option("--format", help=", ".join(FORMATS))],
+    format_name: Annotated[
+        str, typer.Option("--format", help=f"{', '.join(FORMATS)}; auto: by the files [auto]")
+    ] = AUTO,
     target: Annotated[
         str | None,
         typer.Option(help=f"ents or spans [default: ents; {_NESTED}: spans]"),
@@ -52,7 +55,7 @@ def convert_cli(
     ] = False,
     scheme: Annotated[
         str | None,
-        typer.Option(help=f"conll, conllu: {', '.join(SCHEMES)} [detected, io and bare excepted]"),
+        typer.Option(help=f"Of tags: {', '.join(SCHEMES)} [detected, but for io and bare]"),
     ] = None,
     outside: Annotated[
         str | None, typer.Option(help="conll, conllu: tag of tokens outside, such as _ [O]")
@@ -66,7 +69,9 @@ def convert_cli(
     comment: Annotated[
         str | None, typer.Option(help="conll: leave out lines that begin with this")
     ] = None,
-    text_field: Annotated[str | None, typer.Option(help="char-jsonl: name [text]")] = None,
+    text_field: Annotated[
+        str | None, typer.Option(help="JSON: name of the text [text; label-studio: the only one]")
+    ] = None,
     tokens_field: Annotated[str | None, typer.Option(help="token-jsonl: name [tokens]")] = None,
     spans_field: Annotated[str | None, typer.Option(help="*-jsonl: name [spans]")] = None,
     start_field: Annotated[str | None, typer.Option(help="*-jsonl: in a span [start]")] = None,
@@ -74,15 +79,40 @@ def convert_cli(
         str | None, typer.Option(help="*-jsonl: in a span, exclusive [end]")
     ] = None,
     label_field: Annotated[str | None, typer.Option(help="*-jsonl: in a span [label]")] = None,
+    span_text_field: Annotated[
+        str | None, typer.Option(help="*-jsonl: in a span, its text, which is checked [text]")
+    ] = None,
+    ends: Annotated[
+        str | None, typer.Option(help="*-jsonl: end of a span, exclusive or inclusive [exclusive]")
+    ] = None,
+    offsets: Annotated[
+        str | None,
+        typer.Option(help="JSON: spans in codepoints, utf16 (JavaScript) or bytes [codepoints]"),
+    ] = None,
     document_field: Annotated[
         str | None, typer.Option(help="token-jsonl: equal in sentences of a document [none]")
     ] = None,
     label: Annotated[
         str | None,
         typer.Option(
-            help="token-jsonl: of all spans, which may be token numbers; conll, conllu and "
+            help="*-jsonl: of all spans, which may be token numbers; conll, conllu and "
             "webanno-tsv: of spans without one"
         ),
+    ] = None,
+    tags_field: Annotated[
+        str | None, typer.Option(help="token-jsonl: name of one tag per token, not of spans")
+    ] = None,
+    tag_names: Annotated[
+        str | None, typer.Option(help="token-jsonl: of tags that are numbers: O,B-PER,I-PER,...")
+    ] = None,
+    spaces_field: Annotated[
+        str | None,
+        typer.Option(
+            help="token-jsonl: what follows each token [spaces, space_after or ws, if there]"
+        ),
+    ] = None,
+    from_name: Annotated[
+        str | None, typer.Option(help="label-studio: labels of this name alone [all]")
     ] = None,
     discontinuous: Annotated[
         str | None, typer.Option(help="brat: error, cover or drop spans of fragments [error]")
@@ -90,11 +120,17 @@ def convert_cli(
     misaligned: Annotated[
         str | None,
         typer.Option(
-            help="Spans in characters that do not begin and end with a token: error, split (the "
-            "token), expand, contract, drop [error]"
+            help="Spans that do not begin and end with a token, or do with white space: error, "
+            "split (the token), expand, contract, drop [error]"
         ),
     ] = None,
-    lang: Annotated[str | None, typer.Option(help="Language of the tokenizer [en]")] = None,
+    lang: Annotated[
+        str | None, typer.Option(help="Language: its tokenizer, for gold tokens its spaces [en]")
+    ] = None,
+    spaces: Annotated[
+        str | None,
+        typer.Option(help="After gold tokens: all or none [as the file says, else the language]"),
+    ] = None,
     hold_out: Annotated[
         str | None, typer.Option(help="Docs to hold out: a number, or a share such as 0.1")
     ] = None,
@@ -103,8 +139,9 @@ def convert_cli(
 ) -> None:
     """Convert annotated corpora to one file that `spacy train` reads.
 
-    Gold tokens are kept; texts with spans in characters are tokenized as by `spacy.blank(LANG)`.
-    Nothing is left out or changed without being counted and named. Defaults in [brackets].
+    Without --format, the files say what they are. Gold tokens are kept; texts with spans in
+    characters are tokenized as by `spacy.blank(LANG)`. Nothing is left out or changed without
+    being counted and named. Defaults in [brackets].
     """
     options: dict[str, Any] = {
         "column": column or None,
@@ -122,18 +159,28 @@ def convert_cli(
         "start_field": start_field,
         "end_field": end_field,
         "label_field": label_field,
+        "span_text_field": span_text_field,
+        "ends": ends,
+        "offsets": offsets,
         "document_field": document_field,
         "label": label,
+        "tags_field": tags_field,
+        "tag_names": tag_names,
+        "spaces_field": spaces_field,
+        "from_name": from_name,
         "discontinuous": discontinuous,
         "misaligned": misaligned,
         "lang": lang,
+        "spaces": spaces,
         "sentences_per_doc": sentences_per_doc,
     }
     given = {name: value for name, value in options.items() if value is not None}
     _check_outputs(output, hold_out, hold_out_to)
+    notes = _Notes()
+    if format_name == AUTO:
+        format_name = detect_format(inputs, report=notes.add)
     key = _choose_spans_key(target, spans_key, find_format(format_name).is_nested)
-    notes: list[Note] = []
-    docs = list(read_docs(inputs, format_name, report=notes.append, spans_key=key, **given))
+    docs = list(read_docs(inputs, format_name, report=notes.add, spans_key=key, **given))
     if not docs:
         raise ValueError(f"There is no text in {', '.join(map(str, inputs))}.")
     parts = {output: docs}
@@ -143,8 +190,32 @@ def convert_cli(
             output: [doc for i, doc in enumerate(docs) if i not in held_out],
             hold_out_to: [doc for i, doc in enumerate(docs) if i in held_out],
         }
-    _print_notes(notes)
+    notes.print()
     _print_counts([(path, _write(path, part, key)) for path, part in parts.items()])
+
+
+class _Notes:
+    """Notes by kind: how many, and the first thousand details of each."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._details: dict[str, list[str]] = {}
+
+    def add(self, note: Note) -> None:
+        self._counts[note.kind] += 1
+        details = self._details.setdefault(note.kind, [])
+        if note.detail and len(details) < _MOST_PRINTED:
+            details.append(note.detail)
+
+    def print(self) -> None:
+        for kind, n_notes in self._counts.items():
+            msg.info(f"{kind}: {n_notes}")
+            details = self._details[kind]
+            for detail in details:
+                # Not by msg, which would wrap the lines.
+                typer.echo(f"  {detail}")
+            if details and len(details) < n_notes:
+                typer.echo(f"  ... and {n_notes - len(details)} more")
 
 
 def _check_outputs(output: Path, hold_out: str | None, hold_out_to: Path | None) -> None:
@@ -190,15 +261,6 @@ def _write(path: Path, docs: list[Doc], spans_key: str | None) -> Counts:
     path.parent.mkdir(parents=True, exist_ok=True)
     DocBin(docs=docs, store_user_data=True).to_disk(path)
     return counts
-
-
-def _print_notes(notes: list[Note]) -> None:
-    for kind, n_notes in Counter(note.kind for note in notes).items():
-        msg.info(f"{kind}: {n_notes}")
-        for note in notes:
-            if note.kind == kind and note.detail:
-                # Not by msg, which would wrap the lines.
-                typer.echo(f"  {note.detail}")
 
 
 def _print_counts(parts: list[tuple[Path, Counts]]) -> None:

@@ -8,14 +8,27 @@ Good food####Good=O food=T-POS
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 from xml.etree import ElementTree
-from xml.parsers.expat import ErrorString
+from xml.parsers import expat
 
-from .records import AnnotatedText, LabeledSpan, ReportT, TokenizedText, quote_span, read_lines
+from ..inputs import cut, shorten
+from .records import (
+    AnnotatedText,
+    LabeledSpan,
+    Note,
+    ReportT,
+    TokenizedText,
+    quote_span,
+    read_lines,
+)
 from .schemes import decode_tags
+from .spacing import find_spaces
 
 POLARITIES = ("positive", "negative", "neutral", "conflict")
+_CHUNK = 1 << 16  # bytes
+_MOST_BYTES = 1 << 20  # of a sentence with its annotation
+_DIGITS = 9  # of an offset
 _E2E_TAGS = {"O": "O", "T-POS": "positive", "T-NEG": "negative", "T-NEU": "neutral"}
 
 
@@ -28,19 +41,17 @@ def read_semeval_xml(path: Path, *, report: ReportT) -> Iterator[AnnotatedText]:
         line if it is not XML, for what is not of this form.
     """
     number = 0
-    # A stream, since ElementTree does not close the file of a path if the XML ends early.
     with path.open("rb") as stream:
-        for element in _read_elements(stream, path):
+        for line, element in _read_elements(stream, path):
             if element.tag == "sentence":
                 number += 1
-                name = element.get("id") or f"number {number}"
-                yield _read_sentence(element, f"{path}: sentence {name}")
-                element.clear()
-            elif element.tag == "Opinion":
+                name = cut(element.get("id") or f"number {number}")
+                yield _read_sentence(element, f"{path}:{line}: sentence {name}")
+            else:
                 raise ValueError(
-                    f"{path}: expected the aspectTerm elements of SemEval-2014, but found an "
-                    "Opinion, as of SemEval-2015 and 2016, which spans and polarity of categories "
-                    "share. Convert it to JSON lines and use --format char-jsonl."
+                    f"{path}:{line}: expected the aspectTerm elements of SemEval-2014, but found "
+                    "an Opinion, as of SemEval-2015 and 2016, which spans and polarity of "
+                    "categories share. Convert it to JSON lines and use --format char-jsonl."
                 )
 
 
@@ -48,7 +59,8 @@ def read_e2e_absa(path: Path, *, report: ReportT) -> Iterator[TokenizedText]:
     """Read tokens and polarities. Adjacent tokens of one polarity are one span: tags have no B-.
 
     path (Path): The file, one sentence per line.
-    report (ReportT): Not called: nothing is left out.
+    report (ReportT): Called where the text does not consist of the tokens, so that it does not say
+        where spaces are.
     RETURNS (Iterator[TokenizedText]): The sentences, each a document. Raises ValueError with file
         and line for what is not of this form.
     """
@@ -57,29 +69,107 @@ def read_e2e_absa(path: Path, *, report: ReportT) -> Iterator[TokenizedText]:
             continue
         where = f"{path}:{number}"
         # The text may end in #, so the border is the last ####; with another it cannot be told.
-        pairs = [pair.rpartition("=") for pair in line.rpartition("####")[2].split(" ")]
+        text, _, tagged = line.rpartition("####")
+        pairs = [pair.rpartition("=") for pair in tagged.split(" ")]
         wrong = [pair for pair in pairs if not pair[0] or pair[2] not in _E2E_TAGS]
         if wrong or line.count("####") != 1:
             raise ValueError(
                 f"{where}: expected TEXT####TOKEN=TAG TOKEN=TAG, with #### once and the tags "
-                f"{', '.join(_E2E_TAGS)}, but found {''.join(wrong[0]) if wrong else line!r}."
+                f"{', '.join(_E2E_TAGS)}, but found "
+                f"{shorten(''.join(wrong[0]) if wrong else line)}."
             )
         words = [token for token, _, _ in pairs]
         spans = decode_tags([_E2E_TAGS[tag] for _, _, tag in pairs])
-        yield TokenizedText(where, words, spans, document=where)
+        found = find_spaces(text, words)
+        if found is None:
+            report(Note("text that does not consist of its tokens left out", where))
+        spaces = None if found is None else found[0]
+        yield TokenizedText(where, words, spans, document=where, spaces=spaces)
 
 
-def _read_elements(stream: BinaryIO, path: Path) -> Iterator[ElementTree.Element]:
-    try:
-        for _, element in ElementTree.iterparse(stream):
-            yield element
-    except ElementTree.ParseError as error:
-        line, column = error.position
-        raise ValueError(
-            f"{path}:{line}: expected XML, but at column {column + 1}: {ErrorString(error.code)}."
-        ) from error
-    except (LookupError, ValueError) as error:  # an encoding that Python's parser does not have
-        raise ValueError(f"{path}: {error}. Convert the file to UTF-8.") from error
+class _DocumentTypeError(ValueError):
+    """Raised inside the parser, to be told from what the parser itself raises."""
+
+
+class _Finished(NamedTuple):
+    line: int
+    element: ElementTree.Element
+
+
+class _Parser:
+    """Parses sentence by sentence. ElementTree does not tell lines, and expands entities."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.finished: list[_Finished] = []
+        self._builder: ElementTree.TreeBuilder | None = None
+        self._line = 0
+        self._n_bytes = 0  # read since a sentence was finished
+        self._expat = expat.ParserCreate()
+        self._expat.buffer_text = True
+        self._expat.StartElementHandler = self._start
+        self._expat.EndElementHandler = self._end
+        self._expat.CharacterDataHandler = self._add
+        self._expat.StartDoctypeDeclHandler = self._refuse
+
+    def feed(self, chunk: bytes) -> None:
+        self._n_bytes += len(chunk)
+        self._expat.Parse(chunk, not chunk)
+        if self.finished:
+            self._n_bytes = 0
+
+    def check_size(self) -> None:
+        if self._n_bytes > _MOST_BYTES:
+            raise ValueError(
+                f"{self.path}:{self._expat.CurrentLineNumber}: expected sentence elements, but "
+                f"none ends within {_MOST_BYTES:,} bytes."
+            )
+
+    def _start(self, tag: str, attributes: dict[str, str]) -> None:
+        if self._builder is None and tag in ("sentence", "Opinion"):
+            self._builder = ElementTree.TreeBuilder()
+            self._line = self._expat.CurrentLineNumber
+        if self._builder is not None:
+            self._builder.start(tag, attributes)
+
+    def _end(self, tag: str) -> None:
+        if self._builder is None:
+            return
+        element = self._builder.end(tag)
+        if tag == "sentence" or element.tag == "Opinion":
+            self.finished.append(_Finished(self._line, element))
+            self._builder = None
+
+    def _add(self, text: str) -> None:
+        if self._builder is not None:
+            self._builder.data(text)
+
+    def _refuse(self, *declaration: object) -> None:
+        raise _DocumentTypeError(
+            f"{self.path}:{self._expat.CurrentLineNumber}: expected XML without a document type, "
+            "which could define entities without end. Remove the declaration <!DOCTYPE ...>."
+        )
+
+
+def _read_elements(stream: BinaryIO, path: Path) -> Iterator[_Finished]:
+    parser = _Parser(path)
+    chunk = b" "
+    while chunk:
+        chunk = stream.read(_CHUNK)
+        try:
+            parser.feed(chunk)
+        except expat.ExpatError as error:
+            raise ValueError(
+                f"{path}:{error.lineno}: expected XML, but at column {error.offset + 1}: "
+                f"{expat.ErrorString(error.code)}."
+            ) from error
+        except _DocumentTypeError:
+            raise
+        except (LookupError, ValueError) as error:  # an encoding that the parser does not have
+            raise ValueError(f"{path}:1: {error}. Convert the file to UTF-8.") from error
+        parser.check_size()
+        yield from parser.finished
+        parser.finished.clear()
 
 
 def _read_sentence(sentence: ElementTree.Element, where: str) -> AnnotatedText:
@@ -93,7 +183,7 @@ def _read_sentence(sentence: ElementTree.Element, where: str) -> AnnotatedText:
         if other.tag.lower() == "aspectterm" and other not in terms:
             raise ValueError(
                 f"{where}: expected aspectTerm elements inside aspectTerms, written like this, but "
-                f"found {other.tag} {other.attrib} elsewhere."
+                f"found {cut(other.tag)} {shorten(other.attrib)} elsewhere."
             )
     for term in terms:
         span = LabeledSpan(
@@ -104,12 +194,12 @@ def _read_sentence(sentence: ElementTree.Element, where: str) -> AnnotatedText:
         if span.label not in POLARITIES:
             raise ValueError(
                 f"{where}: expected one of the polarities {', '.join(POLARITIES)}, but found "
-                f"{span.label!r} in {term.attrib}."
+                f"{shorten(span.label)} in {shorten(term.attrib)}."
             )
         if not span.start < span.end or text[span.start : span.end] != term.get("term"):
             raise ValueError(
-                f"{where}: expected the term {term.get('term')!r} at {span.start} to {span.end}, "
-                f"but found {quote_span(text, *span)}. Correct from and to."
+                f"{where}: expected the term {shorten(term.get('term'))} at {span.start} to "
+                f"{span.end}, but found {quote_span(text, *span)}. Correct from and to."
             )
         spans.append(span)
     return AnnotatedText(where, text, spans)
@@ -117,9 +207,9 @@ def _read_sentence(sentence: ElementTree.Element, where: str) -> AnnotatedText:
 
 def _read_offset(term: ElementTree.Element, name: str, where: str) -> int:
     value = term.get(name, "")
-    if not value.isdecimal():
+    if not value.isdecimal() or len(value) > _DIGITS:
         raise ValueError(
             f"{where}: expected a number of characters in the attribute {name!r}, but found "
-            f"{term.attrib}."
+            f"{shorten(term.attrib)}."
         )
     return int(value)

@@ -2,12 +2,22 @@
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from itertools import pairwise
 from typing import NamedTuple
 
 from spacy.tokens import Doc
 
-from .records import AnnotatedText, LabeledSpan, Note, ReportT, TokenizedText, quote_span
+from ..inputs import cut, shorten
+from .records import (
+    AnnotatedText,
+    Faults,
+    LabeledSpan,
+    Note,
+    ReportT,
+    TokenizedText,
+    quote_span,
+)
 
 MISALIGNED = ("error", "split", "expand", "contract", "drop")
 _DIVIDED = "token divided at the border of a span, kept by the reader spacy-lgu.gold_tokens.v1"
@@ -46,11 +56,8 @@ def tokenize_texts(
     RETURNS (Iterator[TokenizedText]): The texts in order, each a document. Raises ValueError as
         said above.
     """
-    if misaligned not in MISALIGNED:
-        raise ValueError(
-            f"Expected one of {', '.join(MISALIGNED)} for misaligned spans, but got {misaligned!r}."
-        )
-    errors: list[str] = []
+    _check_choice(misaligned)
+    errors = Faults()
     for text in texts:
         tokens = _take_tokens(tokenizer(text.text))
         if misaligned == "split":
@@ -61,12 +68,12 @@ def tokenize_texts(
             if not is_exact:
                 shown = f"{text.where}: {quote_span(text.text, *span)}"
                 if misaligned == "error":
-                    errors.append(shown)
+                    errors.add(shown)
                 elif aligned is None:
                     report(Note("misaligned span dropped", shown))
                 else:
                     kept = text.text[tokens.starts[aligned.start] : tokens.ends[aligned.end - 1]]
-                    report(Note("misaligned span changed", f"{shown} -> {kept!r}"))
+                    report(Note("misaligned span changed", f"{shown} -> {shorten(kept)}"))
             if aligned is not None:
                 spans.append(aligned)
         yield TokenizedText(
@@ -77,11 +84,62 @@ def tokenize_texts(
             is_sentence=False,
             spaces=tokens.spaces,
         )
-    if errors:
+    if errors.n_faults:
         raise ValueError(
             "Spans must begin and end with a token of spaCy's tokenizer and not with white space, "
-            f"but these {len(errors)} do not. Correct them, or give --misaligned split (divide the "
-            "tokens, losing no span), expand, contract or drop:\n" + "\n".join(errors)
+            f"but these {errors.n_faults} do not. Correct them, or give --misaligned split (divide "
+            f"the tokens, losing no span), expand, contract or drop:\n{errors}"
+        )
+
+
+def trim_spans(
+    texts: Iterable[TokenizedText], *, report: ReportT, misaligned: str = "error"
+) -> Iterator[TokenizedText]:
+    """Leave out the tokens of white space that spans begin or end with.
+
+    spaCy's entity recognizer can learn none that begins or ends so.
+
+    texts (Iterable[TokenizedText]): The texts.
+    report (ReportT): Called for each span that is changed, with its context.
+    misaligned (str): As in tokenize_texts: error, or drop; whatever else trims such spans, and
+        drops those of white space alone.
+    RETURNS (Iterator[TokenizedText]): The texts in order. Raises ValueError as said above.
+    """
+    _check_choice(misaligned)
+    errors = Faults()
+    for text in texts:
+        spans = []
+        for span in text.spans:
+            start, end = span.start, span.end
+            while start < end and text.words[start].isspace():
+                start += 1
+            while start < end and text.words[end - 1].isspace():
+                end -= 1
+            if (start, end) != (span.start, span.end):
+                shown = f"{text.where}: {shorten(text.words[span.start : span.end])}"
+                shown = f"{shown} ({cut(span.label)})"
+                if misaligned == "error":
+                    errors.add(shown)
+                if start == end or misaligned == "drop":
+                    report(Note("misaligned span dropped", shown))
+                    continue
+                kept = shorten(text.words[start:end])
+                report(Note("misaligned span changed", f"{shown} -> {kept}"))
+            spans.append(LabeledSpan(start, end, span.label))
+        yield replace(text, spans=spans)
+    if errors.n_faults:
+        raise ValueError(
+            "Spans must not begin or end with a token of white space, which spaCy's entity "
+            f"recognizer cannot learn, but these {errors.n_faults} do. Correct them, or give "
+            "--misaligned contract (leave these tokens out, and spans of nothing else) or drop:\n"
+            f"{errors}"
+        )
+
+
+def _check_choice(misaligned: str) -> None:
+    if misaligned not in MISALIGNED:
+        raise ValueError(
+            f"Expected one of {', '.join(MISALIGNED)} for misaligned spans, but got {misaligned!r}."
         )
 
 
@@ -104,7 +162,8 @@ def _split_tokens(text: AnnotatedText, tokens: _Tokens, report: ReportT) -> _Tok
         edges = [start, *inner, end]
         pieces = [text.text[a:b] for a, b in pairwise(edges)]
         if inner:
-            detail = f"{text.where}: {word!r} -> {' '.join(map(repr, pieces))}"
+            shown = " ".join(map(shorten, pieces[:10]))
+            detail = f"{text.where}: {shorten(word)} -> {shown}{' ...' * (len(pieces) > 10)}"
             report(Note(_DIVIDED, detail))
         split.words.extend(pieces)
         split.spaces.extend([False] * len(inner) + [space])

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from .quoting import guess_unit, shorten
+from ..inputs import cut, shorten
+from .quoting import guess_unit
 from .records import AnnotatedText, LabeledSpan, Note, ReportT, quote_span, read_lines, read_text
 
 DISCONTINUOUS = ("error", "cover", "drop")
@@ -67,7 +68,7 @@ def read_brat(
     for term in _read_terms(path, text, report):
         start, end = term.fragments[0][0], term.fragments[-1][1]
         if len(term.fragments) > 1:
-            shown = f"{term.where}: {shorten(_join(text, term.fragments))} ({term.label})"
+            shown = f"{term.where}: {shorten(_join(text, term.fragments))} ({cut(term.label)})"
             if discontinuous == "error":
                 broken.append(shown)
             elif discontinuous == "drop":
@@ -111,7 +112,7 @@ def _read_terms(path: Path, text: str, report: ReportT) -> Iterator[_Term]:
             )
         if borders[-1] > len(text) or not _is_text_of(found["text"], text, fragments, ordered):
             raise ValueError(
-                f"{where}: expected {shorten(found['text'])} at {shorten(found['fragments'])}, but "
+                f"{where}: expected {shorten(found['text'])} at {cut(found['fragments'])}, but "
                 f"found {quote_span(text, borders[0], borders[-1], found['label'])}. Was the text "
                 "changed after the annotation, or its line ends?"
                 f"{guess_unit(text, borders[0], borders[-1], found['text'])}"

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from ..inputs import shorten
 from .notation import TagsT, find_notation
-from .quoting import shorten
 from .records import LabeledSpan, Note, ReportT, TokenizedText, read_lines
 
 _DOCUMENT_START = "-DOCSTART-"

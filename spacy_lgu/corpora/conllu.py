@@ -19,9 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from ..inputs import shorten
 from .conll import from_outside_in
 from .notation import find_notation, looks_outside
-from .quoting import shorten
 from .records import LabeledSpan, Note, ReportT, TokenizedText, read_lines
 
 _KEYS = ("name", "NE")  # of NorNE and DaNE; spaCy's own converter reads both
@@ -130,7 +130,11 @@ def read_conllu(
         else:
             words = [fields[1] for fields in sentence.words]
             spaces = _divide_spaces(spaces, sentence.tokens, words, path, report)
-        yield TokenizedText(where, words, spans, sentence.document, spaces=spaces)
+        is_known = sentence.text is not None or sentence.misc is not None
+        is_known = is_known or len(sentence.tokens) < len(sentence.words)
+        yield TokenizedText(
+            where, words, spans, sentence.document, spaces=spaces if is_known else None
+        )
 
 
 def _read_sentences(path: Path, report: ReportT | None = None) -> Iterator[_Sentence]:
@@ -287,11 +291,15 @@ def _take_tag(fields: list[str], misc: int | None, source: int | str, where: str
 
 
 def _find_spaces(sentence: _Sentence, path: Path, report: ReportT) -> list[bool]:
-    """Whether a space follows each word of the text. Raises ValueError if its comment differs."""
+    """Whether a space follows each word of the text, but the last, if it is not known.
+
+    RETURNS (list[bool]): Raises ValueError with file and line if the comment has another text.
+    """
     words = [token.fields[1] for token in sentence.tokens]
     miscs = [list(_read_misc(token.fields, sentence.misc)) for token in sentence.tokens]
     spaces = [("SpaceAfter", "No") not in misc for misc in miscs]
-    spaces[-1] = False
+    if spaces[-1]:
+        spaces.pop()
     if sentence.text is None:
         return spaces
     where, start = f"{path}:{sentence.text_line}", 0
@@ -315,7 +323,7 @@ def _find_spaces(sentence: _Sentence, path: Path, report: ReportT) -> list[bool]
         )
     if any(gap not in ("", " ") for gap in gaps):
         report(Note("white space read as one space", where))
-    of_text = [bool(gap) for gap in gaps[1:]] + [False]
+    of_text = [bool(gap) for gap in gaps[1:]] + spaces[len(words) - 1 :]
     if of_text != spaces and sentence.misc is not None:
         report(Note("spaces as in the text, not as in MISC", where))
     return of_text
@@ -330,9 +338,9 @@ def _divide_spaces(
 ) -> list[bool]:
     """Spaces after words of the grammar: after the last of each word of the text."""
     divided: list[bool] = []
-    for token, space in zip(tokens, spaces, strict=True):
+    for i, token in enumerate(tokens):
         parts = words[token.start : token.end]
-        divided += [False] * (len(parts) - 1) + [space]
+        divided += [False] * (len(parts) - 1) + spaces[i : i + 1]
         if "".join(parts) != token.fields[1]:
             report(
                 Note(

@@ -9,7 +9,8 @@ from itertools import groupby
 from spacy.tokens import Doc, Span
 from spacy.vocab import Vocab
 
-from .records import LabeledSpan, TokenizedText
+from ..inputs import cut, shorten
+from .records import Faults, LabeledSpan, TokenizedText
 
 
 def make_docs(
@@ -18,6 +19,7 @@ def make_docs(
     *,
     spans_key: str | None = None,
     sentences_per_doc: int = 1,
+    has_spaces: bool = True,
 ) -> Iterator[Doc]:
     """Turn texts into Docs. The tokens stay as they are.
 
@@ -25,6 +27,7 @@ def make_docs(
     vocab (Vocab): Vocabulary of the Docs.
     spans_key (str | None): Write the spans to doc.spans under this key. None: to doc.ents.
     sentences_per_doc (int): Most sentences in a Doc, all of one document; 0: whole documents.
+    has_spaces (bool): Whether a space follows each token, and each text, of which it is not known.
     RETURNS (Iterator[Doc]): The Docs. Where texts are sentences, sentence starts are set. Raises
         ValueError for spans that overlap, at the end and all together, if they were to become
         entities.
@@ -34,16 +37,18 @@ def make_docs(
             f"Expected at least 1 sentence per Doc, or 0 for whole documents, but got "
             f"{sentences_per_doc}."
         )
-    overlaps: list[str] = []
+    overlaps = Faults()
     for group in _group(texts, sentences_per_doc):
         if spans_key is None:
-            overlaps += [found for text in group for found in _find_overlaps(text)]
-        if not overlaps:
-            yield _make_doc(group, vocab, spans_key)
-    if overlaps:
+            for text in group:
+                for found in _find_overlaps(text):
+                    overlaps.add(found)
+        if not overlaps.n_faults:
+            yield _make_doc(group, vocab, spans_key, has_spaces)
+    if overlaps.n_faults:
         raise ValueError(
-            f"Entities must not overlap, but these {len(overlaps)} do. Write them to doc.spans "
-            "with --target spans, for a span categorizer:\n" + "\n".join(overlaps)
+            f"Entities must not overlap, but these {overlaps.n_faults} do. Write them to doc.spans "
+            f"with --target spans, for a span categorizer:\n{overlaps}"
         )
 
 
@@ -140,22 +145,26 @@ def _find_overlaps(text: TokenizedText) -> Iterator[str]:
 
 
 def _show(text: TokenizedText, span: LabeledSpan) -> str:
-    return f"{' '.join(text.words[span.start : span.end])!r} ({span.label})"
+    return f"{shorten(' '.join(text.words[span.start : span.end]))} ({cut(span.label)})"
 
 
-def _make_doc(texts: list[TokenizedText], vocab: Vocab, spans_key: str | None) -> Doc:
+def _make_doc(
+    texts: list[TokenizedText], vocab: Vocab, spans_key: str | None, has_spaces: bool
+) -> Doc:
     words: list[str] = []
     spaces: list[bool] = []
     sent_starts: list[bool | int | None] = []
     spans: list[LabeledSpan] = []
     for text in texts:
-        if spaces:
-            spaces[-1] = True
+        if len(spaces) < len(words):
+            spaces.append(has_spaces)
         offset = len(words)
         words += text.words
-        spaces += text.spaces or [True] * (len(text.words) - 1) + [False]
+        spaces += [has_spaces] * (len(text.words) - 1) if text.spaces is None else text.spaces
         sent_starts += [True] + [False] * (len(text.words) - 1)
         spans += [LabeledSpan(s.start + offset, s.end + offset, s.label) for s in text.spans]
+    if len(spaces) < len(words):
+        spaces.append(False)
     is_divided = all(text.is_sentence for text in texts)
     doc = Doc(vocab, words=words, spaces=spaces, sent_starts=sent_starts if is_divided else None)
     made = [Span(doc, span.start, span.end, label=span.label) for span in spans]

@@ -9,18 +9,21 @@ One sentence per line, a blank line between documents.
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..inputs import check_size, shorten
 from .records import AnnotatedText, LabeledSpan, ReportT, read_lines
 
 
-def read_inline(path: Path, *, report: ReportT) -> Iterator[AnnotatedText]:
-    """Read the documents of a file, their sentences joined by spaces.
+def read_inline(path: Path, *, report: ReportT, spaces: str = "all") -> Iterator[AnnotatedText]:
+    """Read the documents of a file, their sentences joined.
 
     path (Path): The file.
     report (ReportT): Not called: nothing is left out.
+    spaces (str): all, for a space between sentences, or none.
     RETURNS (Iterator[AnnotatedText]): The documents. Raises ValueError with file and line for
         brackets that do not match.
     """
     where, text = "", ""
+    space = " " if spaces == "all" else ""
     spans: list[LabeledSpan] = []
     for number, line in read_lines(path):
         if not line.strip():
@@ -30,8 +33,10 @@ def read_inline(path: Path, *, report: ReportT) -> Iterator[AnnotatedText]:
             continue
         sentence = parse_inline(line, f"{path}:{number}")
         where = where or sentence.where
-        offset = len(text) + bool(text)
-        text = f"{text} {sentence.text}" if text else sentence.text
+        text += space if text else ""
+        offset = len(text)
+        text += sentence.text
+        check_size(len(text), where, "a document, up to the next blank line,")
         spans += [
             LabeledSpan(start + offset, end + offset, label) for start, end, label in sentence.spans
         ]
@@ -64,7 +69,7 @@ def parse_inline(line: str, where: str) -> AnnotatedText:
             if span.start == span.end or not span.label:
                 raise ValueError(
                     f"{where}: expected text and label in [text|LABEL], but one of them is empty "
-                    f"in {line!r}."
+                    f"in {shorten(line)}."
                 )
             spans.append(span)
             i = end
@@ -78,6 +83,6 @@ def parse_inline(line: str, where: str) -> AnnotatedText:
 
 def _unbalanced(line: str, where: str) -> ValueError:
     return ValueError(
-        f"{where}: unbalanced annotation in {line!r}: expected [text|LABEL], and none of [, | "
-        "and ] elsewhere."
+        f"{where}: unbalanced annotation in {shorten(line)}: expected [text|LABEL], and none of "
+        "[, | and ] elsewhere."
     )

@@ -1,28 +1,26 @@
 """JSON lines: gold tokens with spans in tokens, or a text with spans in characters.
 
     {"tokens": ["Ann", "slept"], "spans": [{"start": 0, "end": 1, "label": "PERSON"}]}
+    {"tokens": ["Ann", "slept"], "spans": [[0, 1, "PERSON"]]}
+    {"tokens": ["Ann", "slept"], "ner_tags": ["B-PERSON", "O"]}
     {"text": "Ann slept", "spans": [{"start": 0, "end": 3, "label": "PERSON"}]}
 
-End is exclusive. Other fields are not read, but for the "answer" of Prodigy's exports: what was not
-accepted is left out.
+Or one JSON array of such records. End is exclusive, unless said otherwise. Of Prodigy's exports,
+what was not accepted is left out, and a record without spans has none.
 """
 
-import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from .records import AnnotatedText, LabeledSpan, Note, ReportT, TokenizedText, read_lines
+from ..inputs import shorten
+from .json_records import Record, read_records
+from .json_tokens import Tags, TokenForm, Tokens, find_tokens
+from .offsets import Offsets
+from .records import AnnotatedText, LabeledSpan, Note, ReportT, TokenizedText
+from .spans import FoundSpan, SpanForm, check_record, find_spans, take, take_text
 
-# Half of a pair of escapes such as \\ud83d\\ude00; JSON lets it pass, no encoding does.
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
-
-
-class _SpanFields(NamedTuple):
-    start: str
-    end: str
-    label: str
+PRODIGY_FIELDS = ("answer", "_input_hash", "_task_hash")
 
 
 def read_token_jsonl(
@@ -30,46 +28,82 @@ def read_token_jsonl(
     *,
     report: ReportT,
     tokens_field: str = "tokens",
+    text_field: str = "text",
+    spaces_field: str | None = None,
+    spaces: str | None = None,
     spans_field: str = "spans",
     start_field: str = "start",
     end_field: str = "end",
     label_field: str = "label",
+    span_text_field: str = "text",
+    ends: str = "exclusive",
+    offsets: str | None = None,
     document_field: str | None = None,
     label: str | None = None,
+    tags_field: str | None = None,
+    tag_names: str | None = None,
+    scheme: str | None = None,
 ) -> Iterator[TokenizedText]:
-    """Read a file with one sentence per line.
+    """Read a file of gold tokens, one sentence per record.
 
     path (Path): The file.
-    report (ReportT): Called for each record without a token or not accepted, which is left out.
-    tokens_field (str): Field with a list of strings.
-    spans_field (str): Field with a list of spans. A span is an object; if a label is given, the
-        number of a token is one too.
+    report (ReportT): Called for each record without a token or not accepted, which is left out,
+        and for what is taken for something that it does not say.
+    tokens_field (str): Field with a list of strings, or of objects as in Prodigy's exports. If
+        these have start and end, spans are in characters, and the record may be many sentences.
+    text_field (str): Field with the text, if there is one: it says where spaces are.
+    spaces_field (str | None): Field with what follows each token, likewise. None: spaces,
+        space_after or ws, if there is one.
+    spaces (str | None): all or none, see choose_spaces: then neither is read.
+    spans_field (str): Field with a list of spans. A span is an object or a list [start, end,
+        label]; if a label is given, the number of a token is one too.
     start_field (str): Field of a span with its first token, counted from 0.
     end_field (str): Field of a span with the token after its last.
     label_field (str): Field of a span with its label.
+    span_text_field (str): Field of a span with its text, which is checked, if it has one.
+    ends (str): exclusive or inclusive.
+    offsets (str | None): What spans in characters count, see offsets.py.
     document_field (str | None): Field that is equal in sentences of one document. None: a file
         is a document.
     label (str | None): Label of all spans, read from no field. None: they have their own.
+    tags_field (str | None): Field with one tag per token, instead of spans. The file is read
+        twice, unless a scheme is given.
+    tag_names (str | None): Names of tags that are numbers, divided by commas.
+    scheme (str | None): Scheme of the tags. None: detect it over the whole file.
     RETURNS (Iterator[TokenizedText]): The sentences. Raises ValueError with file and line for
         what is not of this form.
     """
-    fields = _SpanFields(start_field, end_field, label_field)
-    for where, record in _read_records(path, report):
-        words = _take(record, tokens_field, where, "--tokens-field")
-        if not isinstance(words, list) or not all(isinstance(w, str) and w for w in words):
-            raise ValueError(
-                f"{where}: expected a list of non-empty strings in {tokens_field!r}, but found "
-                f"{_shorten(words)}."
-            )
-        _check_characters("".join(words), where)
-        if not words:
+    span_form = SpanForm(start_field, end_field, label_field, span_text_field, label, ends)
+    form = TokenForm(tokens_field, text_field, spaces_field, spaces is None)
+    checked = Offsets(path, offsets, report)
+    tags = None
+    if tags_field is not None:
+        tags = Tags(path, tags_field, tag_names, scheme, report)
+        if next(_read_accepted(path, _ignore), None) is not None:
+            tags.detect(_read_accepted(path, _ignore))
+    for where, _, record in _read_accepted(path, report):
+        tokens = find_tokens(record, form, checked, where, report)
+        if not tokens.words:
             report(Note("record without a token left out", where))
             continue
         document = str(path)
         if document_field is not None:
-            document += f":{_take(record, document_field, where, '--document-field')}"
-        spans = _take_spans(record, spans_field, fields, label, len(words), "tokens", where)
-        yield TokenizedText(where, words, spans, document)
+            name = take(record, document_field, where, "--document-field")
+            if not isinstance(name, str | int):
+                raise ValueError(
+                    f"{where}: expected a string or a number in {document_field!r}, but found "
+                    f"{shorten(name)}."
+                )
+            document += f":{name}"
+        if tags is not None:
+            found = tags.decode(record, len(tokens.words), where)
+        else:
+            found = _read_spans(
+                record, spans_field, span_form, tokens, text_field, checked, where, report
+            )
+        is_sentence = tokens.starts is None
+        yield TokenizedText(where, tokens.words, found, document, is_sentence, tokens.spaces)
+    checked.close()
 
 
 def read_char_jsonl(
@@ -81,115 +115,111 @@ def read_char_jsonl(
     start_field: str = "start",
     end_field: str = "end",
     label_field: str = "label",
+    span_text_field: str = "text",
+    ends: str = "exclusive",
+    offsets: str | None = None,
+    label: str | None = None,
 ) -> Iterator[AnnotatedText]:
-    """Read a file with one text per line.
+    """Read a file with one text per record.
 
     path (Path): The file.
-    report (ReportT): Called for each record without text or not accepted, which is left out.
+    report (ReportT): Called for each record without text or not accepted, which is left out, and
+        for what is taken for something that it does not say.
     text_field (str): Field with the text.
-    spans_field (str): Field with a list of spans.
+    spans_field (str): Field with a list of spans, each an object or a list [start, end, label].
     start_field (str): Field of a span with its first character, counted from 0.
     end_field (str): Field of a span with the character after its last.
     label_field (str): Field of a span with its label.
+    span_text_field (str): Field of a span with its text, which is checked, if it has one.
+    ends (str): exclusive or inclusive.
+    offsets (str | None): What start and end count, see offsets.py.
+    label (str | None): Label of all spans, read from no field. None: they have their own.
     RETURNS (Iterator[AnnotatedText]): The texts. Raises ValueError with file and line for what is
         not of this form.
     """
-    fields = _SpanFields(start_field, end_field, label_field)
-    for where, record in _read_records(path, report):
-        text = _take(record, text_field, where, "--text-field")
-        if not isinstance(text, str):
-            raise ValueError(
-                f"{where}: expected a string in {text_field!r}, but found {_shorten(text)}."
-            )
-        _check_characters(text, where)
-        spans = _take_spans(record, spans_field, fields, None, len(text), "characters", where)
+    form = SpanForm(start_field, end_field, label_field, span_text_field, label, ends)
+    checked = Offsets(path, offsets, report)
+    for where, _, record in _read_accepted(path, report):
+        text = take_text(record, text_field, where, "--text-field")
+        found = _take_spans(record, spans_field, where, "--spans-field", report)
+        spans = read_char_spans(text, found, spans_field, form, checked, where)
         if text:
             yield AnnotatedText(where, text, spans)
         else:
             report(Note("record without text left out", where))
+    checked.close()
 
 
-def _read_records(path: Path, report: ReportT) -> Iterator[tuple[str, dict[str, Any]]]:
-    for number, line in read_lines(path):
-        if not line.strip():
-            continue
-        where = f"{path}:{number}"
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(
-                f"{where}: expected one JSON object per line, but at column {error.colno}: "
-                f"{error.msg}."
-            ) from error
-        if not isinstance(record, dict):
-            raise ValueError(f"{where}: expected a JSON object, but found {_shorten(record)}.")
+def read_char_spans(
+    text: str, found: object, field: str, form: SpanForm, offsets: Offsets, where: str
+) -> list[LabeledSpan]:
+    """Read the spans of a text, arguments as in find_spans; those that hold another text than
+    they say are left to offsets.close.
+    """
+    resolved = _resolve_spans(text, found, field, form, offsets, where)
+    return [LabeledSpan(*borders, span.label) for span, borders in resolved]
+
+
+def _resolve_spans(
+    text: str, found: object, field: str, form: SpanForm, offsets: Offsets, where: str
+) -> list[tuple[FoundSpan, tuple[int, int]]]:
+    """Spans with their borders in characters."""
+    length, unit = offsets.length(text), offsets.unit.replace("codepoints", "characters")
+    resolved = []
+    for span in find_spans(found, field, form, length, unit, where, offsets.advise(text)):
+        borders = offsets.resolve(text, span.start, span.end, span.said, where, span.label)
+        if borders is not None:
+            resolved.append((span, borders))
+    return resolved
+
+
+def _read_accepted(path: Path, report: ReportT) -> Iterator[Record]:
+    for where, line, value in read_records(path):
+        record = check_record(value, where)
         if record.get("answer") in ("reject", "ignore"):
             report(Note(f"record with the answer {record['answer']} left out", where))
-            continue
-        yield where, record
-
-
-def _check_characters(text: str, where: str) -> None:
-    found = _LONE_SURROGATE.search(text)
-    if found:
-        raise ValueError(
-            f"{where}: expected Unicode characters, but found {found[0]!r}, half of a surrogate "
-            "pair. Write the character itself, or both of its escapes."
-        )
-
-
-def _take(record: dict[str, Any], field: str, where: str, option: str) -> Any:
-    if field not in record:
-        raise ValueError(
-            f"{where}: there is no field {field!r} in {sorted(record)}. Name another with {option}."
-        )
-    return record[field]
+        else:
+            yield Record(where, line, record)
 
 
 def _take_spans(
+    record: dict[str, Any], field: str, where: str, option: str, report: ReportT
+) -> object:
+    if field not in record and any(name in record for name in PRODIGY_FIELDS):
+        report(Note("record of Prodigy without spans read as having none", where))
+        return []
+    found = take(record, field, where, option)
+    if found is None:
+        report(Note(f"record with null as {field!r} read as having none", where))
+        return []
+    return found
+
+
+def _read_spans(
     record: dict[str, Any],
     field: str,
-    fields: _SpanFields,
-    label: str | None,
-    length: int,
-    unit: str,
+    form: SpanForm,
+    tokens: Tokens,
+    text_field: str,
+    offsets: Offsets,
     where: str,
+    report: ReportT,
 ) -> list[LabeledSpan]:
-    found = _take(record, field, where, "--spans-field")
-    if not isinstance(found, list):
-        raise ValueError(f"{where}: expected a list in {field!r}, but found {_shorten(found)}.")
+    found = _take_spans(record, field, where, "--spans-field, or of tags with --tags-field", report)
+    if tokens.starts is not None:
+        text = take_text(record, text_field, where, "--text-field")
+        resolved = _resolve_spans(text, found, field, form, offsets, where)
+        # Tokens and spans that are not where they say cannot be compared.
+        if offsets.faults.n_faults:
+            return []
+        return [tokens.find(span, borders, where) for span, borders in resolved]
     spans = []
-    for span in found:
-        if isinstance(span, dict):
-            start = _take(span, fields.start, where, "--start-field")
-            end = _take(span, fields.end, where, "--end-field")
-            own = label or _take(span, fields.label, where, "--label-field")
-        elif label is not None and _is_number(span):
-            start, end, own = span, span + 1, label
-        else:
-            raise ValueError(
-                f"{where}: expected an object with {list(fields)} for each span (or, for "
-                f"token-jsonl with --label, the number of a token), but found {_shorten(span)}."
-            )
-        if not (_is_number(start) and _is_number(end) and 0 <= start < end <= length):
-            raise ValueError(
-                f"{where}: expected 0 <= {fields.start} < {fields.end} <= {length} (in {unit}, end "
-                f"exclusive), but found {_shorten(span)}."
-            )
-        if not isinstance(own, str) or not own:
-            raise ValueError(
-                f"{where}: expected a non-empty string as label, but found {_shorten(span)}."
-            )
-        _check_characters(own, where)
-        spans.append(LabeledSpan(start, end, own))
+    for span in find_spans(found, field, form, len(tokens.words), "tokens", where):
+        if span.said is not None:
+            offsets.check_words(tokens.words, span.start, span.end, span.said, where, span.label)
+        spans.append(LabeledSpan(span.start, span.end, span.label))
     return spans
 
 
-def _is_number(value: object) -> bool:
-    # In Python, but not in JSON, true and false are numbers.
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _shorten(value: object) -> str:
-    shown = json.dumps(value, ensure_ascii=False)
-    return shown if len(shown) <= 80 else f"{shown[:80]}..."
+def _ignore(note: Note) -> None:
+    """What is left out is reported when the file is read for good."""

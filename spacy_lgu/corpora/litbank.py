@@ -9,6 +9,7 @@ Entities have a column for each layer of nesting, in IOB2; events a column of O 
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..inputs import shorten
 from .conll import read_rows, take_tokens
 from .records import LabeledSpan, ReportT, TokenizedText
 from .schemes import decode_tags, find_fault
@@ -53,8 +54,9 @@ def read_litbank_events(path: Path, *, report: ReportT) -> Iterator[TokenizedTex
         for i, (line, fields) in enumerate(zip(rows.lines, rows.fields, strict=True)):
             if fields[1:] not in (["O"], [EVENT]):
                 raise ValueError(
-                    f"{path}:{line}: expected the tag O or {EVENT}, but found {fields[1:]}. Other "
-                    "columns of tags are read by --format conll and litbank-entities."
+                    f"{path}:{line}: expected the tag O or {EVENT}, but found "
+                    f"{shorten(fields[1:])}. Other columns of tags are read by --format conll and "
+                    "litbank-entities."
                 )
             if fields[1] == EVENT:
                 spans.append(LabeledSpan(i, i + 1, EVENT))

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from .quoting import shorten
+from ..inputs import shorten
 from .records import LabeledSpan, Note, ReportT
 from .schemes import (
     PREFIXES,

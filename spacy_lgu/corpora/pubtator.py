@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .quoting import guess_unit, shorten
+from ..inputs import shorten
+from .quoting import guess_unit
 from .records import AnnotatedText, LabeledSpan, Note, ReportT, quote_span, read_lines
 
 _PART = re.compile(r"([^|\t]+)\|([ta])\|(.*)")

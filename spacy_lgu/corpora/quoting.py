@@ -1,15 +1,4 @@
-"""What messages say of a file."""
-
-_LENGTH = 80
-
-
-def shorten(text: str) -> str:
-    """A text in quotes, cut if it is long.
-
-    text (str): Such as a line of a file.
-    RETURNS (str): At most some hundred characters, on one line.
-    """
-    return repr(text) if len(text) <= _LENGTH else f"{text[:_LENGTH]!r}..."
+"""What messages say of offsets that are wrong."""
 
 
 def guess_unit(text: str, start: int, end: int, expected: str) -> str:

@@ -5,6 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from ..inputs import MAX_BYTES, check_size, check_start, cut, read_bytes_of_lines, shorten
+
+_MOST_LISTED = 1000
+
 
 class LabeledSpan(NamedTuple):
     """A span in tokens or characters, end exclusive."""
@@ -37,7 +41,8 @@ class TokenizedText:
     spans (list[LabeledSpan]): In tokens.
     document (str): The same for all sentences of one document.
     is_sentence (bool): Whether this is one sentence, rather than of unknown division.
-    spaces (list[bool] | None): Whether a space follows each token; None: after all but the last.
+    spaces (list[bool] | None): Whether a space follows each token, or each but the last, if it is
+        not known what stands between this text and the next. None: nothing is known.
     """
 
     where: str
@@ -62,6 +67,25 @@ class Note(NamedTuple):
 ReportT = Callable[[Note], None]
 
 
+class Faults:
+    """What is wrong in a corpus, to be told all together, so that it can be corrected at once."""
+
+    def __init__(self) -> None:
+        self.n_faults = 0
+        self._listed: list[str] = []
+
+    def add(self, fault: str) -> None:
+        """Add one more, with its place."""
+        self.n_faults += 1
+        if self.n_faults <= _MOST_LISTED:
+            self._listed.append(fault)
+
+    def __str__(self) -> str:
+        """One line for each of the first thousand, and how many more there are."""
+        more = self.n_faults - len(self._listed)
+        return "\n".join([*self._listed, f"... and {more} more"][: len(self._listed) + bool(more)])
+
+
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     """The lines of a UTF-8 file with their numbers, from 1, without their ends.
 
@@ -70,11 +94,11 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
 
     path (Path): The file.
     RETURNS (Iterator[tuple[int, str]]): Number and line. Raises ValueError with file and line
-        for bytes that are not UTF-8.
+        for bytes that are not UTF-8, for NUL, and for a line of more than MAX_BYTES.
     """
     with path.open("rb") as stream:
-        for number, content in enumerate(stream, 1):
-            line = _decode(content, path, number, "utf-8-sig" if number == 1 else "utf8")
+        for number, content in enumerate(read_bytes_of_lines(stream, str(path)), 1):
+            line = decode(content, path, number, "utf-8-sig" if number == 1 else "utf8")
             yield number, line.removesuffix("\n").removesuffix("\r")
 
 
@@ -82,9 +106,14 @@ def read_text(path: Path) -> str:
     """The whole of a UTF-8 file, line ends as they are, since offsets count them.
 
     path (Path): The file.
-    RETURNS (str): Its text. Raises ValueError with file and line for bytes that are not UTF-8.
+    RETURNS (str): Its text. Raises ValueError with file and line for bytes that are not UTF-8, for
+        NUL, and for a text of more than MAX_BYTES.
     """
-    return _decode(path.read_bytes(), path, 1, "utf8")
+    with path.open("rb") as stream:
+        content = stream.read(MAX_BYTES + 1)
+    check_start(content, str(path))
+    check_size(len(content), str(path), "a text")
+    return decode(content, path, 1, "utf8")
 
 
 def quote_span(text: str, start: int, end: int, label: str) -> str:
@@ -96,16 +125,43 @@ def quote_span(text: str, start: int, end: int, label: str) -> str:
     label (str): Its label.
     RETURNS (str): Such as "'Ann' (PERSON) in ...'Annabel slept'...".
     """
-    context = text[max(0, start - 20) : end + 20]
-    return f"{text[start:end]!r} ({label}) in ...{context!r}..."
+    context = text[max(0, start - 20) : min(end, start + 80) + 20]
+    return f"{shorten(text[start:end])} ({cut(label)}) in ...{context!r}..."
 
 
-def _decode(content: bytes, path: Path, first_line: int, encoding: str) -> str:
+def decode(content: bytes, path: Path, first_line: int, encoding: str) -> str:
+    """Decode a part of a file.
+
+    content (bytes): The part.
+    path (Path): The file, for messages.
+    first_line (int): Number of the line that the part begins with.
+    encoding (str): utf8 or utf-8-sig.
+    RETURNS (str): The text. Raises ValueError with file and line for what is not UTF-8, and for
+        NUL, which UTF-16 without a byte order mark is full of.
+    """
+    place = content.find(b"\0")
+    if place >= 0:
+        line = first_line + content.count(b"\n", 0, place)
+        raise ValueError(
+            f"{path}:{line}: expected text, but found a NUL. If the file is UTF-16, convert it, "
+            f"for instance: iconv -f UTF-16LE -t UTF-8 {path.name} > converted.txt"
+        )
     try:
         return content.decode(encoding)
     except UnicodeDecodeError as error:
-        line = first_line + content[: error.start].count(b"\n")
-        raise ValueError(
-            f"{path}:{line}: expected UTF-8, but found the byte {error.object[error.start]:#04x}. "
-            f"Convert the file, for instance: iconv -f latin1 -t utf8 {path.name} > converted.txt"
-        ) from error
+        raise no_utf8(error, path, first_line) from error
+
+
+def no_utf8(error: UnicodeDecodeError, path: Path, first_line: int) -> ValueError:
+    """The error to raise for bytes that are not UTF-8, with file and line.
+
+    error (UnicodeDecodeError): What Python says.
+    path (Path): The file.
+    first_line (int): Number of the line that the decoded bytes begin with.
+    RETURNS (ValueError): The error.
+    """
+    line = first_line + error.object.count(b"\n", 0, error.start)
+    return ValueError(
+        f"{path}:{line}: expected UTF-8, but found the byte {error.object[error.start]:#04x}. "
+        f"Convert the file, for instance: iconv -f latin1 -t utf8 {path.name} > converted.txt"
+    )

@@ -20,6 +20,7 @@ Sources: Ramshaw & Marcus 1995 (IOB1), Tjong Kim Sang & Veenstra 1999 (IOB2), Ra
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
+from ..inputs import cut
 from .brackets import Fault, parse_brackets
 from .records import LabeledSpan
 
@@ -57,10 +58,10 @@ def find_fault(tags: Sequence[str], scheme: str) -> Fault | None:
     for place, tag in enumerate(tags):
         message = _find_fault_after(previous, tag, scheme)
         if message:
-            return Fault(place, message)
+            return Fault(place, cut(message))
         previous = tag
     if scheme in _FOUR and previous[0] in _FOUR[scheme][:2]:
-        return Fault(len(tags) - 1, f"the sentence ends inside the span of {previous}")
+        return Fault(len(tags) - 1, f"the sentence ends inside the span of {cut(previous)}")
     return None
 
 

@@ -24,8 +24,8 @@ from typing import NamedTuple
 from spacy.tokens import Doc
 from spacy.vocab import Vocab
 
+from ..inputs import shorten
 from .alignment import tokenize_texts
-from .quoting import shorten
 from .records import AnnotatedText, LabeledSpan, Note, ReportT, TokenizedText, read_lines
 
 _FORMAT = re.compile(r"#FORMAT=WebAnno TSV 3(\.[0-9]+)?\s*")
@@ -113,7 +113,8 @@ def read_webanno(
         report(Note("file without annotations of the layer", str(path)))
     vocab = Vocab()
     numbers: set[str] = set()  # of annotations in the sentences before
-    for sentence in sentences:
+    starts = [sentence.rows[0].start for sentence in sentences[1:]]
+    for sentence, following in zip(sentences, [*starts, -1], strict=True):
         text, places = _find_text(sentence, path)
         spans: dict[str, _Span] = {}
         if column is not None:
@@ -130,7 +131,9 @@ def read_webanno(
         borders = [(places[row.start], places[row.end]) for row in sentence.rows if not row.is_part]
         tokenizer = partial(_tokenize, vocab, borders)
         for tokens in tokenize_texts([annotated], tokenizer, report=report, misaligned=misaligned):
-            yield replace(tokens, document=str(path), is_sentence=True)
+            # What stands between sentences is not in the file, only how long it is.
+            spaces = tokens.spaces if max(places) == following else (tokens.spaces or [])[:-1]
+            yield replace(tokens, document=str(path), is_sentence=True, spaces=spaces)
 
 
 def _read_file(path: Path) -> tuple[list[_Column], list[_Sentence]]:

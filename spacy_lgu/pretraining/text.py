@@ -4,21 +4,23 @@ Every part knows its position, so that an interrupted run goes on exactly where 
 """
 
 import gzip
-import json
+import io
 import lzma
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy
 import torch
 
 from ..decoder.packing import PackedBatch
+from ..inputs import parse_json, read_bytes_of_lines, shorten
 
 # Documents tokenized at once; the tokenizer works on them in parallel.
 _DOCUMENTS = 32
-_CHUNK = 1 << 16  # compressed bytes read at once
+_CHUNK = 1 << 16  # bytes read or unpacked at once
+_DICTIONARY = 1 << 28  # bytes that unpacking .xz may take; `xz -9` needs a quarter of it
 _DAMAGED = (EOFError, lzma.LZMAError, gzip.BadGzipFile, zlib.error)
 
 
@@ -31,58 +33,83 @@ def read_texts(path: Path) -> Iterator[str]:
     number = 0
     with path.open("rb") as stream:
         try:
-            for number, line in enumerate(_READERS.get(path.suffix, iter)(stream), start=1):
+            lines = read_bytes_of_lines(_READERS.get(path.suffix, _as_it_is)(stream), str(path))
+            for number, line in enumerate(lines, start=1):
                 # Bytes that are not UTF-8 become lone surrogates, which are found below.
-                text = line.decode("utf8", errors="surrogateescape")
+                encoding = "utf-8-sig" if number == 1 else "utf8"
+                text = line.decode(encoding, errors="surrogateescape")
                 if text.strip():
-                    yield _read_text(text, f"Line {number} of {str(path)!r}")
+                    yield _read_text(text, f"{path}:{number}")
         except _DAMAGED as error:
-            raise ValueError(
-                f"{str(path)!r} is damaged or cut off behind line {number}: {error}"
-            ) from error
+            raise ValueError(f"{path}:{number + 1}: damaged or cut off here: {error}") from error
 
 
-def _read_xz(stream: BinaryIO) -> Iterator[bytes]:
-    """Lines of one or several streams; lzma.open takes a damaged second one for the end."""
-    decompressor, rest = None, b""
-    while chunk := stream.read(_CHUNK):
-        while chunk:
-            if decompressor is None:
-                chunk = chunk.lstrip(b"\0")  # zeros may stand between streams
-                decompressor = lzma.LZMADecompressor() if chunk else None
-                continue
-            *lines, rest = (rest + decompressor.decompress(chunk)).split(b"\n")
-            yield from lines
-            chunk = decompressor.unused_data
-            if decompressor.eof:
-                decompressor = None
-    if decompressor is not None:
-        raise EOFError("the end of the stream is missing")
-    yield rest
+class _XzReader(io.RawIOBase):
+    """The content of one or several streams; lzma.open takes a damaged second one for the end."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._decompressor: lzma.LZMADecompressor | None = None
+        self._rest = b""  # compressed, behind the end of a stream
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill at most the buffer: a few bytes may unpack to gigabytes."""
+        while True:
+            if self._decompressor is None:
+                self._rest = self._rest.lstrip(b"\0")  # zeros may stand between streams
+                self._rest = self._rest or self._stream.read(_CHUNK)
+                if not self._rest:
+                    return 0
+                if self._rest[:1] == b"\0":
+                    continue
+                self._decompressor = lzma.LZMADecompressor(memlimit=_DICTIONARY)
+            needs_input = self._decompressor.needs_input
+            chunk = self._rest or (self._stream.read(_CHUNK) if needs_input else b"")
+            self._rest = b""
+            if needs_input and not chunk:
+                raise EOFError("the end of the stream is missing")
+            content = self._decompressor.decompress(chunk, len(buffer))
+            if self._decompressor.eof:
+                self._rest, self._decompressor = self._decompressor.unused_data, None
+            if content:
+                buffer[: len(content)] = content
+                return len(content)
 
 
-def _read_text(line: str, place: str) -> str:
-    try:
-        record = json.loads(line)
-    except ValueError as error:
-        raise ValueError(f"{place} is not JSON: {error}.") from error
+def _read_xz(stream: BinaryIO) -> BinaryIO:
+    return io.BufferedReader(_XzReader(stream), _CHUNK)
+
+
+def _read_gz(stream: BinaryIO) -> BinaryIO:
+    return cast(BinaryIO, gzip.open(stream))
+
+
+def _as_it_is(stream: BinaryIO) -> BinaryIO:
+    return stream
+
+
+def _read_text(line: str, where: str) -> str:
+    record = parse_json(line, where)
     text = record.get("text") if isinstance(record, dict) else None
     if not isinstance(text, str):
         raise ValueError(
-            f'{place} has no text: expected a JSON object with a string under "text", as '
-            f"`spacy pretrain` reads it, but got {line[:80]!r}."
+            f'{where}: there is no text: expected a JSON object with a string under "text", as '
+            f"`spacy pretrain` reads it, but got {shorten(line.strip())}."
         )
     try:
         text.encode("utf8")
     except UnicodeEncodeError as error:
         raise ValueError(
-            f"{place} is not Unicode text: expected UTF-8 without lone surrogates, but character "
-            f"{error.start} of the text is {text[error.start]!r}."
+            f"{where}: expected UTF-8 without lone surrogates, but character {error.start} of the "
+            f"text is {text[error.start]!r}."
         ) from error
     return text
 
 
-_READERS: dict[str, Callable[[BinaryIO], Iterable[bytes]]] = {".xz": _read_xz, ".gz": gzip.open}
+_READERS: dict[str, Callable[[BinaryIO], BinaryIO]] = {".xz": _read_xz, ".gz": _read_gz}
 
 
 class TextStream:

@@ -43,9 +43,9 @@ def test_words_of_the_grammar_with_the_spaces_of_the_text(path):
     texts, notes = read(path, RANGES)
     assert [text.words for text in texts] == WORDS
     assert [text.spaces for text in texts] == [
-        [True, False, True, False, False],
-        [False, False],
+        [True, False, True, False],
         [False],
+        [],
     ]
     assert [text.spans for text in texts] == [[(2, 4, "LOC")], [], [(0, 1, "PER")]]
     assert [text.where for text in texts] == [f"{path}:{line}" for line in (4, 14, 18)]
@@ -63,7 +63,7 @@ def test_words_of_the_grammar_with_the_spaces_of_the_text(path):
 def test_words_of_the_text(path):
     texts, notes = read(path, RANGES, merge_subtokens=True)
     assert texts[0].words == ["Vive", "no", "Porto", "."]
-    assert texts[0].spaces == [True, True, False, False]
+    assert texts[0].spaces == [True, True, False]
     assert texts[0].spans == [(1, 3, "LOC")]
     assert notes[-1] == ("span widened to whole words of the text", f"{path}:5: 'no Porto' (LOC)")
 
@@ -77,7 +77,7 @@ def test_space_after_a_range(path):
     content = "1-2 dámelo _ _ _ _ _ _ _ SpaceAfter=No\n1 dá _ _ _ _ _ _ _ NE=O\n"
     content += "2 melo _ _ _ _ _ _ _ NE=O\n3 , _ _ _ _ _ _ _ NE=O\n"
     texts, notes = read(path, content)
-    assert (texts[0].words, texts[0].spaces) == (["dá", "melo", ","], [False, False, False])
+    assert (texts[0].words, texts[0].spaces) == (["dá", "melo", ","], [False, False])
     assert notes == [("tag scheme detected: iob2", str(path))]
 
 
@@ -88,11 +88,13 @@ FEW = "# text = Lund, 50%\n1 Lund B-LOC - ann\n2 , O - -\n3 50 O - -\n4 % O - -\
 def test_tags_in_a_column(path):
     texts, _ = read(path, FEW, column=2)
     assert texts[0].spans == [(0, 1, "LOC")]
-    assert texts[0].spaces == [False, True, False, False]
+    assert texts[0].spaces == [False, True, False]
+    texts, _ = read(path, FEW.removeprefix("# text = Lund, 50%\n"), column=2)
+    assert texts[0].spaces is None
 
 
 def test_columns_may_have_other_names(path):
-    content = "# global.columns = ID FORM MISC EXTRA\n1 Lund x=B-LOC|SpaceAfter=No B-X\n2 . x=O O\n"
+    content = "# global.columns = ID FORM MISC EXTRA\n1 Lund x=B-LOC|SpaceAfter=No B-X\n2 . x=O|SpaceAfter=No O\n"
     texts, _ = read(path, content, misc_key="x")
     assert (texts[0].spans, texts[0].spaces) == ([(0, 1, "LOC")], [False, False])
     texts, _ = read(path, content, column=-1)
@@ -106,13 +108,13 @@ def test_tags_alone_in_misc(path):
 
 def test_spaces_of_text_and_misc_differ(path):
     texts, notes = read(path, RANGES.replace("SpaceAfter=No|name=I-LOC", "name=I-LOC"))
-    assert texts[0].spaces == [True, False, True, False, False]
+    assert texts[0].spaces == [True, False, True, False]
     assert ("spaces as in the text, not as in MISC", f"{path}:3") in notes
 
 
 def test_other_white_space(path):
     texts, notes = read(path, "# text = a\u00a0\u00a0b\n1 a O\n2 b O\n", column=2)
-    assert texts[0].spaces == [True, False]
+    assert texts[0].spaces == [True]
     assert ("white space read as one space", f"{path}:1") in notes
 
 

@@ -48,7 +48,7 @@ def test_sentences_tokens_and_white_space(path):
         ["Mira", "Holt", "left", "Lund", "."],
         ["She", "\t", "slept", "."],
     ]
-    assert texts[0].spaces == [True, True, True, False, False]
+    assert texts[0].spaces == [True, True, True, False]
     assert texts[0].spans == [(0, 2, "PER"), (3, 4, "LOC")]
     assert [text.where for text in texts] == [f"{path}:7", f"{path}:14"]
     assert [(text.document, text.is_sentence) for text in texts] == [(str(path), True)] * 2
@@ -70,6 +70,14 @@ def test_offsets_count_two_units_beyond_the_basic_plane(path):
     assert (texts[0].words, texts[0].spans) == (["😀", "é𝔸", "b"], [(1, 3, "X")])
 
 
+def test_sentences_with_nothing_in_between(path):
+    rows = ("1-1 0-2 早上 _", "", "#Text=好", "2-1 2-3 好 _", "", "#Text=吗", "3-1 4-5 吗 _")
+    texts, _ = read(path, small(*rows, text="早上"))
+    assert [text.spaces for text in texts] == [[False], [], []]
+    (doc,) = make_docs(texts, spacy.blank("en").vocab, sentences_per_doc=0)
+    assert doc.text == "早上好 吗"
+
+
 def test_stacked_annotations(path):
     texts, _ = read(path, small("1-1 0-2 ab X[1]|Y[2]|X[3]", "1-2 3-5 cd X[1]|Z"))
     assert texts[0].spans == [(0, 2, "X"), (0, 1, "Y"), (0, 1, "X"), (1, 2, "Z")]
@@ -88,7 +96,7 @@ def test_escaped_characters(path):
 def test_a_sentence_of_several_lines(path):
     texts, _ = read(path, small("1-1 4-5 a X[1]", "1-2 7-8 b X[1]", text=" a \n#Text=b "))
     assert texts[0].words == [" ", "a", "\n", "b"]
-    assert texts[0].spaces == [False, True, False, True]
+    assert texts[0].spaces == [False, True, False]
     assert texts[0].spans == [(1, 4, "X")]
 
 
@@ -99,7 +107,7 @@ def test_parts_of_tokens(path):
     with pytest.raises(ValueError, match=r"--misaligned split(.|\n)*a\.tsv:6: 'b cd' \(X\)"):
         read(path, PARTS)
     texts, _ = read(path, PARTS, misaligned="split")
-    assert (texts[0].words, texts[0].spaces) == (["a", "b", "cd"], [False, True, False])
+    assert (texts[0].words, texts[0].spaces) == (["a", "b", "cd"], [False, True])
     assert texts[0].spans == [(1, 3, "X")]
 
 

@@ -1,0 +1,213 @@
+"""What a file says it is: the beginning of a file, and how the formats know their own.
+
+A format's `looks_like` takes a Head and says whether a file that begins so is one of its own. It
+should be strict: two formats that claim a file are an error, unless one refines the other.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .exports import DOCCANO_FIELDS
+from .json_records import read_records
+from .jsonl import PRODIGY_FIELDS
+from .label_studio import ANNOTATIONS, MIN_FIELDS
+from .records import read_lines
+
+_MOST_LINES = 200
+_MOST_RECORDS = 20
+_TAG = re.compile(r"O|[BIESLU]-.+")
+_WORD = re.compile(r"[0-9]+([-.][0-9]+)?")
+_TITLE = re.compile(r"[^|\t]+\|t\|")
+_INLINE = re.compile(r"\[[^\[\]|]+\|[^\[\]|]+\]")
+_BRAT = re.compile(r"[TREAMN#*]\S*\t")
+
+
+class Head(NamedTuple):
+    """The beginning of a file.
+
+    path (Path): The file.
+    lines (list[str]): Its first 200 lines that are not blank, without their ends.
+    records (list[Any]): Its first 20 JSON records, none if it is not JSON.
+    fault (str): Why it is not, though it begins like JSON.
+    """
+
+    path: Path
+    lines: list[str]
+    records: list[Any]
+    fault: str = ""
+
+
+LooksLikeT = Callable[[Head], bool]
+
+
+def read_head(path: Path) -> Head:
+    """Read the beginning of a file. Raises ValueError with file and line if it is not UTF-8.
+
+    path (Path): The file.
+    RETURNS (Head): Its beginning.
+    """
+    lines = [line for _, line in islice(read_lines(path), _MOST_LINES) if line.strip()]
+    if not lines or lines[0].lstrip()[0] not in "{[":
+        return Head(path, lines, [])
+    try:
+        return Head(path, lines, [r.value for r in islice(read_records(path), _MOST_RECORDS)])
+    except ValueError as error:  # such as inline annotation, which may begin with a bracket, too
+        return Head(path, lines, [], str(error))
+
+
+def looks_like_columns(head: Head) -> bool:
+    """Whether the last column holds tags with prefixes, and every line has as many columns."""
+    rows = _divide(head)
+    return len({len(row) for row in rows}) == 1 and all(
+        len(row) > 1 and _TAG.fullmatch(row[-1]) for row in rows
+    )
+
+
+def looks_like_layers(head: Head) -> bool:
+    """Whether there are several columns of tags with prefixes, and nothing else but tokens."""
+    rows = _divide(head)
+    return looks_like_columns(head) and all(
+        len(row) > 2 and all(map(_TAG.fullmatch, row[1:])) for row in rows
+    )
+
+
+def looks_like_events(head: Head) -> bool:
+    """Whether the only column of tags has nothing but O and EVENT, and the latter."""
+    tags = [tuple(row[1:]) for row in _divide(head)]
+    return ("EVENT",) in tags and set(tags) <= {("O",), ("EVENT",)}
+
+
+def looks_like_tokens(head: Head) -> bool:
+    return _all(head, _has_tokens)
+
+
+def looks_like_texts(head: Head) -> bool:
+    return _all(head, _has_text_and_spans)
+
+
+def looks_like_doccano(head: Head) -> bool:
+    return _all(head, _is_doccano)
+
+
+def looks_like_gliner(head: Head) -> bool:
+    return _all(head, _is_gliner)
+
+
+def looks_like_pairs(head: Head) -> bool:
+    return _all(head, _is_pair)
+
+
+def looks_like_label_studio(head: Head) -> bool:
+    return _all(head, _is_task)
+
+
+def looks_like_semeval(head: Head) -> bool:
+    start = "".join(head.lines)
+    return start.lstrip().startswith("<") and "<sentence " in start and "<text>" in start
+
+
+def looks_like_e2e(head: Head) -> bool:
+    return bool(head.lines) and all(line.count("####") == 1 for line in head.lines)
+
+
+def looks_like_brat(head: Head) -> bool:
+    """Whether a text and a file of annotation lie beside one another."""
+    text, annotation = head.path.with_suffix(".txt"), head.path.with_suffix(".ann")
+    if head.path not in (text, annotation) or not (text.is_file() and annotation.is_file()):
+        return False
+    lines = head.lines if head.path == annotation else read_head(annotation).lines
+    return all(map(_BRAT.match, lines))
+
+
+def looks_like_conllu(head: Head) -> bool:
+    """Whether every line but comments has ten columns, and begins with the number of a word."""
+    rows = [line.split("\t") for line in head.lines if not line.startswith("#")]
+    return bool(rows) and all(len(row) == 10 and _WORD.fullmatch(row[0]) for row in rows)
+
+
+def looks_like_germeval(head: Head) -> bool:
+    """Whether every line but comments has a number, a token and two tags."""
+    rows = [line.split("\t") for line in head.lines if not line.startswith("#\t")]
+    return bool(rows) and all(
+        len(row) == 4 and row[0].isdecimal() and all(map(_TAG.fullmatch, row[2:])) for row in rows
+    )
+
+
+def looks_like_webanno(head: Head) -> bool:
+    return head.lines[:1] != [] and head.lines[0].startswith("#FORMAT=WebAnno TSV 3")
+
+
+def looks_like_pubtator(head: Head) -> bool:
+    return head.lines[:1] != [] and _TITLE.match(head.lines[0]) is not None
+
+
+def looks_like_inline(head: Head) -> bool:
+    return not head.records and any(map(_INLINE.search, head.lines))
+
+
+def _divide(head: Head) -> list[list[str]]:
+    """The columns of each line, as conll.py divides them."""
+    rows = [
+        line.rstrip().split("\t") if "\t" in line else line.split()
+        for line in head.lines
+        if not line.startswith(("#", "-DOCSTART-"))
+    ]
+    return rows
+
+
+def _all(head: Head, is_one: Callable[[Any], bool]) -> bool:
+    return bool(head.records) and all(map(is_one, head.records))
+
+
+def _has_tokens(record: Any) -> bool:
+    return isinstance(record, dict) and isinstance(record.get("tokens"), list)
+
+
+def _has_text_and_spans(record: Any) -> bool:
+    if not _has(record, "text", str) or "tokens" in record:
+        return False
+    return "spans" in record or any(name in record for name in PRODIGY_FIELDS)
+
+
+def _is_doccano(record: Any) -> bool:
+    if not _has(record, "text", str) or "spans" in record or _is_task(record):
+        return False
+    fields = [record[name] for name in DOCCANO_FIELDS if name in record]
+    return len(fields) == 1 and isinstance(fields[0], list) and all(map(_is_offsets, fields[0]))
+
+
+def _is_offsets(span: Any) -> bool:
+    return (isinstance(span, list) and len(span) == 3) or _has(span, "start_offset", int)
+
+
+def _is_gliner(record: Any) -> bool:
+    return _has(record, "tokenized_text", list) and _has(record, "ner", list)
+
+
+def _is_pair(record: Any) -> bool:
+    return (
+        isinstance(record, list)
+        and len(record) == 2
+        and isinstance(record[0], str)
+        and _has(record[1], "entities", list)
+    )
+
+
+def _is_task(record: Any) -> bool:
+    if not isinstance(record, dict):
+        return False
+    if _has(record, "data", dict):
+        return any(_has(record, name, list) for name in ANNOTATIONS)
+    return any(name in record for name in MIN_FIELDS)
+
+
+def _has(record: Any, field: str, kind: type) -> bool:
+    return isinstance(record, dict) and isinstance(record.get(field), kind)
+
+
+def find_fields(records: Sequence[Any]) -> list[str]:
+    """Names of the fields of records, for messages."""
+    return sorted({name for record in records if isinstance(record, dict) for name in record})

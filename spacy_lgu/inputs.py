@@ -1,0 +1,173 @@
+"""Files from elsewhere, read within bounds: whatever they hold, memory and messages stay small."""
+
+import json
+import math
+from collections.abc import Iterator
+from json import JSONDecodeError
+from typing import Any, BinaryIO
+
+# Of a line, a JSON record or a text. The longest novels have 7 million characters.
+MAX_BYTES = 32 * 2**20
+_QUOTED = 80
+_CUT = 400
+_DIGITS = 1000  # Python itself stops at 4300
+_STARTS = {
+    b"\xff\xfe": "UTF-16 or UTF-32",
+    b"\xfe\xff": "UTF-16",
+    b"\0\0\xfe\xff": "UTF-32",
+    b"\x1f\x8b": "compressed by gzip",
+    b"\xfd7zXZ\0": "compressed by xz",
+    b"BZh": "compressed by bzip2",
+    b"PK\x03\x04": "a zip archive",
+}
+
+
+def read_bytes_of_lines(stream: BinaryIO, name: str) -> Iterator[bytes]:
+    """The lines of a stream with their ends, not decoded.
+
+    stream (BinaryIO): The stream, which may be compressed: no more than a line is held.
+    name (str): Its name, for messages.
+    RETURNS (Iterator[bytes]): The lines. Raises ValueError with file and line for a line of more
+        than MAX_BYTES, and if the beginning is that of UTF-16 or of a compressed file.
+    """
+    number = 0
+    while line := stream.readline(MAX_BYTES + 1):
+        number += 1
+        if number == 1:
+            check_start(line, name)
+        check_size(len(line), f"{name}:{number}", "a line")
+        yield line
+
+
+def check_start(content: bytes, name: str) -> None:
+    """Raise ValueError if a file begins like one that is not UTF-8, whatever its other bytes are.
+
+    content (bytes): Its beginning.
+    name (str): Its name, for the message.
+    """
+    for start, kind in _STARTS.items():
+        if content.startswith(start):
+            raise ValueError(
+                f"{name}:1: expected UTF-8, but the file is {kind}. Unpack it first, or convert "
+                "it, for instance: iconv -f UTF-16 -t UTF-8."
+            )
+
+
+def check_size(n_bytes: int, where: str, what: str) -> None:
+    """Raise ValueError for more than MAX_BYTES.
+
+    n_bytes (int): How many there are at least.
+    where (str): File and line, for the message.
+    what (str): What is so long, for instance "a line".
+    """
+    if n_bytes > MAX_BYTES:
+        raise ValueError(
+            f"{where}: expected {what} of at most {MAX_BYTES:,} bytes, but it is longer. Divide "
+            "it, for instance into one document or record per line."
+        )
+
+
+def parse_json(text: str, where: str) -> Any:
+    """Parse one JSON value.
+
+    text (str): The JSON.
+    where (str): File and line, for messages.
+    RETURNS (Any): The value. Raises ValueError for what is not JSON, which NaN is not, for a key
+        that stands twice in one object, numbers too large for Python and too deep nesting.
+    """
+    text = text.strip()
+    try:
+        value, end = parse_json_at(text, 0, where)
+    except JSONDecodeError as error:
+        raise ValueError(
+            f"{where}: expected JSON, but at column {error.pos + 1}: {error.msg}."
+        ) from error
+    if end < len(text):
+        raise ValueError(
+            f"{where}: expected one JSON value, but behind it, at column {end + 1}, found "
+            f"{shorten(text[end:].lstrip())}."
+        )
+    return value
+
+
+def parse_json_at(text: str, start: int, where: str) -> tuple[Any, int]:
+    """Parse the JSON value that begins at a character.
+
+    text (str): Text with JSON in it.
+    start (int): Where the value begins.
+    where (str): File and line, for messages.
+    RETURNS (tuple[Any, int]): The value and where it ends. Raises JSONDecodeError for what is not
+        JSON, or ends early, and ValueError for the rest, see parse_json.
+    """
+    try:
+        return _DECODER.raw_decode(text, start)
+    except JSONDecodeError:
+        raise
+    except RecursionError as error:
+        raise ValueError(f"{where}: expected JSON, but it is nested too deeply to read.") from error
+    except ValueError as error:  # of the functions below
+        raise ValueError(f"{where}: expected JSON, but {error}.") from error
+
+
+def shorten(value: object) -> str:
+    """What messages quote of a value that comes from a file.
+
+    value (object): A string, or a value of JSON.
+    RETURNS (str): The string as in Python, the other as in JSON, cut behind 80 characters.
+    """
+    if isinstance(value, str):
+        return f"{value[:_QUOTED]!r}{'...' if len(value) > _QUOTED else ''}"
+    shown = ""
+    for part in _ENCODER.iterencode(value):  # in small parts: no more is encoded than shown
+        shown += part[: _QUOTED + 1]
+        if len(shown) > _QUOTED:
+            shown = f"{shown[:_QUOTED]}..."
+            break
+    # Half a surrogate pair cannot be printed.
+    return shown.encode("utf8", errors="backslashreplace").decode()
+
+
+def cut(text: str) -> str:
+    """A text inside a message, such as a label, not quoted, cut behind 400 characters.
+
+    text (str): The text.
+    RETURNS (str): It, or its beginning and an ellipsis.
+    """
+    return text if len(text) <= _CUT else f"{text[:_CUT]}..."
+
+
+def _make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise ValueError(f"the key {shorten(key)} stands twice in one object")
+            seen.add(key)
+    return made
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number of JSON")
+
+
+def _parse_int(digits: str) -> int:
+    if len(digits) > _DIGITS:
+        raise ValueError(f"the number {shorten(digits)} is too large")
+    return int(digits)
+
+
+def _parse_float(digits: str) -> float:
+    value = float(digits)
+    if math.isinf(value):
+        raise ValueError(f"the number {shorten(digits)} is too large")
+    return value
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_make_object,
+    parse_constant=_refuse,
+    parse_float=_parse_float,
+    parse_int=_parse_int,
+)
+_ENCODER = json.JSONEncoder(ensure_ascii=False)
