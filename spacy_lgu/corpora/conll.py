@@ -120,9 +120,9 @@ def read_conll(
 def read_rows(path: Path) -> Iterator[Rows]:
     """Read a file of columns.
 
-    The columns of a file are divided by tabs, or if it has none by runs of spaces. Lines of
-    nothing but these are blank. Tabs at the end of a line are empty columns where other lines have
-    something there.
+    Columns are divided by tabs, or in a file without tabs by runs of spaces. Lines of nothing but
+    these are blank. Tabs at the end of a line are empty columns if other lines have something
+    there.
 
     path (Path): The file.
     RETURNS (Iterator[Rows]): One per sentence. Raises ValueError with file and line where the

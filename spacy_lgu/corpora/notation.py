@@ -187,7 +187,8 @@ def _read_prefixed(
         elif looks_outside(tag):
             raise ValueError(
                 f"{places[tag]}: the tag {shorten(tag)} is not O. Give --outside {shorten(tag)} if "
-                "it marks tokens outside any span, or another --column."
+                "it marks tokens outside any span, another --column, or --scheme bare for labels "
+                "without prefix."
             )
     rest = [tag for tag in places if tag not in read]
     spelled = _find_spelling(rest)

@@ -233,7 +233,7 @@ def _find_text(sentence: _Sentence, path: Path) -> tuple[str, dict[int, int]]:
     RETURNS (tuple[str, dict[int, int]]): Raises ValueError with file and line for a row that is
         not in the text at its offsets, and for text that is in no row.
     """
-    wrong, first = None, sentence.rows[0]
+    first, faults = sentence.rows[0], []
     raw = "\n".join(sentence.text)
     for text in dict.fromkeys((_unescape(raw), raw)):  # not all programs escape
         start = first.start
@@ -244,11 +244,11 @@ def _find_text(sentence: _Sentence, path: Path) -> tuple[str, dict[int, int]]:
         if fault is None:
             _check_gaps(sentence.rows, text, places, path)
             return text, places
-        wrong = wrong or fault
+        faults.append(fault)
     raise ValueError(
-        f"{path}:{(wrong or first).line}: expected {shorten((wrong or first).text)} at "
-        f"{(wrong or first).start}-{(wrong or first).end} of the document, in UTF-16 units, but "
-        f"{_TEXT} in line {sentence.text_line} has something else there: {shorten(raw)}."
+        f"{path}:{faults[0].line}: expected {shorten(faults[0].text)} at {faults[0].start}-"
+        f"{faults[0].end} of the document, in UTF-16 units, but {_TEXT} in line "
+        f"{sentence.text_line} has something else there: {shorten(raw)}."
     )
 
 

@@ -94,7 +94,8 @@ def test_tags_in_a_column(path):
 
 
 def test_columns_may_have_other_names(path):
-    content = "# global.columns = ID FORM MISC EXTRA\n1 Lund x=B-LOC|SpaceAfter=No B-X\n2 . x=O|SpaceAfter=No O\n"
+    content = "# global.columns = ID FORM MISC EXTRA\n1 Lund x=B-LOC|SpaceAfter=No B-X\n"
+    content += "2 . x=O|SpaceAfter=No O\n"
     texts, _ = read(path, content, misc_key="x")
     assert (texts[0].spans, texts[0].spaces) == ([(0, 1, "LOC")], [False, False])
     texts, _ = read(path, content, column=-1)

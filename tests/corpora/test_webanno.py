@@ -1,7 +1,10 @@
+import re
 from pathlib import Path
 
 import pytest
 import spacy
+from hypothesis import given
+from hypothesis import strategies as st
 
 from spacy_lgu.corpora.docs import make_docs
 from spacy_lgu.corpora.webanno import read_webanno
@@ -76,6 +79,29 @@ def test_sentences_with_nothing_in_between(path):
     assert [text.spaces for text in texts] == [[False], [], []]
     (doc,) = make_docs(texts, spacy.blank("en").vocab, sentences_per_doc=0)
     assert doc.text == "早上好 吗"
+
+
+WORDS = st.text("a\\[]|_*;\u00e4\u00a0\U0001f600#->", min_size=1).filter(str.strip)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["", " ", "  ", "\t"]), WORDS, WORDS), min_size=1))
+def test_any_text_and_label_survive(tmp_path_factory, words):
+    words = [(gap if i else "", word.strip(), label) for i, (gap, word, label) in enumerate(words)]
+    text, rows, spans, at = "", [], [], 7
+    for i, (gap, word, label) in enumerate(words, 1):
+        at += len(gap)
+        end = at + len(word.encode("utf-16-le")) // 2
+        value = re.sub(r"->|[\\\[\]|_;*]", r"\\\g<0>", label)
+        rows.append(f"1-{i}\t{at}-{end}\t{word}\t{value}[{i}]\t")
+        text, at = text + gap + word, end
+        spans.append((word, label))
+    escaped = text.replace("\\", "\\\\").replace("\t", "\\t")
+    path = tmp_path_factory.mktemp("any") / "a.tsv"
+    path.write_text(small(*rows, text=escaped), encoding="utf8", newline="")
+    texts = read_webanno(path, report=[].append, misaligned="split")
+    (doc,) = make_docs(texts, spacy.blank("en").vocab)
+    assert doc.text == text
+    assert [(span.text, span.label_) for span in doc.ents] == spans
 
 
 def test_stacked_annotations(path):
