@@ -12,9 +12,11 @@ from wasabi import msg
 from ..corpora.docs import Counts, draw_held_out
 from ..corpora.formats import AUTO, FORMATS, detect_format, find_format, read_docs
 from ..corpora.records import Note
+from ..corpora.schemes import SCHEMES
 from . import app
 
 _TARGETS = ("ents", "spans")
+_NESTED = ", ".join(name for name, format_ in FORMATS.items() if format_.is_nested)
 _MOST_PRINTED = 1000
 
 
@@ -27,7 +29,7 @@ def convert_cli(
     ] = AUTO,
     target: Annotated[
         str | None,
-        typer.Option(help="ents or spans [default: ents; litbank-entities and brat: spans]"),
+        typer.Option(help=f"ents or spans [default: ents; {_NESTED}: spans]"),
     ] = None,
     spans_key: Annotated[
         str | None, typer.Option(help="Write to doc.spans[KEY]; implies --target spans [sc]")
@@ -37,12 +39,32 @@ def convert_cli(
         typer.Option("--sentences-per-doc", "-n", help="Most per Doc; 0: whole documents [1]"),
     ] = None,
     column: Annotated[
-        int | None, typer.Option(help="conll: column of the tags, from 0 or, backwards, -1 [-1]")
+        list[int] | None,
+        typer.Option(
+            help="conll, conllu: column of the tags, from 0 or, backwards, -1; may be given again, "
+            "for spans that overlap [conll: -1, conllu: in MISC]"
+        ),
     ] = None,
     token_column: Annotated[int | None, typer.Option(help="conll: of the tokens [0]")] = None,
+    misc_key: Annotated[
+        str | None, typer.Option(help="conllu: name of the tags in MISC [name or NE]")
+    ] = None,
+    merge_subtokens: Annotated[
+        bool,
+        typer.Option("--merge-subtokens", help="conllu: keep words such as 2-3 whole, not 2 and 3"),
+    ] = False,
     scheme: Annotated[
         str | None,
-        typer.Option(help="Of tags: iob1, iob2, iobes, bilou, io, bare [detected, but for bare]"),
+        typer.Option(help=f"Of tags: {', '.join(SCHEMES)} [detected, but for io and bare]"),
+    ] = None,
+    outside: Annotated[
+        str | None, typer.Option(help="conll, conllu: tag of tokens outside, such as _ [O]")
+    ] = None,
+    layer: Annotated[
+        str | None, typer.Option(help="webanno-tsv: layer to read [the only one]")
+    ] = None,
+    feature: Annotated[
+        str | None, typer.Option(help="webanno-tsv: feature with the labels [the only one]")
     ] = None,
     comment: Annotated[
         str | None, typer.Option(help="conll: leave out lines that begin with this")
@@ -71,7 +93,11 @@ def convert_cli(
         str | None, typer.Option(help="token-jsonl: equal in sentences of a document [none]")
     ] = None,
     label: Annotated[
-        str | None, typer.Option(help="*-jsonl: of all spans, which may be token numbers")
+        str | None,
+        typer.Option(
+            help="*-jsonl: of all spans, which may be token numbers; conll, conllu and "
+            "webanno-tsv: of spans without one"
+        ),
     ] = None,
     tags_field: Annotated[
         str | None, typer.Option(help="token-jsonl: name of one tag per token, not of spans")
@@ -118,9 +144,14 @@ def convert_cli(
     being counted and named. Defaults in [brackets].
     """
     options: dict[str, Any] = {
-        "column": column,
+        "column": column or None,
         "token_column": token_column,
+        "misc_key": misc_key,
+        "merge_subtokens": merge_subtokens or None,
         "scheme": scheme,
+        "outside": outside,
+        "layer": layer,
+        "feature": feature,
         "comment": comment,
         "text_field": text_field,
         "tokens_field": tokens_field,

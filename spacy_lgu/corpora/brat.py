@@ -3,7 +3,7 @@
     a.txt   Ann Lee slept
     a.ann   T1<tab>PERSON 0 7<tab>Ann Lee
 
-Spans may nest, overlap and consist of several fragments ("0 3;8 13").
+Spans may nest, overlap and consist of several fragments ("0 3;8 13"), in any order.
 """
 
 import re
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..inputs import cut, shorten
+from .quoting import guess_unit
 from .records import AnnotatedText, LabeledSpan, Note, ReportT, quote_span, read_lines, read_text
 
 DISCONTINUOUS = ("error", "cover", "drop")
@@ -26,8 +27,9 @@ _OTHERS = {
     "#": "comment",
 }
 _LINE = re.compile(
-    r"T\S*\t(?P<label>\S+) (?P<fragments>\d{1,9} \d{1,9}(?:;\d{1,9} \d{1,9})*)\t(?P<text>.*)"
+    r"T\S*\t(?P<label>\S+) (?P<fragments>[0-9]+ [0-9]+(?:;[0-9]+ [0-9]+)*)\t(?P<text>.*)"
 )
+_DIGITS = 18  # more than any text has characters, fewer than Python refuses to read
 
 
 class _Term(NamedTuple):
@@ -101,25 +103,32 @@ def _read_terms(path: Path, text: str, report: ReportT) -> Iterator[_Term]:
                 f"one of {' '.join(_OTHERS)}), but found {shorten(line)}."
             )
         fragments = [_read_fragment(pair) for pair in found["fragments"].split(";")]
-        borders = [border for fragment in fragments for border in fragment]
-        if borders != sorted(borders) or any(start == end for start, end in fragments):
+        ordered = sorted(fragments)
+        borders = [border for fragment in ordered for border in fragment]
+        if borders != sorted(borders) or any(start >= end for start, end in fragments):
             raise ValueError(
-                f"{where}: expected fragments from left to right, each with START < END, but "
+                f"{where}: expected fragments that do not overlap, each with START < END, but "
                 f"found {shorten(found['fragments'])}."
             )
-        # White space may differ: brat writes a line end as a space.
-        if borders[-1] > len(text) or _join(text, fragments).split() != found["text"].split():
+        if borders[-1] > len(text) or not _is_text_of(found["text"], text, fragments, ordered):
             raise ValueError(
                 f"{where}: expected {shorten(found['text'])} at {cut(found['fragments'])}, but "
                 f"found {quote_span(text, borders[0], borders[-1], found['label'])}. Was the text "
                 "changed after the annotation, or its line ends?"
+                f"{guess_unit(text, borders[0], borders[-1], found['text'])}"
             )
-        yield _Term(where, found["label"], _merge(text, fragments))
+        yield _Term(where, found["label"], _merge(text, ordered))
 
 
 def _read_fragment(pair: str) -> tuple[int, int]:
-    start, end = pair.split(" ")
-    return int(start), int(end)
+    start, end = (int(number.lstrip("0")[:_DIGITS] or "0") for number in pair.split(" "))
+    return start, end
+
+
+def _is_text_of(expected: str, text: str, *orders: list[tuple[int, int]]) -> bool:
+    """Whether fragments have a text in one of their orders: not all programs sort them."""
+    # White space may differ: brat writes a line end as a space.
+    return any(_join(text, fragments).split() == expected.split() for fragments in orders)
 
 
 def _merge(text: str, fragments: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -20,6 +20,8 @@ _MOST_LINES = 200
 _MOST_CHARACTERS = 1 << 20
 _MOST_RECORDS = 5
 _TAG = re.compile(r"O|[BIESLU]-.+")
+_WORD = re.compile(r"[0-9]+([-.][0-9]+)?")
+_TITLE = re.compile(r"[^|\t]+\|t\|")
 _INLINE = re.compile(r"\[[^\[\]|]+\|[^\[\]|]+\]")
 _BRAT = re.compile(r"[TREAMN#*]\S*\t")
 
@@ -126,6 +128,28 @@ def looks_like_brat(head: Head) -> bool:
         return False
     lines = head.lines if head.path == annotation else read_head(annotation).lines
     return all(map(_BRAT.match, lines))
+
+
+def looks_like_conllu(head: Head) -> bool:
+    """Whether every line but comments has ten columns, and begins with the number of a word."""
+    rows = [line.split("\t") for line in head.lines if not line.startswith("#")]
+    return bool(rows) and all(len(row) == 10 and _WORD.fullmatch(row[0]) for row in rows)
+
+
+def looks_like_germeval(head: Head) -> bool:
+    """Whether every line but comments has a number, a token and two tags."""
+    rows = [line.split("\t") for line in head.lines if not line.startswith("#\t")]
+    return bool(rows) and all(
+        len(row) == 4 and row[0].isdecimal() and all(map(_TAG.fullmatch, row[2:])) for row in rows
+    )
+
+
+def looks_like_webanno(head: Head) -> bool:
+    return head.lines[:1] != [] and head.lines[0].startswith("#FORMAT=WebAnno TSV 3")
+
+
+def looks_like_pubtator(head: Head) -> bool:
+    return head.lines[:1] != [] and _TITLE.match(head.lines[0]) is not None
 
 
 def looks_like_inline(head: Head) -> bool:

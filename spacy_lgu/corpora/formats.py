@@ -18,16 +18,21 @@ from .absa import read_e2e_absa, read_semeval_xml
 from .alignment import tokenize_texts, trim_spans
 from .brat import read_brat
 from .conll import read_conll
+from .conllu import read_conllu
 from .docs import make_docs
 from .exports import read_doccano, read_gliner, read_spacy_pairs
+from .germeval import read_germeval
 from .inline import read_inline
 from .jsonl import read_char_jsonl, read_token_jsonl
 from .label_studio import read_label_studio
 from .litbank import read_litbank_entities, read_litbank_events
+from .pubtator import read_pubtator
 from .records import Note, ReportT
 from .spacing import choose_spaces, has_spaces
+from .webanno import read_webanno
 
 AUTO = "auto"
+_TAGS = ("column", "scheme", "outside", "label")
 _SPAN_OPTIONS = (
     *("spans_field", "start_field", "end_field", "label_field", "span_text_field"),
     *("label", "ends", "offsets"),
@@ -66,8 +71,32 @@ FORMATS = {
     "conll": Format(
         read_conll,
         is_tokenized=True,
-        options=("column", "token_column", "scheme", "comment"),
+        options=(*_TAGS, "token_column", "comment"),
         looks_like=detection.looks_like_columns,
+    ),
+    "conllu": Format(
+        read_conllu,
+        is_tokenized=True,
+        options=(*_TAGS, "misc_key", "merge_subtokens"),
+        suffixes=(".conllu",),
+        looks_like=detection.looks_like_conllu,
+        refines=("conll", "inline"),
+    ),
+    "germeval": Format(
+        read_germeval,
+        is_tokenized=True,
+        is_nested=True,
+        suffixes=(".tsv",),
+        looks_like=detection.looks_like_germeval,
+        refines=("conll", "inline"),
+    ),
+    "webanno-tsv": Format(
+        read_webanno,
+        is_tokenized=True,
+        options=("layer", "feature", "label", "misaligned"),
+        suffixes=(".tsv",),
+        looks_like=detection.looks_like_webanno,
+        refines=("inline",),
     ),
     "litbank-entities": Format(
         read_litbank_entities,
@@ -155,6 +184,13 @@ FORMATS = {
         options=("spaces",),
         suffixes=(".txt",),
         looks_like=detection.looks_like_inline,
+    ),
+    "pubtator": Format(
+        read_pubtator,
+        is_tokenized=False,
+        suffixes=(".txt",),
+        looks_like=detection.looks_like_pubtator,
+        refines=("inline",),
     ),
 }
 

@@ -1,37 +1,36 @@
 """Tag schemes: which tag sequences are valid in each, and the spans they stand for.
 
-With two adjacent PER spans, of two tokens and of one, after one token outside:
+With two adjacent PER spans, of three tokens and of one, after one token outside:
 
-    iob2   O B-PER I-PER B-PER    every span begins with B-
-    iob1   O I-PER I-PER B-PER    B- only where a span follows another of its label (see
-                                  find_needless for those elsewhere)
-    iobes  O B-PER E-PER S-PER    the last token has E-, a single one S-; also called BIOES
-    bilou  O B-PER L-PER U-PER    the same with other letters
-    io     O I-PER I-PER I-PER    cannot tell the two apart, and reads them as one span
-    bare   O PER   PER   PER      the same without prefix
+    iob2      O B-PER I-PER I-PER B-PER    every span begins with B-
+    iob1      O I-PER I-PER I-PER B-PER    B- only where a span follows another of its label (see
+                                           find_needless for those elsewhere)
+    iobes     O B-PER I-PER E-PER S-PER    the last token has E-, a single one S-; also BIOES
+    bilou     O B-PER I-PER L-PER U-PER    the same with other letters, also called BILUO
+    bmes      O B-PER M-PER E-PER S-PER    the same with other letters, also called BMESO, BMOES
+    bmewo     O B-PER M-PER E-PER W-PER    the same with other letters
+    brackets  * (PER* *     *)    (PER)    spans open and close, and may nest (see brackets.py)
+    io        O I-PER I-PER I-PER I-PER    cannot tell the two apart, and reads them as one span
+    bare      O PER   PER   PER   PER      the same without prefix
 
 Sources: Ramshaw & Marcus 1995 (IOB1), Tjong Kim Sang & Veenstra 1999 (IOB2), Ratinov & Roth 2009
-(BILOU).
+(BILOU), Carreras & Marquez 2005 (brackets).
 """
 
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import NamedTuple
 
 from ..inputs import cut
+from .brackets import Fault, parse_brackets
 from .records import LabeledSpan
 
-SCHEMES = ("iob2", "iob1", "iobes", "bilou", "io", "bare")
-_SYNONYMS = {"bioes": "iobes", "biluo": "bilou"}
-_PREFIXES = {"iob2": "BI", "iob1": "BI", "iobes": "BIES", "bilou": "BILU", "io": "I", "bare": ""}
-_DETECTED = ("iob2", "iob1", "iobes", "bilou")
-
-
-class Fault(NamedTuple):
-    """A tag that its scheme does not allow: its place in the sentence, and what is wrong."""
-
-    place: int
-    message: str
+SCHEMES = ("iob2", "iob1", "iobes", "bilou", "bmes", "bmewo", "brackets", "io", "bare")
+_SYNONYMS = {"bioes": "iobes", "biluo": "bilou", "bmeso": "bmes", "bmoes": "bmes"}
+# Of schemes that mark the last token: first, inside, last, single.
+_FOUR = {"iobes": "BIES", "bilou": "BILU", "bmes": "BMES", "bmewo": "BMEW"}
+_PREFIXES = {"iob2": "BI", "iob1": "BI", **_FOUR, "io": "I", "bare": ""}
+_DETECTED = ("iob2", "iob1", *_FOUR, "brackets")
+PREFIXES = "BIESLUMW"
 
 
 def check_scheme(scheme: str) -> str:
@@ -40,7 +39,7 @@ def check_scheme(scheme: str) -> str:
     name = _SYNONYMS.get(name, name)
     if name not in SCHEMES:
         raise ValueError(
-            f"Expected one of the tag schemes {', '.join(SCHEMES)} (or bioes, biluo), "
+            f"Expected one of the tag schemes {', '.join(SCHEMES)} (or {', '.join(_SYNONYMS)}), "
             f"but got {scheme!r}."
         )
     return name
@@ -53,13 +52,15 @@ def find_fault(tags: Sequence[str], scheme: str) -> Fault | None:
     scheme (str): A member of SCHEMES.
     RETURNS (Fault | None): None if the whole sentence is valid.
     """
+    if scheme == "brackets":
+        return parse_brackets(tags).fault
     previous = "O"
     for place, tag in enumerate(tags):
         message = _find_fault_after(previous, tag, scheme)
         if message:
             return Fault(place, cut(message))
         previous = tag
-    if scheme in ("iobes", "bilou") and previous[0] in "BI":
+    if scheme in _FOUR and previous[0] in _FOUR[scheme][:2]:
         return Fault(len(tags) - 1, f"the sentence ends inside the span of {cut(previous)}")
     return None
 
@@ -87,8 +88,8 @@ def detect_scheme(sentences: Iterable[tuple[Sequence[int], Sequence[str]]], wher
     1. iob2
     2. iob1, if at most one span in a hundred begins with a needless B-: more of them are an iob2
        with mistakes. A file without any B-, valid in io too, stands for the same spans in both.
-    3. iobes
-    4. bilou
+    3. iobes, bilou, bmes, bmewo
+    4. brackets
 
     Labels without prefix (bare) are not detected: any column would pass as such.
 
@@ -123,17 +124,20 @@ def detect_scheme(sentences: Iterable[tuple[Sequence[int], Sequence[str]]], wher
     )
 
 
-def decode_tags(tags: Sequence[str]) -> list[LabeledSpan]:
-    """The spans that a valid sequence of tags stands for, in any scheme.
+def decode_tags(tags: Sequence[str], scheme: str | None = None) -> list[LabeledSpan]:
+    """The spans that a valid sequence of tags stands for.
 
     tags (Sequence[str]): One tag per token, without fault in its scheme.
-    RETURNS (list[LabeledSpan]): In tokens, from left to right.
+    scheme (str | None): The scheme. None: any but brackets, which are all read in one way.
+    RETURNS (list[LabeledSpan]): In tokens, from left to right, a span before those inside it.
     """
+    if scheme == "brackets":
+        return parse_brackets(tags).spans
     spans = []
     start, open_label = 0, ""  # empty: outside
     for place, tag in enumerate([*tags, "O"]):
         prefix, label = split_tag(tag)
-        if prefix in ("B", "S", "U") or label != open_label:
+        if prefix in ("B", "S", "U", "W") or label != open_label:
             if open_label:
                 spans.append(LabeledSpan(start, place, open_label))
             start, open_label = place, label
@@ -144,7 +148,7 @@ def split_tag(tag: str) -> tuple[str, str]:
     """Prefix and label; the prefix is empty if there is none, the label of O is empty."""
     if tag == "O":
         return "O", ""
-    if len(tag) > 2 and tag[1] == "-" and tag[0] in "BIESLU":
+    if len(tag) > 2 and tag[1] == "-" and tag[0] in PREFIXES:
         return tag[0], tag[2:]
     return "", tag
 
@@ -163,13 +167,13 @@ def _find_fault_after(previous: str, tag: str, scheme: str) -> str:
         return (
             f"{tag} is not O and does not begin with one of {', '.join(f'{p}-' for p in allowed)}"
         )
-    is_inside = before in ("B", "I") and label == label_before
+    is_inside = before in ("B", "I", "M") and label == label_before
     if scheme == "iob2" and prefix == "I" and not is_inside:
         return f"{tag} follows {previous}, but a span begins with B-{label}"
-    if scheme in ("iobes", "bilou"):
-        last = "E" if scheme == "iobes" else "L"
-        if before in ("B", "I") and not (is_inside and prefix in ("I", last)):
+    if scheme in _FOUR:
+        first, inside, last = tuple(_FOUR[scheme])[:3]
+        if before in (first, inside) and not (is_inside and prefix in (inside, last)):
             return f"{tag} follows {previous}, but a span ends with {last}-{label_before}"
-        if prefix in ("I", last) and not is_inside:
+        if prefix in (inside, last) and not is_inside:
             return f"{tag} follows {previous}, but a span begins with B-{label}"
     return ""

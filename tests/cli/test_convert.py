@@ -86,6 +86,56 @@ def test_spans_on_request(conll, tmp_path, options, key):
     assert [span.text for span in doc.spans[key]] == ["Ann"]
 
 
+CONLLU = "1\tVive\tO\tO\tx=O\n2-3\tdel\t_\t_\t_\n2\tde\t-\tO\tx=B-A\n3\tel\tB\tO\tx=I-A\n"
+COLUMNS = f"# global.columns = ID FORM T U MISC\n{CONLLU}"
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "words", "spans"),
+    [
+        (CONLL, [], ["Ann", "ran"], ["Ann"]),
+        ("Ann PER\nran _\n", ["--scheme", "bare", "--outside", "_"], ["Ann", "ran"], ["Ann"]),
+        ("Ann B\nran -\n", ["--label", "X", "--outside", "-"], ["Ann", "ran"], ["Ann"]),
+        ("Ann\tPER\nran\t\n", ["--scheme", "bare", "--outside", ""], ["Ann", "ran"], ["Ann"]),
+        ("Ann B-A O\nLee I-A B-B\n", ["--column", "1", "--column", "2"], ["Ann", "Lee"], None),
+    ],
+)
+def test_options_of_columns(tmp_path, content, options, words, spans):
+    source, output = tmp_path / "a.txt", tmp_path / "a.spacy"
+    source.write_text(content)
+    convert(source, output, "--format", "conll", "--target", "spans", *options)
+    doc = load(output)[0]
+    assert [token.text for token in doc] == words
+    assert [span.text for span in doc.spans["sc"]] == (spans or ["Ann Lee", "Lee"])
+
+
+@pytest.mark.parametrize(
+    ("options", "words", "entity"),
+    [
+        (["--misc-key", "x"], ["Vive", "de", "el"], "deel"),
+        (["--misc-key", "x", "--merge-subtokens"], ["Vive", "del"], "del"),
+        (["--column", "2", "--label", "X", "--outside", "-"], ["Vive", "de", "el"], "el"),
+    ],
+)
+def test_options_of_conllu(tmp_path, options, words, entity):
+    source, output = tmp_path / "a.conllu", tmp_path / "a.spacy"
+    source.write_text(COLUMNS)
+    convert(source, output, "--format", "conllu", *options)
+    (doc,) = load(output)
+    assert [token.text for token in doc] == words
+    assert [ent.text for ent in doc.ents] == [entity]
+
+
+def test_options_of_webanno(tmp_path):
+    source, output = tmp_path / "a.tsv", tmp_path / "a.spacy"
+    head = "#FORMAT=WebAnno TSV 3.3\n#T_SP=x.A|v|w\n#T_SP=x.B|v\n\n\n#Text=Ann\n"
+    source.write_text(f"{head}1-1\t0-3\tAnn\tV\t*\tB\t\n")
+    names = ["--format", "webanno-tsv", "--layer", "A", "--feature", "w", "--label", "X"]
+    convert(source, output, *names)
+    (doc,) = load(output)
+    assert [(ent.text, ent.label_) for ent in doc.ents] == [("Ann", "X")]
+
+
 def test_options_reach_the_reader(tmp_path):
     source, output = tmp_path / "a.jsonl", tmp_path / "a.spacy"
     source.write_text('{"txt": "unfold", "spans": [{"start": 0, "end": 2, "label": "X"}]}\n')

@@ -53,6 +53,25 @@ def test_fragments_with_white_space_between_are_one(path):
     assert (texts[0].spans, notes) == ([(8, 20, "X"), (21, 28, "X")], [])
 
 
+@pytest.mark.parametrize("text", ["Bo Lee Ann", "Ann Bo Lee", "Ann  Bo\tLee"])
+def test_fragments_and_their_text_may_have_another_order(path, text):
+    texts, notes = read(path, f"T1\tns:PERSON 8 14;0 3\t{text}\r\n", discontinuous="cover")
+    assert texts[0].spans == [(0, 14, "ns:PERSON")]
+    assert notes[0].detail == f"{path}:1: 'Ann Bo Lee' (ns:PERSON) -> 'Ann and Bo Lee'"
+    texts, notes = read(path, "T1\tX 15 20;8 14\tslept Bo Lee\n")
+    assert (texts[0].spans, notes) == ([(8, 20, "X")], [])
+
+
+def test_other_units_of_offsets_are_recognized(path):
+    path.with_suffix(".txt").write_text("😀 Ann", encoding="utf8")
+    with pytest.raises(ValueError, match=r"a\.ann:1: .* if offsets count UTF-16 units: let them"):
+        read(path, "T1\tP 3 6\tAnn\n")
+    with pytest.raises(ValueError, match=r"a\.ann:1: .* if offsets count bytes of UTF-8: let them"):
+        read(path, "T1\tP 5 8\tAnn\n")
+    texts, _ = read(path, "T1\tP 2 5\tAnn\n")
+    assert texts[0].spans == [(2, 5, "P")]
+
+
 DISCONTINUOUS = "T1\tPERSON 0 3;11 14\tAnn Lee\nT2\tPERSON 8 14\tBo Lee\nT3\tX 4 7;8 10\tand Bo\n"
 
 
@@ -100,9 +119,13 @@ def test_empty_text(path):
     [
         ("T1 PERSON 0 3 Ann", r"a\.ann:1: expected T1<tab>LABEL START END<tab>TEXT .*found 'T1 P"),
         ("\nX1\ta", r"a\.ann:2: expected T1<tab>LABEL"),
-        ("T1\tA 3 0\tAnn", r"a\.ann:1: expected fragments from left to right.*found '3 0'"),
-        ("T1\tA 0 0\t", r"a\.ann:1: expected fragments from left to right.*found '0 0'"),
-        ("T1\tA 8 10;0 3\tBo Ann", r"a\.ann:1: expected fragments from left to right"),
+        ("T1\tA 3 0\tAnn", r"a\.ann:1: expected fragments that do not overlap.*found '3 0'"),
+        ("T1\tA 0 0\t", r"a\.ann:1: expected fragments that do not overlap.*found '0 0'"),
+        ("T1\tA 8 14;0 9\tx", r"a\.ann:1: expected fragments that do not overlap"),
+        ("T1\tA 8 10;3 4;8 10\tx", r"a\.ann:1: expected fragments that do not overlap"),
+        (f"T1\tA 0 {'9' * 5000}\tAnn", r"a\.ann:1: expected 'Ann' at 0 99.*\.\.\., but found"),
+        (f"T1\tA {'9' * 5000} 3\tAnn", r"a\.ann:1: expected fragments .*'\.\.\.\.$"),
+        ("T1\tA ٠ ٣\tAnn", r"a\.ann:1: expected T1<tab>LABEL"),
         (
             "T1\tA 1 4\tAnn",
             r"a\.ann:1: expected 'Ann' at 1 4, but found 'nn ' \(A\) in .*line ends",

@@ -75,8 +75,8 @@ def test_missing_files(tmp_path):
 
 
 def test_formats_by_name():
-    with pytest.raises(ValueError, match=r"one of the formats conll, .*, but got 'conllu'"):
-        find_format("conllu")
+    with pytest.raises(ValueError, match=r"one of the formats conll, .*, but got 'conllx'"):
+        find_format("conllx")
 
 
 @pytest.mark.parametrize(
@@ -115,6 +115,35 @@ def test_files_are_documents_of_their_own(tmp_path):
         paths[-1].write_text("Ann B-PER\n\nBo B-PER\n", encoding="utf8")
     docs = list(read_docs(paths, "conll", report=print, sentences_per_doc=0))
     assert [doc.text for doc in docs] == ["Ann Bo", "Ann Bo"]
+
+
+def test_columns_of_nested_tags_overlap(tmp_path):
+    path = tmp_path / "a.tsv"
+    path.write_text("1\tFC\tB-ORG\tO\n2\tLund\tI-ORG\tB-LOC\n")
+    for name, options in (("germeval", {}), ("conll", {"column": [2, 3], "token_column": 1})):
+        (doc,) = read_docs([path], name, report=print, spans_key="sc", **options)
+        assert [(span.text, span.label_) for span in doc.spans["sc"]] == [
+            ("FC Lund", "ORG"),
+            ("Lund", "LOC"),
+        ]
+        with pytest.raises(
+            ValueError, match=r"must not overlap(.|\n)*'FC Lund' \(ORG\) and 'Lund'"
+        ):
+            list(read_docs([path], name, report=print, **options))
+
+
+def test_texts_of_exports_are_exact(tmp_path):
+    path = tmp_path / "a.tsv"
+    rows = ("1-1\t0-2\t😀\t_\t", "1-2\t4-8\tLund\tLOC\t", "1-3\t8-9\t.\t_\t")
+    head = ("#FORMAT=WebAnno TSV 3.3", "#T_SP=x.Entity|value", "", "", "#Text=😀  Lund.")
+    path.write_text("\n".join((*head, *rows)), encoding="utf8")
+    (doc,) = read_docs([path], "webanno-tsv", report=print)
+    assert doc.text == "😀  Lund."
+    assert [(span.text, span.label_) for span in doc.ents] == [("Lund", "LOC")]
+    path = tmp_path / "a.conllu"
+    path.write_text("# text = Em Lund.\n1\tEm\tO\n2\tLund\tB-LOC\n3\t.\tO\n", encoding="utf8")
+    (doc,) = read_docs([tmp_path], "conllu", report=print, column=[2])
+    assert doc.text == "Em Lund."
 
 
 def test_a_brat_document_given_as_both_files_is_read_once(tmp_path):

@@ -15,6 +15,7 @@ from spacy_lgu.corpora.schemes import (
 )
 
 LABELS = ("PER", "creative-work", "O", "B")
+LETTERS = {"iobes": "IES", "bilou": "ILU", "bmes": "MES", "bmewo": "MEW"}
 Sentence = list[tuple[int, str]]  # length and label of each piece, an empty label outside
 
 
@@ -47,7 +48,7 @@ def to_tags(sentence: Sentence, scheme: str) -> list[str]:
         elif scheme == "io":
             tags += [f"I-{label}"] * length
         else:
-            inside, last, single = ("I", "E", "S") if scheme == "iobes" else ("I", "L", "U")
+            inside, last, single = LETTERS[scheme]
             if length == 1:
                 tags += [f"{single}-{label}"]
             else:
@@ -60,18 +61,19 @@ def detect(tags: list[str]) -> str:
     return detect_scheme([(range(1, len(tags) + 1), tags)], "a.txt")
 
 
-@given(sentences(), st.sampled_from(["iob1", "iob2", "iobes", "bilou"]))
+@given(sentences(), st.sampled_from(["iob1", "iob2", *LETTERS]))
 def test_spans_survive_their_tags(sentence, scheme):
     tags = to_tags(sentence, scheme)
     assert find_fault(tags, scheme) is None
     assert decode_tags(tags) == to_spans(sentence)
 
 
-@given(sentences(), st.sampled_from(["iob1", "iob2", "iobes", "bilou"]))
+@given(sentences(), st.sampled_from(["iob1", "iob2", *LETTERS]))
 def test_detected_scheme_is_right_or_equivalent(sentence, scheme):
     tags = to_tags(sentence, scheme)
     if to_spans(sentence):
-        assert detect(tags) == scheme
+        assert find_fault(tags, detect(tags)) is None
+        assert to_tags(sentence, detect(tags)) == tags
     assert decode_tags(tags) == to_spans(sentence)
 
 
@@ -87,9 +89,9 @@ def test_io_merges_adjacent_spans_of_one_label(sentence):
     assert decode_tags(tags) == merged
 
 
-@given(st.lists(st.sampled_from([f"{p}-{x}" for p in "BIESLU" for x in "XY"] + ["O", "X"])))
+@given(st.lists(st.sampled_from([f"{p}-{x}" for p in "BIESLUMW" for x in "XY"] + ["O", "X"])))
 def test_a_sequence_without_fault_is_what_its_spans_are_written_as(tags):
-    for scheme in ("iob2", "iobes", "bilou"):
+    for scheme in ("iob2", *LETTERS):
         if find_fault(tags, scheme) is None:
             sentence: Sentence = []
             end = 0
@@ -108,6 +110,8 @@ def test_a_sequence_without_fault_is_what_its_spans_are_written_as(tags):
         ("O B-PER I-PER B-PER", [(1, 3, "PER"), (3, 4, "PER")]),
         ("O B-PER E-PER S-PER", [(1, 3, "PER"), (3, 4, "PER")]),
         ("O B-PER L-PER U-PER", [(1, 3, "PER"), (3, 4, "PER")]),
+        ("B-PER M-PER E-PER S-PER", [(0, 3, "PER"), (3, 4, "PER")]),
+        ("B-PER M-PER E-PER W-PER", [(0, 3, "PER"), (3, 4, "PER")]),
         ("O I-PER I-PER I-PER", [(1, 4, "PER")]),
         ("O PER PER LOC", [(1, 3, "PER"), (3, 4, "LOC")]),
         ("I-A I-B O", [(0, 1, "A"), (1, 2, "B")]),
@@ -133,6 +137,14 @@ def test_decode(tags, spans):
         ("iobes", "O B-A", 1, "the sentence ends inside the span of B-A"),
         ("bilou", "L-A", 0, "L-A follows O, but a span begins with B-A"),
         ("bilou", "B-A I-A", 1, "the sentence ends inside the span of I-A"),
+        ("iobes", "B-A E-A I-A", 2, "I-A follows E-A, but a span begins with B-A"),
+        ("iobes", "B-A M-A E-A", 1, "M-A is not O and does not begin with one of B-, I-, E-, S-"),
+        ("bmes", "B-A I-A E-A", 1, "I-A is not O and does not begin with one of B-, M-, E-, S-"),
+        ("bmes", "B-A M-B E-A", 1, "M-B follows B-A, but a span ends with E-A"),
+        ("bmes", "O M-A E-A", 1, "M-A follows O, but a span begins with B-A"),
+        ("bmes", "B-A M-A", 1, "the sentence ends inside the span of M-A"),
+        ("bmewo", "S-A", 0, "S-A is not O and does not begin with one of B-, M-, E-, W-"),
+        ("brackets", "* *)", 1, "*) closes a span, but none is open"),
         ("bare", "A B-A", 1, "B-A has a prefix"),
         ("bare", "A  O", 1, "the tag is empty"),
     ],
@@ -172,6 +184,9 @@ def test_each_scheme_is_refused_with_its_line():
         "label",
         "a.txt:2: not iobes: O follows B-A, but a span ends with E-A",
         "a.txt:2: not bilou: O follows B-A, but a span ends with L-A",
+        "a.txt:2: not bmes: O follows B-A, but a span ends with E-A",
+        "a.txt:2: not bmewo: O follows B-A, but a span ends with E-A",
+        "a.txt:1: not brackets: B-A is none of *, (LABEL*, *) and (LABEL)",
     ]
 
 
@@ -188,6 +203,7 @@ def test_iob1_may_have_one_needless_begin_in_a_hundred_spans():
 def test_schemes_by_name():
     assert check_scheme("BIOES") == "iobes"
     assert check_scheme("BILUO") == "bilou"
+    assert check_scheme("BMESO") == check_scheme("BMOES") == "bmes"
     assert check_scheme("IOB1") == "iob1"
-    with pytest.raises(ValueError, match=r"iob2, iob1, iobes, bilou, io, bare .*got 'iob'"):
+    with pytest.raises(ValueError, match=r"iob2, iob1, iobes, .*, io, bare \(or .*got 'iob'"):
         check_scheme("iob")

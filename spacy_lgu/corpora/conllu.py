@@ -1,0 +1,370 @@
+"""CoNLL-U: numbered words in columns divided by tabs, their tags in MISC or in a column.
+
+    # text = Vive no Porto.
+    1     Vive   viver  VERB   _  _  0  root  _  name=O
+    2-3   no     _      _      _  _  _  _     _  _
+    2     em     em     ADP    _  _  4  case  _  name=O
+    3     o      o      DET    _  _  4  det   _  name=O
+    4     Porto  Porto  PROPN  _  _  1  obl   _  name=B-LOC|SpaceAfter=No
+    4.1   E      ser    VERB   _  _  _  _     _  _
+    5     .      .      PUNCT  _  _  1  punct _  name=O
+
+"no" is one word of the text, but two of the grammar; 4.1 is not in the text. Files of fewer columns
+(Universal NER) and with other ones (CoNLL-U Plus) are read too, if number and word are the first.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from ..inputs import shorten
+from .conll import from_outside_in
+from .notation import find_notation, looks_outside
+from .records import LabeledSpan, Note, ReportT, TokenizedText, read_lines
+
+_KEYS = ("name", "NE")  # of NorNE and DaNE; spaCy's own converter reads both
+_COREFERENCE = "Entity"
+_COLUMNS = re.compile(r"# *global\.columns *= *(.*)")
+_TEXT = re.compile(r"# *text *= ?(.*)")
+_DOCUMENT, _PARAGRAPH = re.compile(r"# *newdoc\b"), re.compile(r"# *newpar\b")
+_NUMBER = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9})|\.([0-9]{1,9}))?")
+_PLAIN_TAG = re.compile(r"O|[BIESLUMW]-.+")
+
+
+class _Token(NamedTuple):
+    """A word of the text, and where its words of the grammar begin and end."""
+
+    line: int
+    fields: list[str]
+    start: int
+    end: int
+
+
+@dataclass(slots=True)
+class _Sentence:
+    """What lies between blank lines.
+
+    document (str): The same for all sentences of one document.
+    misc (int | None): Column of MISC, if there is one.
+    text (str | None): The text, if a comment has it.
+    text_line (int): Line of that comment.
+    lines (list[int]): Line of each word of the grammar.
+    words (list[list[str]]): Columns of each.
+    tokens (list[_Token]): The words of the text.
+    """
+
+    document: str
+    misc: int | None = None
+    text: str | None = None
+    text_line: int = 0
+    lines: list[int] = field(default_factory=list)
+    words: list[list[str]] = field(default_factory=list)
+    tokens: list[_Token] = field(default_factory=list)
+
+
+def read_conllu(
+    path: Path,
+    *,
+    report: ReportT,
+    column: int | Sequence[int] | None = None,
+    misc_key: str | None = None,
+    scheme: str | None = None,
+    outside: str | None = None,
+    label: str | None = None,
+    merge_subtokens: bool = False,
+) -> Iterator[TokenizedText]:
+    """Read the words and the tags of a file.
+
+    path (Path): The file.
+    report (ReportT): Called with the scheme if it was detected, for each word of the text that is
+        read as others, and for whatever else is not read as it is written.
+    column (int | Sequence[int] | None): Column of the tags, counted from 0, or from the end if
+        negative. The spans of several columns may overlap. None: they are in MISC.
+    misc_key (str | None): Name of the tags in MISC. None: name or NE, whichever there is. A word
+        without it is outside.
+    scheme (str | None): Scheme of the tags (see schemes.py). None: detect it.
+    outside (str | None): The tag of words outside. None: O.
+    label (str | None): Label of tags that are a prefix alone. None: there are none.
+    merge_subtokens (bool): Whether the tokens are the words of the text rather than those of the
+        grammar, as in `spacy convert`. A span then has the whole of its first and last token.
+    RETURNS (Iterator[TokenizedText]): The sentences, with the white space of the text. Raises
+        ValueError with file and line for what is not valid.
+    """
+    if column is not None and misc_key is not None:
+        raise ValueError(f"Expected --column or --misc-key ({misc_key}), but got both.")
+    if next(_read_sentences(path), None) is None:
+        return
+    sources: Sequence[int | str]
+    if column is None:
+        sources = [_find_key(path, misc_key)]
+    else:
+        sources = [column] if isinstance(column, int) else column
+    marker = "O" if outside is None else outside
+    notations = [
+        find_notation(
+            [
+                (sentence.lines, _take_tags(sentence, source, marker, path))
+                for sentence in _read_sentences(path)
+            ],
+            str(path),
+            report=report,
+            scheme=scheme,
+            outside=outside,
+            label=label,
+        )
+        for source in sources
+    ]
+    for sentence in _read_sentences(path, report):
+        spans: list[LabeledSpan] = []
+        for source, notation in zip(sources, notations, strict=True):
+            tags = _take_tags(sentence, source, marker, path)
+            spans += notation.decode(sentence.lines, tags, report)
+        spans.sort(key=from_outside_in)
+        where = f"{path}:{sentence.lines[0]}"
+        spaces = _find_spaces(sentence, path, report)
+        if merge_subtokens:
+            words = [token.fields[1] for token in sentence.tokens]
+            spans = list(_widen(spans, sentence.tokens, path, report))
+        else:
+            words = [fields[1] for fields in sentence.words]
+            spaces = _divide_spaces(spaces, sentence.tokens, words, path, report)
+        is_known = sentence.text is not None or sentence.misc is not None
+        is_known = is_known or len(sentence.tokens) < len(sentence.words)
+        yield TokenizedText(
+            where, words, spans, sentence.document, spaces=spaces if is_known else None
+        )
+
+
+def _read_sentences(path: Path, report: ReportT | None = None) -> Iterator[_Sentence]:
+    document, n_columns, first = str(path), 0, 0
+    misc: int | None = None
+    has_documents = False
+    sentence = _Sentence(document)
+    for number, line in read_lines(path):
+        where = f"{path}:{number}"
+        if not line.strip():
+            if sentence.words:
+                yield _check_ranges(sentence, path)
+            sentence = _Sentence(document)
+        elif line.startswith("#"):
+            if _DOCUMENT.match(line) or (_PARAGRAPH.match(line) and not has_documents):
+                has_documents = has_documents or _DOCUMENT.match(line) is not None
+                document = sentence.document = where
+            elif found := _TEXT.match(line):
+                sentence.text, sentence.text_line = found[1], number
+            elif found := _COLUMNS.match(line):
+                names = found[1].split()
+                if names[:2] != ["ID", "FORM"]:
+                    raise ValueError(
+                        f"{where}: expected the columns ID and FORM first, but found "
+                        f"{shorten(found[1])}."
+                    )
+                misc = names.index("MISC") if "MISC" in names else None
+                n_columns, first = len(names), number
+        else:
+            fields = line.split("\t")
+            if not n_columns:
+                n_columns, first = len(fields), number
+                misc = 9 if n_columns == 10 else None
+            if len(fields) != n_columns or n_columns < 3:
+                raise ValueError(
+                    f"{where}: expected {max(n_columns, 3)} columns divided by tabs, as in line "
+                    f"{first} or, in CoNLL-U, 10, but found {len(fields)} in {shorten(line)}."
+                )
+            sentence.misc = misc
+            _add_row(sentence, number, fields, path, report)
+    if sentence.words:
+        yield _check_ranges(sentence, path)
+
+
+def _add_row(
+    sentence: _Sentence, line: int, fields: list[str], path: Path, report: ReportT | None
+) -> None:
+    found = _NUMBER.fullmatch(fields[0])
+    if found is None or not fields[1]:
+        raise ValueError(
+            f"{path}:{line}: expected the number of a word (1), of several (1-2) or of an empty "
+            f"node (1.1), a tab and the word, but found {shorten(' '.join(fields))}."
+        )
+    place, n_words = int(found[1]) - 1, len(sentence.words)
+    covered = sentence.tokens[-1].end if sentence.tokens else 0
+    if found[3]:
+        is_next = place == n_words - 1
+        if report is not None:
+            report(Note("empty node left out", f"{path}:{line}: {shorten(fields[1])}"))
+    elif found[2]:
+        is_next = place == n_words >= covered and int(found[2]) > place + 1
+        sentence.tokens.append(_Token(line, fields, place, int(found[2])))
+    else:
+        is_next = place == n_words
+        if place >= covered:
+            sentence.tokens.append(_Token(line, fields, place, place + 1))
+        sentence.lines.append(line)
+        sentence.words.append(fields)
+    if not is_next:
+        raise ValueError(
+            f"{path}:{line}: expected the number {n_words + 1}, since words are numbered from 1 in "
+            f"each sentence, but found {fields[0]}. Is a blank line missing?"
+        )
+
+
+def _check_ranges(sentence: _Sentence, path: Path) -> _Sentence:
+    last = sentence.tokens[-1]
+    if last.end > len(sentence.words):
+        raise ValueError(
+            f"{path}:{last.line}: expected the words {last.fields[0]}, but the sentence ends with "
+            f"word {len(sentence.words)}."
+        )
+    return sentence
+
+
+def _find_key(path: Path, misc_key: str | None) -> str:
+    """Name of the tags in MISC, empty if they have none."""
+    found: dict[str, int] = {}  # line of the first
+    is_plain = False
+    for sentence in _read_sentences(path):
+        for line, fields in zip(sentence.lines, sentence.words, strict=True):
+            for name, value in _read_misc(fields, sentence.misc):
+                if value is not None:
+                    found.setdefault(name, line)
+                elif _PLAIN_TAG.fullmatch(name):
+                    is_plain = True
+    keys = [misc_key] if misc_key else [key for key in _KEYS if key in found]
+    if not keys and is_plain:
+        return ""
+    if _COREFERENCE in found and keys in ([], [_COREFERENCE]):
+        raise ValueError(
+            f"{path}:{found[_COREFERENCE]}: {_COREFERENCE}= holds mentions of coreference in "
+            "brackets (CorefUD), which are not read. Write them as tags, or name another with "
+            "--misc-key or --column."
+        )
+    if len(keys) != 1 or keys[0] not in found:
+        raise ValueError(
+            f"{path}: expected tags as {' or '.join(map('{}='.format, keys or _KEYS))} in MISC, "
+            f"but found {shorten(', '.join(sorted(found)) or 'nothing')}. Name one with "
+            "--misc-key, or a column with --column."
+        )
+    return keys[0]
+
+
+def _read_misc(fields: list[str], column: int | None) -> Iterator[tuple[str, str | None]]:
+    """Names and values; the value is None where there is but a name."""
+    if column is not None and fields[column] != "_":
+        for entry in fields[column].split("|"):
+            name, equals, value = entry.partition("=")
+            yield name, value if equals else None
+
+
+def _take_tags(sentence: _Sentence, source: int | str, outside: str, path: Path) -> list[str]:
+    """Tags of the words of a sentence. Those of the text may repeat the first, but add nothing."""
+    tags = []
+    for line, fields in zip(sentence.lines, sentence.words, strict=True):
+        tag = _take_tag(fields, sentence.misc, source, f"{path}:{line}")
+        tags.append(outside if tag is None else tag)
+    for token in sentence.tokens:
+        tag = _take_tag(token.fields, sentence.misc, source, f"{path}:{token.line}")
+        if tag not in (None, outside, tags[token.start]) and not looks_outside(tag or ""):
+            raise ValueError(
+                f"{path}:{token.line}: expected the tags of {token.fields[0]} at its words, but "
+                f"found {shorten(tag or '')} at the range itself. Move it there."
+            )
+    return tags
+
+
+def _take_tag(fields: list[str], misc: int | None, source: int | str, where: str) -> str | None:
+    if isinstance(source, int):
+        if not -len(fields) <= source < len(fields):
+            raise ValueError(
+                f"{where}: there is no column {source}: the last one is {len(fields) - 1}."
+            )
+        return fields[source]
+    values = [
+        name if value is None else value
+        for name, value in _read_misc(fields, misc)
+        if (name == source if value is not None else not source and _PLAIN_TAG.fullmatch(name))
+    ]
+    if len(values) > 1:
+        raise ValueError(f"{where}: expected one tag, but found {shorten(', '.join(values))}.")
+    return values[0] if values else None
+
+
+def _find_spaces(sentence: _Sentence, path: Path, report: ReportT) -> list[bool]:
+    """Whether a space follows each word of the text, but the last, if it is not known.
+
+    RETURNS (list[bool]): Raises ValueError with file and line if the comment has another text.
+    """
+    words = [token.fields[1] for token in sentence.tokens]
+    miscs = [list(_read_misc(token.fields, sentence.misc)) for token in sentence.tokens]
+    spaces = [("SpaceAfter", "No") not in misc for misc in miscs]
+    if spaces[-1]:
+        spaces.pop()
+    if sentence.text is None:
+        return spaces
+    where, start = f"{path}:{sentence.text_line}", 0
+    gaps = []
+    text = sentence.text.strip()
+    for word in words:
+        found = text.find(word, start)
+        gap = text[start:found] if found >= 0 else word
+        if gap.strip():
+            raise ValueError(
+                f"{where}: expected the text of the words below, but found "
+                f"{shorten(text[start:])} instead of {shorten(word)}. Correct one of them, or "
+                "remove the comment."
+            )
+        gaps.append(gap)
+        start = found + len(word)
+    if text[start:]:
+        raise ValueError(
+            f"{where}: expected the text of the words below, but found {shorten(text[start:])} "
+            "after the last. Correct one of them, or remove the comment."
+        )
+    if any(gap not in ("", " ") for gap in gaps):
+        report(Note("white space read as one space", where))
+    of_text = [bool(gap) for gap in gaps[1:]] + spaces[len(words) - 1 :]
+    if of_text != spaces and sentence.misc is not None:
+        report(Note("spaces as in the text, not as in MISC", where))
+    return of_text
+
+
+def _divide_spaces(
+    spaces: list[bool],
+    tokens: list[_Token],
+    words: list[str],
+    path: Path,
+    report: ReportT,
+) -> list[bool]:
+    """Spaces after words of the grammar: after the last of each word of the text."""
+    divided: list[bool] = []
+    for i, token in enumerate(tokens):
+        parts = words[token.start : token.end]
+        divided += [False] * (len(parts) - 1) + spaces[i : i + 1]
+        if "".join(parts) != token.fields[1]:
+            report(
+                Note(
+                    "word of the text read as words of the grammar (not with --merge-subtokens)",
+                    f"{path}:{token.line}: {shorten(token.fields[1])} -> "
+                    f"{' '.join(map(shorten, parts))}",
+                )
+            )
+    return divided
+
+
+def _widen(
+    spans: list[LabeledSpan], tokens: list[_Token], path: Path, report: ReportT
+) -> Iterator[LabeledSpan]:
+    """Spans of words of the grammar to spans of words of the text."""
+    numbers = [i for i, token in enumerate(tokens) for _ in range(token.start, token.end)]
+    for span in spans:
+        first, last = numbers[span.start], numbers[span.end - 1]
+        if (tokens[first].start, tokens[last].end) != (span.start, span.end):
+            shown = " ".join(token.fields[1] for token in tokens[first : last + 1])
+            report(
+                Note(
+                    "span widened to whole words of the text",
+                    f"{path}:{tokens[first].line}: {shorten(shown)} ({span.label})",
+                )
+            )
+        yield LabeledSpan(first, last + 1, span.label)

@@ -1,0 +1,18 @@
+"""What messages say of offsets that are wrong."""
+
+
+def guess_unit(text: str, start: int, end: int, expected: str) -> str:
+    """What else offsets may count than characters, where these do not find what they should.
+
+    text (str): The whole text.
+    start (int): First unit of a span.
+    end (int): The unit after it.
+    expected (str): What the span should be.
+    RETURNS (str): A sentence for the end of a message, with a space before it; empty if there is
+        nothing to say.
+    """
+    for unit, encoding, size in (("UTF-16 units", "utf-16-le", 2), ("bytes of UTF-8", "utf8", 1)):
+        content = text.encode(encoding, "surrogatepass")[start * size : end * size]
+        if content and content == expected.encode(encoding, "surrogatepass"):
+            return f" It is there if offsets count {unit}: let them count characters."
+    return ""
