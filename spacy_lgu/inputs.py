@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 # Of a line, a JSON record or a text. The longest novels have 7 million characters.
 MAX_BYTES = 32 * 2**20
 _QUOTED = 80
-_CUT = 400
+_CUT = 200
 _DIGITS = 1000  # Python itself stops at 4300
 _STARTS = {
     b"\xff\xfe": "UTF-16 or UTF-32",
@@ -128,7 +128,7 @@ def shorten(value: object) -> str:
 
 
 def cut(text: str) -> str:
-    """A text inside a message, such as a label, not quoted, cut behind 400 characters.
+    """A text inside a message, such as a label, not quoted, cut behind 200 characters.
 
     text (str): The text.
     RETURNS (str): It, or its beginning and an ellipsis.

@@ -82,4 +82,4 @@ def test_a_deep_value_is_quoted():
 
 def test_cut():
     assert cut("PER") == "PER"
-    assert cut("P" * 1000) == "P" * 400 + "..."
+    assert cut("P" * 1000) == "P" * 200 + "..."

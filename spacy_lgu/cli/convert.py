@@ -49,10 +49,13 @@ def convert_cli(
     misc_key: Annotated[
         str | None, typer.Option(help="conllu: name of the tags in MISC [name or NE]")
     ] = None,
-    merge_subtokens: Annotated[
-        bool,
-        typer.Option("--merge-subtokens", help="conllu: keep words such as 2-3 whole, not 2 and 3"),
-    ] = False,
+    subtokens: Annotated[
+        str | None,
+        typer.Option(
+            help="conllu: merge words such as 2-3, widening spans, or split them [merge, but spans "
+            "that end inside one are an error]"
+        ),
+    ] = None,
     scheme: Annotated[
         str | None,
         typer.Option(help=f"Of tags: {', '.join(SCHEMES)} [detected, but for io and bare]"),
@@ -147,7 +150,7 @@ def convert_cli(
         "column": column or None,
         "token_column": token_column,
         "misc_key": misc_key,
-        "merge_subtokens": merge_subtokens or None,
+        "subtokens": subtokens,
         "scheme": scheme,
         "outside": outside,
         "layer": layer,

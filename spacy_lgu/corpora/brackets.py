@@ -12,6 +12,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from ..inputs import cut
 from .records import LabeledSpan
 
 _TAG = re.compile(r"(?P<opened>(?:\([^\s()*]+)*)(?P<star>\*?)(?P<closed>[^\s(*]*)")
@@ -43,21 +44,25 @@ def parse_brackets(tags: Sequence[str]) -> Parse:
     for place, tag in enumerate(tags):
         found = _TAG.fullmatch(tag)
         if found is None or not (found["star"] or found["opened"]):
-            return Parse([], Fault(place, f"{tag} is none of {_OUTSIDE}, (LABEL*, *) and (LABEL)"))
+            return Parse(
+                [], Fault(place, f"{cut(tag)} is none of {_OUTSIDE}, (LABEL*, *) and (LABEL)")
+            )
         for label in found["opened"].split("(")[1:]:
             open_spans.append((len(spans), place, label))
             spans.append(None)
         # A closing bracket may repeat the label, as in (V*V).
         for name in found["closed"].split(")")[: found["closed"].count(")")]:
             if not open_spans:
-                return Parse([], Fault(place, f"{tag} closes a span, but none is open"))
+                return Parse([], Fault(place, f"{cut(tag)} closes a span, but none is open"))
             number, start, label = open_spans.pop()
             if name not in ("", label):
-                return Parse([], Fault(place, f"{tag} closes {name}, but {label} is open"))
+                return Parse(
+                    [], Fault(place, f"{cut(tag)} closes {cut(name)}, but {cut(label)} is open")
+                )
             spans[number] = LabeledSpan(start, place + 1, label)
         if found["closed"].rpartition(")")[2]:
-            return Parse([], Fault(place, f"{tag} does not end with * or )"))
+            return Parse([], Fault(place, f"{cut(tag)} does not end with * or )"))
     if open_spans:
         _, start, label = open_spans[-1]
-        return Parse([], Fault(start, f"the span of {label} that opens here never closes"))
+        return Parse([], Fault(start, f"the span of {cut(label)} that opens here never closes"))
     return Parse([span for span in spans if span is not None], None)

@@ -19,12 +19,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from ..inputs import shorten
+from ..inputs import cut, shorten
 from .conll import from_outside_in
 from .notation import find_notation, looks_outside
-from .records import LabeledSpan, Note, ReportT, TokenizedText, read_lines
+from .records import Faults, LabeledSpan, Note, ReportT, TokenizedText, read_lines
 
 _KEYS = ("name", "NE")  # of NorNE and DaNE; spaCy's own converter reads both
+SUBTOKENS = ("merge", "split")
 _COREFERENCE = "Entity"
 _COLUMNS = re.compile(r"# *global\.columns *= *(.*)")
 _TEXT = re.compile(r"# *text *= ?(.*)")
@@ -73,7 +74,7 @@ def read_conllu(
     scheme: str | None = None,
     outside: str | None = None,
     label: str | None = None,
-    merge_subtokens: bool = False,
+    subtokens: str | None = None,
 ) -> Iterator[TokenizedText]:
     """Read the words and the tags of a file.
 
@@ -87,11 +88,17 @@ def read_conllu(
     scheme (str | None): Scheme of the tags (see schemes.py). None: detect it.
     outside (str | None): The tag of words outside. None: O.
     label (str | None): Label of tags that are a prefix alone. None: there are none.
-    merge_subtokens (bool): Whether the tokens are the words of the text rather than those of the
-        grammar, as in `spacy convert`. A span then has the whole of its first and last token.
+    subtokens (str | None): What the tokens are where a word of the text has several of the grammar,
+        which spaCy calls its subtokens. "merge": words of the text; a span that begins or ends
+        inside one has all of it. None: the same, but such spans are an error. "split": words of the
+        grammar, as in `spacy convert`, although the text is then another.
     RETURNS (Iterator[TokenizedText]): The sentences, with the white space of the text. Raises
         ValueError with file and line for what is not valid.
     """
+    if subtokens not in (None, *SUBTOKENS):
+        raise ValueError(
+            f"Expected one of {', '.join(SUBTOKENS)} for subtokens, but got {subtokens!r}."
+        )
     if column is not None and misc_key is not None:
         raise ValueError(f"Expected --column or --misc-key ({misc_key}), but got both.")
     if next(_read_sentences(path), None) is None:
@@ -116,6 +123,7 @@ def read_conllu(
         )
         for source in sources
     ]
+    faults = Faults()
     for sentence in _read_sentences(path, report):
         spans: list[LabeledSpan] = []
         for source, notation in zip(sources, notations, strict=True):
@@ -124,9 +132,10 @@ def read_conllu(
         spans.sort(key=from_outside_in)
         where = f"{path}:{sentence.lines[0]}"
         spaces = _find_spaces(sentence, path, report)
-        if merge_subtokens:
+        if subtokens != "split":
             words = [token.fields[1] for token in sentence.tokens]
-            spans = list(_widen(spans, sentence.tokens, path, report))
+            told = report if subtokens else None
+            spans = list(_widen(spans, sentence.tokens, path, told, faults))
         else:
             words = [fields[1] for fields in sentence.words]
             spaces = _divide_spaces(spaces, sentence.tokens, words, path, report)
@@ -134,6 +143,12 @@ def read_conllu(
         is_known = is_known or len(sentence.tokens) < len(sentence.words)
         yield TokenizedText(
             where, words, spans, sentence.document, spaces=spaces if is_known else None
+        )
+    if faults.n_faults:
+        raise ValueError(
+            "Spans must begin and end with words of the text, but these begin or end inside one. "
+            "Give --subtokens merge (they get all of it), or split (tokens are the words of the "
+            f"grammar):\n{faults}"
         )
 
 
@@ -344,7 +359,7 @@ def _divide_spaces(
         if "".join(parts) != token.fields[1]:
             report(
                 Note(
-                    "word of the text read as words of the grammar (not with --merge-subtokens)",
+                    "word of the text read as words of the grammar",
                     f"{path}:{token.line}: {shorten(token.fields[1])} -> "
                     f"{' '.join(map(shorten, parts))}",
                 )
@@ -353,18 +368,22 @@ def _divide_spaces(
 
 
 def _widen(
-    spans: list[LabeledSpan], tokens: list[_Token], path: Path, report: ReportT
+    spans: list[LabeledSpan],
+    tokens: list[_Token],
+    path: Path,
+    report: ReportT | None,
+    faults: Faults,
 ) -> Iterator[LabeledSpan]:
-    """Spans of words of the grammar to spans of words of the text."""
+    """Spans of words of the grammar to spans of words of the text. Those that are widened are told,
+    or without a report are faults."""
     numbers = [i for i, token in enumerate(tokens) for _ in range(token.start, token.end)]
     for span in spans:
         first, last = numbers[span.start], numbers[span.end - 1]
         if (tokens[first].start, tokens[last].end) != (span.start, span.end):
-            shown = " ".join(token.fields[1] for token in tokens[first : last + 1])
-            report(
-                Note(
-                    "span widened to whole words of the text",
-                    f"{path}:{tokens[first].line}: {shorten(shown)} ({span.label})",
-                )
-            )
+            text = " ".join(token.fields[1] for token in tokens[first : last + 1])
+            shown = f"{path}:{tokens[first].line}: {shorten(text)} ({cut(span.label)})"
+            if report is None:
+                faults.add(shown)
+            else:
+                report(Note("span widened to whole words of the text", shown))
         yield LabeledSpan(first, last + 1, span.label)

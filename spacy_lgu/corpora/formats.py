@@ -77,7 +77,7 @@ FORMATS = {
     "conllu": Format(
         read_conllu,
         is_tokenized=True,
-        options=(*_TAGS, "misc_key", "merge_subtokens"),
+        options=(*_TAGS, "misc_key", "subtokens"),
         suffixes=(".conllu",),
         looks_like=detection.looks_like_conllu,
         refines=("conll", "inline"),

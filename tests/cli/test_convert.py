@@ -112,9 +112,13 @@ def test_options_of_columns(tmp_path, content, options, words, spans):
 @pytest.mark.parametrize(
     ("options", "words", "entity"),
     [
-        (["--misc-key", "x"], ["Vive", "de", "el"], "deel"),
-        (["--misc-key", "x", "--merge-subtokens"], ["Vive", "del"], "del"),
-        (["--column", "2", "--label", "X", "--outside", "-"], ["Vive", "de", "el"], "el"),
+        (["--misc-key", "x", "--subtokens", "split"], ["Vive", "de", "el"], "deel"),
+        (["--misc-key", "x"], ["Vive", "del"], "del"),
+        (
+            ["--column", "2", "--label", "X", "--outside", "-", "--subtokens", "split"],
+            ["Vive", "de", "el"],
+            "el",
+        ),
     ],
 )
 def test_options_of_conllu(tmp_path, options, words, entity):

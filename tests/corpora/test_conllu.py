@@ -40,7 +40,7 @@ def read(path: Path, content: str, **options):
 
 
 def test_words_of_the_grammar_with_the_spaces_of_the_text(path):
-    texts, notes = read(path, RANGES)
+    texts, notes = read(path, RANGES, subtokens="split")
     assert [text.words for text in texts] == WORDS
     assert [text.spaces for text in texts] == [
         [True, False, True, False],
@@ -54,29 +54,39 @@ def test_words_of_the_grammar_with_the_spaces_of_the_text(path):
         ("tag scheme detected: iob2", str(path)),
         ("empty node left out", f"{path}:9: 'E'"),
         (
-            "word of the text read as words of the grammar (not with --merge-subtokens)",
+            "word of the text read as words of the grammar",
             f"{path}:5: 'no' -> 'em' 'o'",
         ),
     ]
 
 
 def test_words_of_the_text(path):
-    texts, notes = read(path, RANGES, merge_subtokens=True)
+    texts, notes = read(path, RANGES, subtokens="merge")
     assert texts[0].words == ["Vive", "no", "Porto", "."]
     assert texts[0].spaces == [True, True, False]
     assert texts[0].spans == [(1, 3, "LOC")]
     assert notes[-1] == ("span widened to whole words of the text", f"{path}:5: 'no Porto' (LOC)")
 
 
+def test_span_that_begins_inside_a_word_of_the_text(path):
+    message = r"a\.conllu:5: 'no Porto' \(LOC\)"
+    with pytest.raises(ValueError, match=rf"Give --subtokens merge .*, or split .*\n.*{message}"):
+        read(path, RANGES)
+    texts, _ = read(path, RANGES.replace("name=B-LOC", "name=O").replace("I-LOC", "B-LOC"))
+    assert (texts[0].words, texts[0].spans) == (["Vive", "no", "Porto", "."], [(2, 3, "LOC")])
+    with pytest.raises(ValueError, match="Expected one of merge, split for subtokens, but got 'x"):
+        read(path, RANGES, subtokens="x")
+
+
 def test_paragraphs_are_documents_where_there_are_no_others(path):
-    texts, _ = read(path, RANGES.replace("# newdoc", "# other"))
+    texts, _ = read(path, RANGES.replace("# newdoc", "# other"), subtokens="split")
     assert [text.document for text in texts] == [str(path), f"{path}:12", f"{path}:12"]
 
 
 def test_space_after_a_range(path):
     content = "1-2 dámelo _ _ _ _ _ _ _ SpaceAfter=No\n1 dá _ _ _ _ _ _ _ NE=O\n"
     content += "2 melo _ _ _ _ _ _ _ NE=O\n3 , _ _ _ _ _ _ _ NE=O\n"
-    texts, notes = read(path, content)
+    texts, notes = read(path, content, subtokens="split")
     assert (texts[0].words, texts[0].spaces) == (["dá", "melo", ","], [False, False])
     assert notes == [("tag scheme detected: iob2", str(path))]
 
@@ -108,8 +118,9 @@ def test_tags_alone_in_misc(path):
 
 
 def test_spaces_of_text_and_misc_differ(path):
-    texts, notes = read(path, RANGES.replace("SpaceAfter=No|name=I-LOC", "name=I-LOC"))
-    assert texts[0].spaces == [True, False, True, False]
+    content = RANGES.replace("name=B-LOC", "name=O").replace("SpaceAfter=No|name=I-LOC", "_")
+    texts, notes = read(path, content)
+    assert texts[0].spaces == [True, True, False]
     assert ("spaces as in the text, not as in MISC", f"{path}:3") in notes
 
 

@@ -61,7 +61,7 @@ def test_brat_is_a_pair_even_if_the_text_has_brackets(tmp_path):
             "Ann\tB-P\tO\n",
             r"a\.x: .* it could be conll or litbank-entities\. Say which, with --form",
         ),
-        ("Ann ran.\n", r"a\.x: expected .* formats conll, .*, inline, but it begins 'Ann ran\.'"),
+        ("Ann ran.\n", r"a\.x: expected .* formats conll, .*, pubtator, but it begins 'Ann ran\.'"),
         ('{"text": "a", "ents": []}', r'a\.x: .* records have the fields \["ents", "text"\]'),
         ('{"text": "a", "spans": []', r"a\.x: .* and as JSON: .*a\.x:1: expected JSON, but at"),
         ("\n \n", r"There is no text in .*a\.x"),
