@@ -109,8 +109,10 @@ def finished_folder(folder: Path) -> Path:
     folder (Path): A folder that replace_folder wrote.
     RETURNS (Path): Where to read it.
     """
+    if folder.exists():
+        return folder
     previous = _previous(folder.resolve())
-    return previous if previous.exists() and not folder.exists() else folder
+    return previous if previous.exists() else folder
 
 
 def finish_folder(folder: Path) -> None:

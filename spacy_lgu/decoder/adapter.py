@@ -10,6 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from transformers import AutoModel, PretrainedConfig
 
+from ..replacing import finished_folder
 from .loading import CONFIG, fingerprint_folder
 from .settings import LoraSettings
 
@@ -125,6 +126,7 @@ def check_adapter(folder: Path, *, base: BaseReference | None = None) -> "peft.L
     """
     import peft
 
+    folder = finished_folder(folder)
     config_file, weights_file = folder / "adapter_config.json", folder / "adapter_model.safetensors"
     for file in (config_file, weights_file):
         if not file.is_file():
@@ -189,6 +191,7 @@ def load_adapter(module: torch.nn.Module, folder: Path, *, trainable: bool) -> "
     """
     import peft
 
+    folder = finished_folder(folder)
     config = check_adapter(folder)
     with safe_open(folder / "adapter_model.safetensors", framework="pt") as weights:
         saved = set(weights.keys())
