@@ -62,6 +62,7 @@ def build_lgu_transformer_v1(
     tokenizer_config: dict[str, Any] = {},  # noqa: B006  spaCy fills configs from defaults
     lora: LoraSettings | None = None,
     optimizer: AdamWSettings | None = None,
+    self_test: bool = True,
 ) -> LGUTransformerT:
     """A decoder-only language model, some of its layer groups without the causal mask.
 
@@ -81,6 +82,8 @@ def build_lgu_transformer_v1(
     lora (LoraSettings | None): Read when tuning is "lora". None: its defaults.
     optimizer (AdamWSettings | None): Steps the decoder's trained weights, all together. None: the
         training's optimizer does, array by array.
+    self_test (bool): Check, with a few subtokens, that a loaded decoder does what pattern and
+        adapter say.
     RETURNS (Model): Docs -> FullTransformerBatch. Raises ValueError for a bad value.
     """
     # `unmasking` is not annotated as str: pydantic would turn the integer 11 into "11".
@@ -99,6 +102,7 @@ def build_lgu_transformer_v1(
         gradient_checkpointing=gradient_checkpointing,
         lora=lora or LoraSettings(),
         optimizer=optimizer,
+        self_test=self_test,
     )
     return lgu_transformer(
         settings,
@@ -125,6 +129,7 @@ def build_tok2vec_lgu_v1(
     tokenizer_config: dict[str, Any] = {},  # noqa: B006  spaCy fills configs from defaults
     lora: LoraSettings | None = None,
     optimizer: AdamWSettings | None = None,
+    self_test: bool = True,
     max_batch_items: int = 4096,
     base_weights: str = "auto",
 ) -> Model[list[Doc], list[Floats2d]]:
@@ -150,6 +155,7 @@ def build_tok2vec_lgu_v1(
         tokenizer_config,
         lora,
         optimizer,
+        self_test,
     )
     shim: DecoderShim = transformer.shims[0]  # type: ignore[assignment]
     shim.set_options(max_batch_items=max_batch_items, base_weights=base_weights)

@@ -18,12 +18,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 try:
     import fcntl
 except ImportError:  # on Windows
     fcntl = None  # type: ignore[assignment]
+
+T = TypeVar("T")
 
 # Bytes, or a function that writes the file whose path it gets.
 FileContent = bytes | Callable[[Path], None]
@@ -122,6 +124,23 @@ def finished_folder(folder: Path) -> Path:
     return previous if previous.exists() else folder
 
 
+def read_folder(folder: Path, read: Callable[[Path], T]) -> T:
+    """Read a folder that another process may replace meanwhile: once more if it did.
+
+    folder (Path): A folder that replace_folder wrote.
+    read (Callable): Gets the path where it is found, see finished_folder.
+    RETURNS (T): What `read` returns for a folder that stayed the same.
+    """
+    while True:
+        place = finished_folder(folder)
+        before = _identity(place)
+        try:
+            return read(place)
+        except (OSError, ValueError):
+            if _identity(finished_folder(folder)) == before:
+                raise
+
+
 def finish_folder(folder: Path) -> None:
     """Give a folder its name back that a save which was killed between two renames took away."""
     folder = folder.resolve()
@@ -170,6 +189,13 @@ def _keep_others(folder: Path, hidden: Path) -> None:
             shutil.copytree(path, hidden / path.name, symlinks=True)
         else:
             shutil.copy2(path, hidden / path.name, follow_symlinks=False)
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    if not folder.exists():
+        return None
+    state = folder.stat()
+    return state.st_dev, state.st_ino
 
 
 def _previous(folder: Path) -> Path:

@@ -27,6 +27,8 @@ from .loading import (
     read_config,
     resolve_dtype,
 )
+from .locking import one_at_a_time
+from .self_test import check_decoder
 from .settings import DecoderSettings, LoraSettings
 
 logger = logging.getLogger("spacy_lgu")
@@ -84,6 +86,7 @@ class BuiltDecoder:
         ]
 
 
+@one_at_a_time
 def check_settings(
     settings: DecoderSettings, tokenizer_config: dict[str, Any]
 ) -> tuple[Source, PretrainedConfig, PreTrainedTokenizerFast]:
@@ -111,10 +114,11 @@ def check_settings(
             compare_lora(folder, adapter, settings.lora, modules)
             _compare_pattern(folder, settings.unmasking)
     tokenizer = load_tokenizer(source, tokenizer_config)
-    check_weights(source)
+    check_weights(source, config)
     return source, config, tokenizer
 
 
+@one_at_a_time
 def build_decoder(
     settings: DecoderSettings,
     tokenizer_config: dict[str, Any],
@@ -157,10 +161,33 @@ def build_decoder(
         else:
             modules = find_lora_modules(settings.lora, config)
             adapter = add_adapter(base, settings.lora, modules=modules, base=_reference(source))
+    decoder = assemble(base, settings, unmasked=unmasked, dtype=dtype, adapter=adapter)
+    return BuiltDecoder(decoder, tokenizer, settings, source, files, shared)
+
+
+def assemble(
+    base: torch.nn.Module,
+    settings: DecoderSettings,
+    *,
+    unmasked: tuple[bool, ...],
+    dtype: str,
+    adapter: Any,
+) -> LGUDecoder:
+    """Put a loaded base, its directions and its adapter together, and see that they work.
+
+    base (Module): The base decoder, with the adapter's layers in it.
+    settings (DecoderSettings): The settings.
+    unmasked (tuple[bool, ...]): One flag per decoder layer, input side first.
+    dtype (str): Computing dtype.
+    adapter (PeftModel | None): PEFT's view of the base, when it has an adapter.
+    RETURNS (LGUDecoder): In evaluation mode. Raises ValueError as check_decoder.
+    """
     if settings.gradient_checkpointing:
         enable_gradient_checkpointing(base)
-    decoder = LGUDecoder(base, unmasked=unmasked, dtype=dtype, adapter=adapter)
-    return BuiltDecoder(decoder.eval(), tokenizer, settings, source, files, shared)
+    decoder = LGUDecoder(base, unmasked=unmasked, dtype=dtype, adapter=adapter).eval()
+    if settings.self_test:
+        check_decoder(decoder)
+    return decoder
 
 
 def base_identity(source: Source, files: dict[str, dict[str, Any]] | None) -> str:

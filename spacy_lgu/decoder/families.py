@@ -14,6 +14,7 @@ from transformers import AutoModel, PretrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from .attention import ATTENTION, register_attention
+from .locking import LOADING
 from .packing import PackedBatch
 
 TESTED_FAMILIES = (
@@ -249,7 +250,7 @@ def tiny_config(config: PretrainedConfig, *, window: int = 64) -> PretrainedConf
 def _build_tiny(config: PretrainedConfig, attention: str, *, window: int) -> Any:
     register_attention()
     tiny = tiny_config(config, window=window)
-    with torch.random.fork_rng(devices=[]):
+    with LOADING, torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         decoder = AutoModel.from_config(tiny, attn_implementation=attention)
     return decoder.eval()

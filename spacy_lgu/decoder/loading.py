@@ -2,10 +2,9 @@
 
 import copy
 import hashlib
-import json
 import logging
 import os
-import threading
+import re
 import weakref
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +21,9 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from transformers import (
+    MODEL_MAPPING,
     AutoConfig,
     AutoModel,
     AutoTokenizer,
@@ -35,6 +35,9 @@ from transformers.utils import hub as transformers_hub
 
 from ..replacing import finished_folder
 from .attention import ATTENTION, register_attention
+from .checkpoint import decoder_shapes, match_weights, read_headers, staged
+from .locking import LOADING
+from .reading import find_inside, read_json, take
 
 TORCH_DTYPES = {
     "float32": torch.float32,
@@ -43,6 +46,8 @@ TORCH_DTYPES = {
 }
 CONFIG = "config.json"
 _INDEX, _WEIGHTS = "model.safetensors.index.json", "model.safetensors"
+_ADAPTER = "adapter_config.json"
+_TOKENIZER_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,12 @@ def find_source(name: str, revision: str | None = None) -> Source:
                 f"revision = {revision!r} was given for the folder {name!r}, which has no "
                 "revisions. Set revision = null, or name a repository on the Hugging Face hub."
             )
-        if not (folder / "config.json").is_file():
+        if not (folder / CONFIG).is_file():
+            if (folder / _ADAPTER).is_file():
+                raise ValueError(
+                    f"The folder {name!r} holds an adapter, not a decoder. Name the decoder that "
+                    "it was trained on, and set lora.path to this folder."
+                )
             raise ValueError(
                 f"The folder {name!r} has no config.json: expected a decoder as transformers' "
                 "save_pretrained writes it."
@@ -143,6 +153,8 @@ def read_config(source: Source) -> PretrainedConfig:
     source (Source): From find_source.
     RETURNS (PretrainedConfig): Raises ValueError when it is no decoder-only model.
     """
+    if source.folder is not None:
+        read_json(source.folder / CONFIG)  # raises with the file's name
     config = AutoConfig.from_pretrained(
         source.location, revision=source.commit, trust_remote_code=False
     )
@@ -167,9 +179,25 @@ def load_tokenizer(source: Source, tokenizer_config: dict[str, Any]) -> PreTrain
     tokenizer_config (dict): Passed to AutoTokenizer.
     RETURNS (PreTrainedTokenizerFast): Raises ValueError when there is no fast tokenizer.
     """
-    tokenizer = AutoTokenizer.from_pretrained(
-        source.location, revision=source.commit, trust_remote_code=False, **tokenizer_config
-    )
+    if source.folder is not None:
+        for name in _TOKENIZER_SETTINGS:
+            if (source.folder / name).is_file():
+                read_json(source.folder / name)  # raises with the file's name
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            source.location, revision=source.commit, trust_remote_code=False, **tokenizer_config
+        )
+    except Exception as error:
+        # The tokenizers library raises Exception itself. Where protobuf is missing, transformers
+        # then raises an ImportError that asks for it, whatever was wrong.
+        cause = error.__context__ if isinstance(error, ImportError) else error
+        if type(error) is not Exception and cause in (None, error):
+            raise
+        raise ValueError(
+            f"The tokenizer of {source.name!r} cannot be read: {cause}. If it has a "
+            "tokenizer.json, copy or download that again; else save it as a fast tokenizer, with "
+            "`AutoTokenizer.from_pretrained(...).save_pretrained(...)`."
+        ) from error
     if not getattr(tokenizer, "is_fast", False):
         raise ValueError(
             f"The tokenizer of {source.name!r} is {type(tokenizer).__name__}, a slow tokenizer "
@@ -236,7 +264,6 @@ def shared_tensors(module: torch.nn.Module) -> dict[int, Any]:
 _shared_bases: "weakref.WeakValueDictionary[tuple[str, ...], SharedBase]" = (
     weakref.WeakValueDictionary()
 )
-_shared_bases_lock = threading.Lock()
 
 
 def load_shared_base(
@@ -252,7 +279,7 @@ def load_shared_base(
     RETURNS (SharedBase): Kept in memory as long as any pipeline uses it.
     """
     key = (identity, dtype, quantization, str(device))
-    with _shared_bases_lock:
+    with LOADING:
         base = _shared_bases.get(key)
         if base is None:
             base = SharedBase(
@@ -265,46 +292,59 @@ def load_shared_base(
 def load_decoder(
     source: Source, *, dtype: str, quantization: str, device: torch.device
 ) -> torch.nn.Module:
-    """Load a base decoder without LM head, with packed attention.
+    """Load a base decoder without LM head, with packed attention. Every weight is the file's.
 
-    source (Source): Where the weights are.
+    source (Source): Where the weights are; those on the hub are downloaded.
     dtype (str): "float32", "bfloat16" or "float16".
     quantization (str): "none", "nf4" (double quantization) or "int8". Weights that were saved
         quantized stay as they are.
     device (torch.device): Where the tensors go.
-    RETURNS (Module): The decoder, in evaluation mode. Raises ValueError for damaged files.
+    RETURNS (Module): The decoder, in evaluation mode. Raises ValueError for damaged files and, as
+        match_weights, for weights that are not those of the decoder.
     """
     register_attention()
-    if source.folder is not None:
-        check_weight_files(source.folder)
-    config = AutoConfig.from_pretrained(
-        source.location, revision=source.commit, trust_remote_code=False
-    )
-    is_quantized = getattr(config, "quantization_config", None) is not None
-    options: dict[str, Any] = {}
-    if quantization != "none":
-        # bitsandbytes quantizes while it loads, straight onto the device.
-        options["device_map"] = {"": device}
-        if not is_quantized:
-            options["quantization_config"] = quantization_config(quantization, dtype)
-    try:
-        decoder = AutoModel.from_pretrained(
-            source.location,
-            revision=source.commit,
-            config=config,
-            use_safetensors=True,
-            trust_remote_code=False,
-            torch_dtype=TORCH_DTYPES[dtype],
-            attn_implementation=ATTENTION,
-            **options,
+    files = fetch_weights(source)
+    with LOADING:
+        config = AutoConfig.from_pretrained(
+            source.location, revision=source.commit, trust_remote_code=False
         )
-    except SafetensorError as error:
-        raise ValueError(
-            f"The weights of {source.name!r} are damaged: {error}. Delete them from the cache "
-            "(`huggingface-cli delete-cache`) and download them again."
-        ) from error
-    if quantization == "none":
-        decoder.to(device)
+        options: dict[str, Any] = {}
+        if quantization != "none":
+            # bitsandbytes quantizes while it loads, straight onto the device.
+            options["device_map"] = {"": device}
+            if getattr(config, "quantization_config", None) is None:
+                options["quantization_config"] = quantization_config(quantization, dtype)
+        prefix = match_weights(read_headers(files), decoder_shapes(config), where=source.name)
+        known: Any = MODEL_MAPPING[type(config)]
+        if prefix not in ("", f"{known.base_model_prefix}."):
+            options["key_mapping"] = {f"^{re.escape(prefix)}": ""}
+        try:
+            is_sharded = files[0].name != _WEIGHTS
+            with staged([*files, files[0].with_name(_INDEX)] if is_sharded else files) as folder:
+                decoder, info = AutoModel.from_pretrained(
+                    folder,
+                    config=config,
+                    use_safetensors=True,
+                    trust_remote_code=False,
+                    torch_dtype=TORCH_DTYPES[dtype],
+                    attn_implementation=ATTENTION,
+                    output_loading_info=True,
+                    **options,
+                )
+        except SafetensorError as error:
+            raise ValueError(
+                f"The weights of {source.name!r} are damaged: {error}. Delete them from the cache "
+                "(`huggingface-cli delete-cache`) and download them again."
+            ) from error
+        if lost := sorted({*info["missing_keys"], *map(str, info["mismatched_keys"])}):
+            raise ValueError(
+                f"transformers did not load {len(lost)} weights of {source.name!r}, which it would "
+                f"draw at random: {', '.join(lost[:3])}. Its files hold them: please report this "
+                "decoder and the version of transformers."
+            )
+        decoder.config._name_or_path = source.name  # instead of the staged folder
+        if quantization == "none":
+            decoder.to(device)
     prepare_quantized_layers(decoder, TORCH_DTYPES[dtype])
     return decoder.eval()
 
@@ -363,40 +403,78 @@ def _drop_kernel_warning(record: logging.LogRecord) -> bool:
 logging.getLogger("bitsandbytes.backends.cpu.ops").addFilter(_drop_kernel_warning)
 
 
-def check_weights(source: Source) -> None:
-    """Find missing or damaged weights, before anything is loaded or downloaded.
+def check_weights(source: Source, config: PretrainedConfig) -> None:
+    """Find missing, damaged or other weights, before anything is loaded or downloaded.
 
     source (Source): From find_source.
-    RETURNS (None): Raises ValueError for a decoder without safetensors weights and for damaged
-        files, OSError when the network is off and weights are missing from the local cache.
+    config (PretrainedConfig): From read_config.
+    RETURNS (None): Raises ValueError for a decoder without safetensors weights, for damaged files
+        and, as match_weights, for weights that are not those of the decoder; OSError when the
+        network is off and weights are missing from the local cache.
+    """
+    snapshot = local_folder(source)
+    if (snapshot / _ADAPTER).is_file():
+        raise ValueError(
+            f"Beside the weights of {source.name!r} lies an {_ADAPTER}, with which transformers "
+            "would load another decoder, or these weights changed by the adapter. Keep the two in "
+            "folders of their own, and set lora.path to that of the adapter."
+        )
+    if source.folder is None and not any((snapshot / n).is_file() for n in (_INDEX, _WEIGHTS)):
+        if constants.HF_HUB_OFFLINE:
+            raise OSError(
+                f"The local cache holds no safetensors weights of the decoder {source.name!r} at "
+                f"commit {source.commit}, and HF_HUB_OFFLINE is set. Connect once to download "
+                "them, or name a decoder with safetensors weights."
+            )
+        _find_on_hub(source)
+        return
+    if source.folder is not None:
+        weight_files(source.folder)  # raises for a missing one
+    files = _named_files(snapshot)
+    missing = [file.name for file in files if not file.is_file()]
+    if missing and constants.HF_HUB_OFFLINE:
+        raise OSError(
+            f"Of the decoder {source.name!r}, {', '.join(missing)} cannot be found in the local "
+            "cache, and HF_HUB_OFFLINE is set. Connect once to download the rest."
+        )
+    tensors = read_headers(file for file in files if file.name not in missing)
+    if not missing:
+        match_weights(tensors, decoder_shapes(config), where=source.name)
+
+
+def fetch_weights(source: Source) -> list[Path]:
+    """The files that make up a decoder's weights, downloaded where they are on the hub only.
+
+    source (Source): From find_source.
+    RETURNS (list[Path]): As weight_files.
     """
     if source.folder is not None:
-        check_weight_files(source.folder)
-        return
+        return weight_files(source.folder)
     snapshot = local_folder(source)
-    if any((snapshot / name).is_file() for name in (_INDEX, _WEIGHTS)):
-        for file in _named_files(snapshot):
-            if file.is_file():
-                _check_header(file)
-            elif constants.HF_HUB_OFFLINE:
-                raise OSError(
-                    f"{file.name} of the decoder {source.name!r} is not in the local cache and "
-                    "HF_HUB_OFFLINE is set. Connect once to download the rest."
-                )
-        return
-    if constants.HF_HUB_OFFLINE:
-        raise OSError(
-            f"The local cache holds no safetensors weights of the decoder {source.name!r} at "
-            f"commit {source.commit}, and HF_HUB_OFFLINE is set. Connect once to download them, or "
-            "name a decoder with safetensors weights."
-        )
+    if not any((snapshot / name).is_file() for name in (_INDEX, _WEIGHTS)):
+        _download(source, _find_on_hub(source))
+    for file in _named_files(snapshot):
+        _download(source, file.name)
+    return weight_files(snapshot)
+
+
+def _find_on_hub(source: Source) -> str:
+    """RETURNS (str): The file that holds the weights or names their files."""
     names = HfApi().list_repo_files(source.name, revision=source.commit)
-    if not {_INDEX, _WEIGHTS} & set(names):
-        raise ValueError(
-            f"The repository {source.name!r} has no safetensors weights, only other formats, which "
-            "may run code when they are read. Name another decoder, or convert it: "
-            "`save_pretrained(..., safe_serialization=True)`."
-        )
+    for name in (_WEIGHTS, _INDEX):  # in transformers' order
+        if name in names:
+            return name
+    raise ValueError(
+        f"The repository {source.name!r} has no safetensors weights, only other formats, which "
+        "may run code when they are read. Name another decoder, or convert it: "
+        "`save_pretrained(..., safe_serialization=True)`."
+    )
+
+
+def _download(source: Source, name: str) -> Path:
+    """RETURNS (Path): The file in the local cache, where it may have been before."""
+    cache = transformers_hub.TRANSFORMERS_CACHE
+    return Path(hf_hub_download(source.name, name, revision=source.commit, cache_dir=cache))
 
 
 def local_folder(source: Source) -> Path:
@@ -405,19 +483,15 @@ def local_folder(source: Source) -> Path:
     source (Source): From find_source, which has put at least the config into the cache.
     RETURNS (Path): The user's folder, or the commit's snapshot in the local cache.
     """
-    if source.folder is not None:
-        return source.folder
-    cache = transformers_hub.TRANSFORMERS_CACHE
-    file = hf_hub_download(source.name, "config.json", revision=source.commit, cache_dir=cache)
-    return Path(file).parent
+    return _download(source, CONFIG).parent if source.folder is None else source.folder
 
 
 def weight_files(folder: Path) -> list[Path]:
     """The safetensors files that make up the weights in a folder.
 
     folder (Path): A folder as save_pretrained writes it.
-    RETURNS (list[Path]): Sorted. Raises ValueError when there are none, or one that the index
-        names is missing.
+    RETURNS (list[Path]): Sorted. Raises ValueError when there are none, one that the index names
+        is missing, or the index is damaged or names files elsewhere.
     """
     files = _named_files(folder)
     missing = [file.name for file in files if not file.is_file()]
@@ -430,34 +504,14 @@ def weight_files(folder: Path) -> list[Path]:
     return files
 
 
-def check_weight_files(folder: Path) -> None:
-    """Find truncated or damaged weights by their headers, before anything is loaded.
-
-    folder (Path): A folder as save_pretrained writes it.
-    RETURNS (None): Raises ValueError naming the file.
-    """
-    for file in weight_files(folder):
-        _check_header(file)
-
-
 def _named_files(folder: Path) -> list[Path]:
     # In transformers' order: an index may be left over from an earlier save.
     index = folder / _INDEX
     if (folder / _WEIGHTS).is_file() or not index.is_file():
         return [folder / _WEIGHTS]
-    weight_map = json.loads(index.read_text(encoding="utf8"))["weight_map"]
-    return [folder / name for name in sorted(set(weight_map.values()))]
-
-
-def _check_header(file: Path) -> None:
-    try:
-        with safe_open(file, framework="pt"):
-            pass
-    except SafetensorError as error:
-        raise ValueError(
-            f"The weights file {str(file)!r} ({file.stat().st_size:,} bytes) is damaged or "
-            f"incomplete: {error}. Copy or download it again."
-        ) from error
+    weight_map = take(read_json(index), "weight_map", (dict,), index)
+    names = {take(weight_map, weight, (str,), index) for weight in weight_map}
+    return sorted(find_inside(folder, name, named_in=index) for name in names)
 
 
 def fingerprint(file: Path, *, full: bool) -> dict[str, Any]:

@@ -105,6 +105,7 @@ class DecoderSettings:
     lora (LoraSettings): Read when tuning is "lora".
     optimizer (AdamWSettings | None): Steps the trained weights. None: thinc's optimizer does,
         array by array.
+    self_test (bool): Whether a decoder proves its directions and its adapter once it is loaded.
     """
 
     name: str
@@ -116,6 +117,7 @@ class DecoderSettings:
     gradient_checkpointing: bool = False
     lora: LoraSettings = field(default_factory=LoraSettings)
     optimizer: AdamWSettings | None = None
+    self_test: bool = True
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.strip():

@@ -8,43 +8,49 @@ base/         only when bundled: config.json + model*.safetensors, quantized as 
 """
 
 import errno
-import json
 import os
 import shutil
 import tempfile
-from importlib.metadata import version
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 
-from ..replacing import finished_folder
+from ..replacing import finished_folder, replace_file, replace_folder
 from ..unmasking import unmask_layers
 from .adapter import check_adapter, find_lora_modules, load_adapter, save_adapter
-from .building import (
-    BuiltDecoder,
-    Bundle,
-    base_identity,
-    compare_lora,
-    enable_gradient_checkpointing,
+from .building import BuiltDecoder, Bundle, assemble, base_identity, compare_lora
+from .description import (
+    DESCRIPTION,
+    Base,
+    Description,
+    FingerprintsT,
+    differing_files,
+    dump_description,
+    hash_files,
+    list_files,
+    read_description,
 )
-from .decoder import LGUDecoder
 from .families import find_layers
 from .loading import (
     CONFIG,
     Source,
-    check_weight_files,
     check_weights,
     find_source,
     fingerprint_folder,
     load_decoder,
     load_shared_base,
     load_tokenizer,
+    read_config,
 )
+from .locking import one_at_a_time
+from .reading import damaged, find_inside
 from .settings import DecoderSettings
 
-FORMAT = 1
-BASE_WEIGHTS = ("auto", "bundle", "reference")
+BASE_WEIGHTS = ("auto", "bundle", "link", "reference")
+_PARTS = ("adapter", "base", "tokenizer", "weights")
 # msgpack, in which spaCy's to_bytes packs everything, ends at 4 GiB per object.
 _MAX_BYTES = 2**32 - 2**20
 # What file systems without hard links, or links between two of them, answer.
@@ -53,48 +59,54 @@ _NO_LINKS = (
 )  # fmt: skip
 
 
+@one_at_a_time
 def load_decoder_folder(
-    folder: Path, settings: DecoderSettings, *, device: torch.device
+    folder: Path, settings: DecoderSettings, *, device: torch.device, full: bool = False
 ) -> BuiltDecoder:
-    """Read a decoder from a folder written by write_decoder.
+    """Read a decoder from a folder that save_decoder wrote.
 
     folder (Path): The folder.
     settings (DecoderSettings): From the pipeline's config. A dtype other than "auto" overrides
         the saved one; pattern, quantization and tuning must agree with what was saved.
     device (torch.device): Where the weights go.
+    full (bool): Whether to hash the base weights as well.
     RETURNS (BuiltDecoder): The decoder, in evaluation mode. Raises ValueError or OSError saying
         what is missing, damaged or different, and what to do.
     """
     folder = finished_folder(folder)
-    saved = _read_description(folder)
+    saved = read_description(folder)
     _compare_settings(folder, saved, settings)
-    dtype = saved["dtype"] if settings.dtype == "auto" else settings.dtype
+    for part in _PARTS:
+        find_inside(folder, part, named_in=folder / DESCRIPTION)
     if not (folder / "tokenizer").is_dir():
         raise ValueError(
             f"The decoder in {str(folder)!r} is incomplete: the folder tokenizer is missing. Copy "
             "the pipeline again from where it was saved."
         )
+    if saved.files is not None:
+        _compare_files(folder, saved.files)
+    dtype = saved.dtype if settings.dtype == "auto" else settings.dtype
     tokenizer = load_tokenizer(Source(str(folder / "tokenizer"), folder / "tokenizer", None), {})
-    source = Source(saved["base"]["name"], None, saved["base"]["commit"])
     shared, adapter, written_base, bundle = None, None, None, None
     if settings.tuning == "lora":
         saved_lora = check_adapter(folder / "adapter")
     if settings.tuning == "full":
-        weights = Source(str(folder / "weights"), folder / "weights", None)
-        if saved["bundle"] is not None:
-            _compare_files(folder / "weights", saved["bundle"])
-        base = load_decoder(weights, dtype="float32", quantization="none", device=device)
+        weights = folder / "weights"
+        if saved.bundle is not None:
+            _compare_base(weights, saved.bundle, full=full)
+        source = Source(str(weights), weights, None)
+        base = load_decoder(source, dtype="float32", quantization="none", device=device)
         base.requires_grad_(True)
     else:
-        if saved["base_weights"] == "bundle":
+        if saved.bundle is not None:
             written_base = folder / "base"
-            files = _compare_files(written_base, saved["bundle"])
+            files = _compare_base(written_base, saved.bundle, full=full)
             bundle = Bundle(files, _file_states(written_base))
             base_source = Source(str(written_base), written_base, None)
             identity = base_identity(base_source, files)
         else:
-            base_source = _find_reference(folder, saved["base"])
-            identity = base_identity(base_source, saved["base"]["files"])
+            base_source = _find_reference(folder, saved.base)
+            identity = base_identity(base_source, saved.base.files)
         shared = load_shared_base(
             base_source,
             identity=identity,
@@ -108,16 +120,18 @@ def load_decoder_folder(
             modules = find_lora_modules(settings.lora, cast(Any, base.config))
             compare_lora(folder / "adapter", saved_lora, settings.lora, modules)
         adapter = load_adapter(base, folder / "adapter", trainable=True)
-    if settings.gradient_checkpointing:
-        enable_gradient_checkpointing(base)
-    unmasked = unmask_layers(saved["unmasking"], len(find_layers(base)))
-    decoder = LGUDecoder(base, unmasked=unmasked, dtype=dtype, adapter=adapter)
+    unmasked = unmask_layers(saved.unmasking, len(find_layers(base)))
+    decoder = assemble(base, settings, unmasked=unmasked, dtype=dtype, adapter=adapter)
+    if decoder.width != saved.width:
+        raise damaged(
+            folder / DESCRIPTION, f"the width is {saved.width}, but the decoder's {decoder.width}"
+        )
     return BuiltDecoder(
-        decoder.eval(),
+        decoder,
         tokenizer,
         settings,
-        source,
-        saved["base"]["files"],
+        Source(saved.base.name, None, saved.base.commit),
+        saved.base.files,
         shared,
         written_base,
         bundle,
@@ -125,10 +139,10 @@ def load_decoder_folder(
 
 
 def decoder_to_files(built: BuiltDecoder, *, base_weights: str = "auto") -> dict[str, bytes]:
-    """The files of write_decoder in memory, by path relative to the folder.
+    """The files of save_decoder in memory, by path relative to the folder.
 
     built (BuiltDecoder): The decoder.
-    base_weights (str): As in write_decoder.
+    base_weights (str): As in save_decoder.
     RETURNS (dict[str, bytes]): Raises ValueError beyond 4 GiB, before any weight is copied.
     """
     with tempfile.TemporaryDirectory(prefix="spacy-lgu-") as name:
@@ -139,7 +153,7 @@ def decoder_to_files(built: BuiltDecoder, *, base_weights: str = "auto") -> dict
                 "(a limit of msgpack). Save with to_disk instead, or set base_weights = "
                 "'reference' in the component lgu_transformer, so that only the adapter is saved."
             )
-        write_decoder(built, folder, base_weights=base_weights)
+        _write_decoder(built, folder, base_weights=base_weights, link=True)
         return {
             str(file.relative_to(folder).as_posix()): file.read_bytes()
             for file in sorted(folder.rglob("*"))
@@ -161,51 +175,93 @@ def decoder_from_files(
                 )
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(content)
-        built = load_decoder_folder(folder, settings, device=device)
+        built = load_decoder_folder(folder, settings, device=device, full=True)
     built.written_base, built.bundle = None, None
     return built
 
 
-def write_decoder(built: BuiltDecoder, folder: Path, *, base_weights: str) -> None:
-    """Write a decoder's files into an empty folder; arguments as in write_decoder."""
+def save_decoder(
+    built: BuiltDecoder,
+    folder: Path,
+    *,
+    base_weights: str,
+    write_more: Callable[[Path], None] | None = None,
+    pipeline: FingerprintsT | None = None,
+    heads: Sequence[str] = (),
+) -> None:
+    """Save a decoder. A save that fails leaves an earlier one in its place whole.
+
+    built (BuiltDecoder): The decoder.
+    folder (Path): Its folder.
+    base_weights (str): What to save of a frozen base: "bundle" (all), "reference" (its name),
+        "link" (all, as hard links to another bundle of it where the file system can), "auto"
+        (bundle if it came from a local folder, else reference).
+    write_more (Callable | None): Gets the folder that is filled, before the decoder is.
+    pipeline (dict | None): Fingerprints of the files around the folder, see description.py.
+    heads (Sequence[str]): The components among them that listen to the decoder.
+    """
+    place = folder.resolve()
+    # A bundle that is replaced goes away: only its successor is linked to it unasked.
+    is_successor = built.written_base is not None and built.written_base.resolve().parent == place
+
+    def write(hidden: Path) -> None:
+        if write_more is not None:
+            write_more(hidden)
+        link = is_successor or base_weights == "link"
+        _write_decoder(
+            built, hidden, base_weights=base_weights, link=link, pipeline=pipeline, heads=heads
+        )
+
+    replace_folder(folder, write)
+    if (folder / "base").is_dir():
+        built.written_base = folder / "base"
+
+
+def _write_decoder(
+    built: BuiltDecoder,
+    folder: Path,
+    *,
+    base_weights: str,
+    link: bool,
+    pipeline: FingerprintsT | None = None,
+    heads: Sequence[str] = (),
+) -> None:
     kind = resolve_base_weights(built, base_weights)
     settings = built.settings
     tokenizer: Any = built.tokenizer  # transformers' base class is partly typed
     tokenizer.save_pretrained(str(folder / "tokenizer"))
-    files = None
+    bundle: FingerprintsT | None = None
     if kind == "weights":
         built.decoder.base.save_pretrained(str(folder / "weights"), safe_serialization=True)
-        files = fingerprint_folder(folder / "weights", full=True)
+        bundle = fingerprint_folder(folder / "weights", full=True)
     elif kind == "bundle":
-        files = _write_base(built, folder / "base").files
+        bundle = _write_base(built, folder / "base", link=link).files
     if built.decoder.adapter is not None:
         save_adapter(built.decoder.adapter, folder / "adapter")
-    description = {
-        "format": FORMAT,
-        "spacy_lgu": version("spacy-lgu"),
+    in_bundle = {f"{'weights' if kind == 'weights' else 'base'}/{name}" for name in bundle or ()}
+    names = [name for name in list_files(folder) if name not in in_bundle]
+    description = Description(
         # A relative path would mean another folder in another working directory.
-        "base": {
-            "name": built.source.location,
-            "commit": built.source.commit,
-            "files": built.files,
-        },
-        "base_weights": kind,
-        "bundle": files,
-        "unmasking": settings.unmasking,
-        "quantization": settings.quantization,
-        "dtype": built.decoder.dtype,
-        "tuning": settings.tuning,
-        "width": built.decoder.width,
-    }
-    text = json.dumps(description, indent=2) + "\n"
-    (folder / "lgu.json").write_text(text, encoding="utf8")
+        base=Base(name=built.source.location, commit=built.source.commit, files=built.files),
+        base_weights=kind,
+        bundle=bundle,
+        unmasking=settings.unmasking,
+        quantization=settings.quantization,
+        dtype=built.decoder.dtype,
+        tuning=settings.tuning,
+        width=built.decoder.width,
+        files=hash_files(folder, names),
+        pipeline=pipeline,
+        heads=list(heads),
+    )
+    (folder / DESCRIPTION).write_bytes(dump_description(description))
 
 
 def check_base_weights(base_weights: str) -> None:
     """Raises ValueError for an unknown value."""
     if base_weights not in BASE_WEIGHTS:
         raise ValueError(
-            f"base_weights is {base_weights!r}: expected 'auto', 'bundle' or 'reference'."
+            f"base_weights is {base_weights!r}: expected 'auto', 'bundle', 'link' or 'reference'."
         )
 
 
@@ -216,10 +272,10 @@ def resolve_base_weights(built: BuiltDecoder, base_weights: str) -> str:
         return "weights"
     if base_weights == "auto":
         return "reference" if built.files is None else "bundle"
-    return base_weights
+    return "bundle" if base_weights == "link" else base_weights
 
 
-def _write_base(built: BuiltDecoder, target: Path) -> Bundle:
+def _write_base(built: BuiltDecoder, target: Path, *, link: bool) -> Bundle:
     written, bundle = built.written_base, built.bundle
     if written is None or bundle is None or _file_states(written) != bundle.states:
         module: Any = built.shared.module  # type: ignore[union-attr]  # a bundle is frozen
@@ -229,13 +285,20 @@ def _write_base(built: BuiltDecoder, target: Path) -> Bundle:
         return built.bundle
     target.mkdir()
     for file in written.iterdir():
-        try:
-            os.link(file, target / file.name)
-        except OSError as error:
-            if error.errno not in _NO_LINKS:
-                raise
+        if not (link and _link(file, target / file.name)):
             shutil.copy2(file, target / file.name)  # with its time of change
     return bundle
+
+
+def _link(file: Path, target: Path) -> bool:
+    """RETURNS (bool): False where the file system has no hard links."""
+    try:
+        os.link(file, target)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        return False
+    return True
 
 
 def _file_states(folder: Path) -> dict[str, tuple[int, int]]:
@@ -246,101 +309,131 @@ def _file_states(folder: Path) -> dict[str, tuple[int, int]]:
     return {n: (s.st_size, s.st_mtime_ns) for n, s in stats.items()}
 
 
-def _read_description(folder: Path) -> dict[str, Any]:
-    file = folder / "lgu.json"
-    if not file.is_file():
-        raise ValueError(
-            f"There is no decoder in {str(folder)!r}: lgu.json is missing. Expected the folder of "
-            "an lgu_transformer component, as nlp.to_disk writes it."
-        )
-    try:
-        saved = json.loads(file.read_text(encoding="utf8"))
-        if not isinstance(saved, dict):
-            raise ValueError("expected a JSON object")
-    except ValueError as error:  # not JSON, or not UTF-8
-        raise ValueError(
-            f"{str(file)!r} is damaged: {error}. Copy the pipeline again from where it was saved."
-        ) from error
-    if saved.get("format") != FORMAT:
-        raise ValueError(
-            f"{str(folder)!r} was saved in format {saved.get('format')} by spacy-lgu "
-            f"{saved.get('spacy_lgu')}, but this version ({version('spacy-lgu')}) reads format "
-            f"{FORMAT}. Install the version that saved it: pip install "
-            f"spacy-lgu=={saved.get('spacy_lgu')}"
-        )
-    return saved
-
-
-def _compare_settings(folder: Path, saved: dict[str, Any], settings: DecoderSettings) -> None:
+def _compare_settings(folder: Path, saved: Description, settings: DecoderSettings) -> None:
     for name in ("unmasking", "quantization", "tuning"):
-        if saved[name] != getattr(settings, name):
+        if getattr(saved, name) != getattr(settings, name):
             raise ValueError(
-                f"The decoder in {str(folder)!r} was trained with {name} = {saved[name]!r}, but "
-                f"the config says {getattr(settings, name)!r}. Leave the saved config as it is, or "
-                "train again with the other value."
+                f"The decoder in {str(folder)!r} was trained with {name} = "
+                f"{getattr(saved, name)!r}, but the config says {getattr(settings, name)!r}. Leave "
+                "the saved config as it is, or train again with the other value."
             )
 
 
-def _find_reference(folder: Path, base: dict[str, Any]) -> Source:
-    if base["files"] is not None and not Path(base["name"]).expanduser().is_dir():
+def _find_reference(folder: Path, base: Base) -> Source:
+    if base.files is not None and not Path(base.name).expanduser().is_dir():
         raise ValueError(
-            f"The base decoder of {str(folder)!r} was the folder {base['name']!r}, which is not "
+            f"The base decoder of {str(folder)!r} was the folder {base.name!r}, which is not "
             "here. Put it back, or save the pipeline with base_weights = 'bundle'."
         )
+    if base.files is None and base.commit is None:
+        raise damaged(folder / DESCRIPTION, "'base' has neither 'commit' nor 'files'")
     try:
-        source = find_source(base["name"], base["commit"])
-        check_weights(source)
+        source = find_source(base.name, base.commit)
+        check_weights(source, read_config(source))
     except (ValueError, OSError) as error:
         raise OSError(
             f"The pipeline part {str(folder)!r} holds an adapter only and needs its base decoder "
-            f"{base['name']!r}, which cannot be had: {error} To make a pipeline that needs no "
+            f"{base.name!r}, which cannot be had: {error} To make a pipeline that needs no "
             "base, save it with base_weights = 'bundle'."
         ) from error
-    if source.folder is not None:
-        _compare_files(source.folder, base["files"])
+    if source.folder is not None and base.files is not None:
+        _compare_base(source.folder, base.files, full=False)
     return source
 
 
-def _compare_files(folder: Path, expected: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def _compare_base(folder: Path, expected: FingerprintsT, *, full: bool) -> FingerprintsT:
     """Sizes and headers; hashing gigabytes at each load is left to verify_decoder.
 
     RETURNS (dict): What was expected, with the config that older versions did not look at.
     """
-    check_weight_files(folder)
-    found = fingerprint_folder(folder, full=False)
+    found = fingerprint_folder(folder, full=full)
     expected = {CONFIG: found[CONFIG], **expected}
-    short = {
-        name: {key: value for key, value in file.items() if key != "sha256"}
+    compared = {
+        name: {key: value for key, value in file.items() if full or key != "sha256"}
         for name, file in expected.items()
     }
-    if found != short:
+    differing = sorted(n for n in {*found, *compared} if found.get(n) != compared.get(n))
+    if differing:
         raise ValueError(
-            f"The weights in {str(folder)!r} are not those the pipeline was saved with: expected "
-            f"{short}, found {found}. Restore the original files; an adapter is worthless on "
-            "another base."
+            f"The weights in {str(folder)!r} are not those the pipeline was saved with: "
+            f"{', '.join(differing)} {'differs' if len(differing) == 1 else 'differ'}. Restore the "
+            "original files; an adapter is worthless on another base."
         )
     return expected
 
 
-def verify_decoder(folder: Path) -> list[str] | None:
-    """Hash every weight of a saved decoder, but for its adapter, and compare with what was saved.
+def _compare_files(folder: Path, expected: FingerprintsT) -> None:
+    """Everything but the base weights: all of it is read at a load, so that hashes cost little."""
+    named_in = folder / DESCRIPTION
+    for name in expected:
+        find_inside(folder, name, named_in=named_in)
+    if differing := differing_files(folder, expected):
+        raise ValueError(
+            f"{', '.join(differing)} in {str(folder)!r} {'is' if len(differing) == 1 else 'are'} "
+            "missing or not what was saved. Copy the pipeline again from where it was saved."
+        )
+    # Tokenizers look for more files than they write.
+    for name in list_files(folder / "tokenizer"):
+        if f"tokenizer/{name}" not in expected and not name.startswith("."):
+            raise ValueError(
+                f"The file {name!r} in {str(folder / 'tokenizer')!r} was not saved with the "
+                "decoder, but would be read with it. Remove it."
+            )
 
-    folder (Path): A folder written by write_decoder.
-    RETURNS (list[str] | None): The files whose content differs; empty if all is well. None if
-        there is nothing to compare with: for a base on the hub, whose files the hub's client
-        checks, and for all weights saved by a version that recorded no hashes.
+
+def verify_decoder(folder: Path) -> list[str] | None:
+    """Hash every file of a saved decoder, and of the pipeline that was saved with it.
+
+    folder (Path): A folder written by save_decoder.
+    RETURNS (list[str] | None): The files whose content differs or that are missing, as paths
+        relative to the folder; empty if all is well. None if there is nothing to compare with, in
+        saves of versions that recorded no hashes. Left out is a base on the hub, whose files the
+        hub's client checks.
     """
     folder = finished_folder(folder)
-    saved = _read_description(folder)
-    if saved["bundle"] is not None:
-        place = folder / ("base" if saved["base_weights"] == "bundle" else "weights")
-        expected = saved["bundle"]
-    elif saved["base_weights"] == "reference" and saved["base"]["files"] is not None:
-        place, expected = Path(saved["base"]["name"]).expanduser(), saved["base"]["files"]
-    else:
+    saved = read_description(folder)
+    parts: list[tuple[str, Path, FingerprintsT | None]] = [("", folder, saved.files)]
+    if saved.bundle is not None:
+        part = "base" if saved.base_weights == "bundle" else "weights"
+        parts.append((f"{part}/", folder / part, saved.bundle))
+    elif saved.base_weights == "reference" and saved.base.files is not None:
+        place = Path(saved.base.name).expanduser()
+        parts.append((f"{place}/", place, saved.base.files))
+    if saved.pipeline is not None:
+        root = folder.absolute().parent
+        # What was left out of the save (nlp.to_disk with exclude) is not there at all.
+        there = {
+            name: file
+            for name, file in saved.pipeline.items()
+            if (root / name.partition("/")[0]).exists()
+        }
+        parts.append(("../", root, there))
+    if all(files is None for _, _, files in parts):
         return None
-    found = fingerprint_folder(place, full=True)
-    return sorted(name for name in expected if found.get(name) != expected[name])
+    return [
+        f"{prefix}{name}"
+        for prefix, place, files in parts
+        for name in differing_files(place, files or {})
+    ]
+
+
+def record_decoder(folder: Path) -> None:
+    """Take the files of a saved decoder and of its pipeline for right as they are, after they were
+    changed on purpose.
+
+    folder (Path): A folder written by save_decoder.
+    """
+    folder = finished_folder(folder)
+    saved = read_description(folder, changed=True)
+    bundle, root = saved.bundle, folder.absolute().parent
+    if bundle is not None:
+        part = "base" if saved.base_weights == "bundle" else "weights"
+        bundle = fingerprint_folder(folder / part, full=True)
+    part_files = {f"{part}/{name}" for name in bundle} if bundle is not None else set()
+    names = [n for n in list_files(folder) if n not in part_files and n != DESCRIPTION]
+    pipeline = None if saved.pipeline is None else hash_files(root, list(saved.pipeline))
+    changed = replace(saved, bundle=bundle, files=hash_files(folder, names), pipeline=pipeline)
+    replace_file(folder / DESCRIPTION, dump_description(changed))
 
 
 def _expected_bytes(built: BuiltDecoder, base_weights: str) -> int:

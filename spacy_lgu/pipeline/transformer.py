@@ -19,10 +19,12 @@ from spacy_transformers.pipeline_component import Transformer, install_extension
 from thinc.api import Config, Optimizer, get_torch_default_device, set_dropout_rate
 from thinc.types import Floats3d
 
-from ..decoder.storage import load_decoder_folder, write_decoder
+from ..decoder.building import BuiltDecoder
+from ..decoder.storage import load_decoder_folder, save_decoder
 from ..layers.shim import DecoderShim
 from ..layers.transformer import LGUTransformerT, replace_listener_config
-from ..replacing import finished_folder, replace_folder
+from ..replacing import finished_folder, read_folder
+from .surroundings import Neighbours, check_heads, fingerprint_pipeline
 
 DEFAULT_CONFIG = Config().from_str(
     """
@@ -46,6 +48,7 @@ window = null
 stride = null
 tokenizer_config = {}
 optimizer = null
+self_test = true
 
 [transformer.model.lora]
 @misc = "spacy-lgu.lora.v1"
@@ -144,6 +147,15 @@ class LGUTransformer(Transformer):
         self.shim.set_options(**options)
         model.attrs["replace_listener_cfg"] = partial(replace_listener_config, **options)
         self._batch: _Batch | None = None
+        self.neighbours = Neighbours()
+
+    def find_listeners(self, component: Any) -> None:
+        """Connect a component behind this one with it; spaCy calls this for each of them.
+
+        component (Any): The component.
+        """
+        super().find_listeners(component)
+        self.neighbours.add(component)
 
     @property
     def shim(self) -> DecoderShim:
@@ -243,23 +255,26 @@ class LGUTransformer(Transformer):
         exclude (Iterable[str]): "vocab" or "model".
         """
         excluded = set(exclude)
-        built = None if "model" in excluded else self.shim.ready
+        folder = ensure_path(path)
 
-        def write(folder: Path) -> None:
+        def write_vocab(folder: Path) -> None:
             if "vocab" not in excluded:
                 self.vocab.to_disk(folder / "vocab")
-            if built is not None:
-                write_decoder(built, folder, base_weights=self.shim.base_weights)
 
-        if built is None:
-            folder = finished_folder(ensure_path(path))
+        if "model" in excluded:
+            folder = finished_folder(folder)
             folder.mkdir(parents=True, exist_ok=True)
-            write(folder)  # beside the model that may be there
+            write_vocab(folder)  # beside the model that may be there
             return
-        folder = ensure_path(path)
-        replace_folder(folder, write)
-        if (folder / "base").is_dir():
-            built.written_base = folder / "base"
+        pipeline, heads = fingerprint_pipeline(self, folder.absolute().parent)
+        save_decoder(
+            self.shim.ready,
+            folder,
+            base_weights=self.shim.base_weights,
+            write_more=write_vocab,
+            pipeline=pipeline,
+            heads=heads,
+        )
 
     def from_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> "LGUTransformer":
         """Load the component; its options are those of the config, not the saved ones.
@@ -268,16 +283,19 @@ class LGUTransformer(Transformer):
         exclude (Iterable[str]): "vocab" or "model".
         RETURNS (LGUTransformer): Itself.
         """
-        folder = finished_folder(ensure_path(path))
         excluded = set(exclude)
+        folder = finished_folder(ensure_path(path))
         if "vocab" not in excluded:
             self.vocab.from_disk(folder / "vocab")
         if "model" not in excluded:
-            device = get_torch_default_device()
-            built = load_decoder_folder(folder, self.shim.settings, device=device)
+            built = read_folder(ensure_path(path), self._load)
             self.shim.set_built(built)
             self.model.set_dim("nO", built.decoder.width)
         return self
+
+    def _load(self, folder: Path) -> BuiltDecoder:
+        check_heads(folder)
+        return load_decoder_folder(folder, self.shim.settings, device=get_torch_default_device())
 
     def from_bytes(self, bytes_data: bytes, *, exclude: Iterable[str] = ()) -> "LGUTransformer":
         """Load the component from bytes; its options are those of the config.

@@ -7,7 +7,8 @@ from safetensors import safe_open
 from transformers import AutoModelForCausalLM, PretrainedConfig
 
 from ..decoder.families import FamilyError, tiny_config
-from ..decoder.loading import Source, local_folder, weight_files
+from ..decoder.loading import Source, fetch_weights
+from ..decoder.locking import LOADING
 
 
 def check_head(config: PretrainedConfig) -> None:
@@ -19,7 +20,7 @@ def check_head(config: PretrainedConfig) -> None:
     config (PretrainedConfig): The decoder's config; no weight is needed.
     RETURNS (None): Raises FamilyError naming the family.
     """
-    with torch.random.fork_rng(devices=[]):
+    with LOADING, torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = AutoModelForCausalLM.from_config(tiny_config(config), attn_implementation="eager")
         head = model.get_output_embeddings()
@@ -49,11 +50,11 @@ def load_head(base: Any, source: Source) -> torch.Tensor:
     embeddings: torch.Tensor = base.get_input_embeddings().weight
     if base.config.tie_word_embeddings:
         return embeddings
-    with torch.device("meta"):
+    with LOADING, torch.device("meta"):
         skeleton = AutoModelForCausalLM.from_config(base.config)
     wanted = skeleton.get_output_embeddings().weight
     name = next(name for name, p in skeleton.named_parameters() if p is wanted)
-    for file in weight_files(local_folder(source)):
+    for file in fetch_weights(source):
         with safe_open(file, framework="pt", device=str(embeddings.device)) as weights:
             if name in weights.keys():  # noqa: SIM118  safe_open is no mapping
                 return weights.get_tensor(name).to(embeddings.dtype)

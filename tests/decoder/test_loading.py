@@ -33,7 +33,6 @@ from spacy_lgu.decoder import loading
 from spacy_lgu.decoder.building import build_decoder, check_settings
 from spacy_lgu.decoder.loading import (
     Source,
-    check_weight_files,
     find_source,
     fingerprint,
     load_decoder,
@@ -301,9 +300,9 @@ def test_repository_with_bin_weights_only(hub_cache, copied_folder, no_weights, 
     names = ["config.json", "pytorch_model.bin"]
     monkeypatch.setattr(loading.HfApi, "list_repo_files", lambda *args, **kwargs: names)
     with pytest.raises(ValueError, match="'org/x' has no safetensors weights, only other formats"):
-        loading.check_weights(source)
+        loading.check_weights(source, read_config(source))
     names.append("model.safetensors")
-    loading.check_weights(source)
+    loading.check_weights(source, read_config(source))
 
 
 def test_cached_repository_with_damaged_or_missing_shards(
@@ -318,9 +317,10 @@ def test_cached_repository_with_damaged_or_missing_shards(
         check("org/x")
     file.unlink()
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    loading.check_weights(find_source("org/x", FIRST))  # will be downloaded
+    source = find_source("org/x", FIRST)
+    loading.check_weights(source, read_config(source))  # will be downloaded
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(OSError, match=r"model-00001-of-00002.safetensors of .* not in the local"):
+    with pytest.raises(OSError, match=r"'org/x', model-00001-of-00002.safetensors cannot be found"):
         check("org/x")
 
 
@@ -351,7 +351,8 @@ def test_weights_quantized_as_asked(decoder_folder, tmp_path):
 
 def test_damage_behind_the_header_is_named(copied_folder, monkeypatch):
     # Seen when a file changes between the check and the load.
-    monkeypatch.setattr(loading, "check_weight_files", lambda folder: None)
+    monkeypatch.setattr(loading, "read_headers", lambda files: {})
+    monkeypatch.setattr(loading, "match_weights", lambda *args, **kwargs: "model.")
     file = copied_folder / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-8])
     source = find_source(str(copied_folder))
@@ -536,7 +537,7 @@ def test_fingerprint_by_eye(tmp_path):
 
 def test_weights_are_checked_by_name(tmp_path):
     with pytest.raises(ValueError, match=r"incomplete: model\.safetensors missing"):
-        check_weight_files(tmp_path)
+        loading.weight_files(tmp_path)
 
 
 def test_config_is_read_without_weights(decoder_folder, no_weights):

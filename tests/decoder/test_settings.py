@@ -17,6 +17,7 @@ def test_values_that_configs_leave_out():
         "gradient_checkpointing": False,
         "lora": {"rank": 64, "alpha": 16, "dropout": 0.1, "modules": "attention", "path": None},
         "optimizer": None,
+        "self_test": True,
     }
 
 

@@ -1,4 +1,5 @@
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -14,24 +15,17 @@ from spacy_lgu.decoder.storage import (
     decoder_to_files,
     load_decoder_folder,
     resolve_base_weights,
+    save_decoder,
     verify_decoder,
-    write_decoder,
 )
-from spacy_lgu.replacing import finished_folder, replace_folder
+from spacy_lgu.replacing import finished_folder
 
 from .conftest import FIRST, SECOND
 from .helpers import CPU, build, gradients, make_settings, shake, vectors
 
 
 def save(built, folder, base_weights="auto"):
-    """As the pipeline component does it."""
-
-    def write(hidden):
-        write_decoder(built, hidden, base_weights=base_weights)
-
-    replace_folder(folder, write)
-    if (folder / "base").is_dir():
-        built.written_base = folder / "base"
+    save_decoder(built, folder, base_weights=base_weights)
 
 
 def load(folder, built, **values):
@@ -44,9 +38,20 @@ def load(folder, built, **values):
     return load_decoder_folder(folder, settings, device=CPU)
 
 
+def read(folder):
+    return json.loads((folder / "lgu.json").read_text())
+
+
 def edit(folder, **values):
-    file = folder / "lgu.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
+    (folder / "lgu.json").write_text(json.dumps({**read(folder), **values}))
+
+
+def make_format_1(folder, **values):
+    """lgu.json as the first versions wrote it."""
+    saved = {**read(folder), "format": 1, **values}
+    for name in ("files", "pipeline", "heads", "checksum"):
+        del saved[name]
+    (folder / "lgu.json").write_text(json.dumps(saved))
 
 
 def n_bytes(folder):
@@ -156,14 +161,28 @@ def test_files_on_disk(decoder_folder, tmp_path, tuning, kind, files):
 
 def test_description_by_eye(decoder_folder, tmp_path):
     save(build(decoder_folder, unmasking="0110"), tmp_path / "x", "reference")
-    saved = json.loads((tmp_path / "x" / "lgu.json").read_text())
+    saved = read(tmp_path / "x")
     base = saved.pop("base")
     assert base["name"] == str(decoder_folder.resolve())
     assert base["commit"] is None
     assert list(base["files"]) == ["config.json", "model.safetensors"]
     assert saved.pop("spacy_lgu")
+    assert len(saved.pop("checksum")) == 64
+    files = saved.pop("files")
+    assert list(files) == [
+        "adapter/adapter_config.json",
+        "adapter/adapter_model.safetensors",
+        "tokenizer/special_tokens_map.json",
+        "tokenizer/tokenizer.json",
+        "tokenizer/tokenizer_config.json",
+    ]
+    content = (tmp_path / "x" / "tokenizer" / "tokenizer.json").read_bytes()
+    assert files["tokenizer/tokenizer.json"] == {
+        "bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
     assert saved == {
-        "format": 1,
+        "format": 2,
         "base_weights": "reference",
         "bundle": None,
         "unmasking": "cbbc",
@@ -171,6 +190,8 @@ def test_description_by_eye(decoder_folder, tmp_path):
         "dtype": "float32",
         "tuning": "lora",
         "width": 64,
+        "pipeline": None,
+        "heads": [],
     }
 
 
@@ -182,7 +203,7 @@ def test_sizes(decoder_folder, tmp_path):
     weights = (decoder_folder / "model.safetensors").stat().st_size
     tokenizer = n_bytes(tmp_path / "reference-none" / "tokenizer")
     # 4 layers x 448 LoRA weights of 4 bytes, and the headers.
-    assert sizes["reference-none"] - tokenizer < 4 * 448 * 4 + 6_000 < weights / 5
+    assert sizes["reference-none"] - tokenizer < 4 * 448 * 4 + 7_500 < weights / 5
     assert sizes["bundle-nf4"] - tokenizer < weights * 0.7
     assert sizes["bundle-none"] > sizes["bundle-nf4"]
 
@@ -193,7 +214,7 @@ def test_what_is_saved(decoder_folder, hub_name):
     assert resolve_base_weights(hub, "auto") == "reference"
     assert resolve_base_weights(hub, "bundle") == "bundle"
     assert resolve_base_weights(build(decoder_folder, tuning="full"), "reference") == "weights"
-    with pytest.raises(ValueError, match="base_weights is 'all': expected 'auto', 'bundle' or"):
+    with pytest.raises(ValueError, match="base_weights is 'all': expected 'auto', 'bundle', 'li"):
         resolve_base_weights(local, "all")
 
 
@@ -208,7 +229,7 @@ def test_hub_reference_is_loaded_from_the_cache_at_its_commit(hub_name, tmp_path
     assert (config["base_model_name_or_path"], config["revision"]) == ("org/tiny", commit)
     expected = vectors(built)
     assert torch.equal(vectors(load(tmp_path / "x", built)), expected)
-    assert verify_decoder(tmp_path / "x") is None
+    assert verify_decoder(tmp_path / "x") == []
 
 
 def test_dtype_of_the_config_wins_at_load(decoder_folder, tmp_path):
@@ -238,20 +259,30 @@ def inode(folder):
     return (folder / "base" / "model.safetensors").stat().st_ino
 
 
-def test_later_saves_link_to_the_bundle(decoder_folder, tmp_path):
+def test_a_later_save_is_linked_to_the_bundle_that_it_replaces(decoder_folder, tmp_path):
+    built = build(decoder_folder)
+    save(built, tmp_path / "x")
+    first = inode(tmp_path / "x")
+    save(built, tmp_path / "x")
+    assert inode(tmp_path / "x") == first
+    save(load(tmp_path / "x", built), tmp_path / "x")
+    assert inode(tmp_path / "x") == first
+
+
+def test_a_save_elsewhere_is_a_copy_unless_it_is_to_be_linked(decoder_folder, tmp_path):
     built = build(decoder_folder)
     save(built, tmp_path / "x")
     first = inode(tmp_path / "x")
     shake(built.decoder)
     expected = vectors(built)
-    save(built, tmp_path / "x")
-    save(built, tmp_path / "y")
-    assert inode(tmp_path / "x") == inode(tmp_path / "y") == first
-    loaded = load(tmp_path / "y", built)
-    save(loaded, tmp_path / "z")
-    assert inode(tmp_path / "z") == first
-    shutil.rmtree(tmp_path / "x")
-    shutil.rmtree(tmp_path / "y")
+    save(built, tmp_path / "copy")
+    assert inode(tmp_path / "copy") != first
+    copied = inode(tmp_path / "copy")
+    save(load(tmp_path / "copy", built), tmp_path / "y", "link")
+    save(load(tmp_path / "y", built), tmp_path / "z", "link")
+    assert inode(tmp_path / "y") == inode(tmp_path / "z") == copied
+    for name in ("x", "copy", "y"):
+        shutil.rmtree(tmp_path / name)
     assert torch.equal(vectors(load(tmp_path / "z", built)), expected)
 
 
@@ -263,7 +294,7 @@ def test_bundle_is_copied_where_links_are_impossible(decoder_folder, tmp_path, m
     save(built, tmp_path / "x")
     monkeypatch.setattr(os, "link", refuse)
     for name in ("y", "z"):
-        save(built, tmp_path / name)
+        save(built, tmp_path / name, "link")
         assert inode(tmp_path / name) != inode(tmp_path / "x")
         assert verify_decoder(tmp_path / name) == []
     assert torch.equal(vectors(load(tmp_path / "z", built)), vectors(built))
@@ -277,7 +308,7 @@ def test_other_errors_of_linking_are_raised(decoder_folder, tmp_path, monkeypatc
     save(built, tmp_path / "x")
     monkeypatch.setattr(os, "link", refuse)
     with pytest.raises(OSError, match="Input/output error"):
-        save(built, tmp_path / "y")
+        save(built, tmp_path / "y", "link")
     assert names(tmp_path) == [f"x/{name}" for name in names(tmp_path / "x")]
 
 
@@ -288,7 +319,7 @@ def test_a_bundle_that_another_pipeline_replaced_is_not_linked_to(
     expected = vectors(built)
     save(built, tmp_path / "x")
     save(other, tmp_path / "x")
-    save(built, tmp_path / "y")
+    save(built, tmp_path / "y", "link")
     assert torch.equal(vectors(load(tmp_path / "y", built)), expected)
 
 
@@ -368,7 +399,7 @@ def test_no_decoder(saved, tmp_path):
 def test_broken_json(saved, content):
     built, folder = saved
     (folder / "lgu.json").write_bytes(content)
-    with pytest.raises(ValueError, match=r"lgu\.json' is damaged: .*Copy the pipeline again"):
+    with pytest.raises(ValueError, match=r"lgu\.json' is damaged: .*Copy it again from"):
         load(folder, built)
     with pytest.raises(ValueError, match=r"lgu\.json' is damaged"):
         verify_decoder(folder)
@@ -376,8 +407,8 @@ def test_broken_json(saved, content):
 
 def test_newer_format(saved):
     built, folder = saved
-    edit(folder, format=2, spacy_lgu="9.0")
-    with pytest.raises(ValueError, match=r"saved in format 2 by spacy-lgu 9\.0.*spacy-lgu==9\.0"):
+    edit(folder, format=3, spacy_lgu="9.0")
+    with pytest.raises(ValueError, match=r"saved in format 3 by spacy-lgu '9\.0'.*spacy-lgu==9\.0"):
         load(folder, built)
 
 
@@ -399,8 +430,11 @@ def test_config_that_differs(saved, values, message):
     ("name", "message"),
     [
         ("tokenizer", "is incomplete: the folder tokenizer is missing"),
-        ("adapter", r"There is no adapter in .*: adapter_config\.json is missing"),
-        ("base", r"weights in .*base' are incomplete: model\.safetensors missing"),
+        (
+            "adapter",
+            r"adapter/adapter_config\.json, .* are missing or not what was saved",
+        ),
+        ("base", r"The decoder in .*base' is incomplete: config\.json is missing"),
     ],
 )
 def test_missing_parts(saved, name, message):
@@ -416,15 +450,14 @@ def test_missing_weights_of_a_fully_trained_decoder(decoder_folder, tmp_path):
     (tmp_path / "x" / "weights" / "model.safetensors").unlink()
     with pytest.raises(ValueError, match=r"are incomplete: model\.safetensors missing"):
         load(tmp_path / "x", built)
-    with pytest.raises(ValueError, match=r"are incomplete: model\.safetensors missing"):
-        verify_decoder(tmp_path / "x")
+    assert verify_decoder(tmp_path / "x") == ["weights/model.safetensors"]
 
 
 def test_truncated_bundle(saved):
     built, folder = saved
     file = folder / "base" / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-100])
-    with pytest.raises(ValueError, match="is damaged or incomplete"):
+    with pytest.raises(ValueError, match=r"saved with: model\.safetensors differs\. Restore"):
         load(folder, built)
 
 
@@ -434,7 +467,10 @@ def test_bundle_of_another_decoder(saved, other_decoder_folder, tmp_path):
     save(other, tmp_path / "other", "bundle")
     shutil.rmtree(folder / "base")
     shutil.copytree(tmp_path / "other" / "base", folder / "base")
-    with pytest.raises(ValueError, match="are not those the pipeline was saved with: expected"):
+    with pytest.raises(
+        ValueError,
+        match=r"not those .* saved with: config\.json, model\.safet",
+    ):
         load(folder, built)
 
 
@@ -491,14 +527,14 @@ def test_verification_finds_one_flipped_byte(saved):
     assert verify_decoder(folder) == []
     flip_last_byte(folder / "base" / "model.safetensors")
     load(folder, built)  # by sizes and headers it is the same
-    assert verify_decoder(folder) == ["model.safetensors"]
+    assert verify_decoder(folder) == ["base/model.safetensors"]
 
 
 def test_verification_of_a_fully_trained_decoder(decoder_folder, tmp_path):
     save(build(decoder_folder, tuning="full"), tmp_path / "x")
     assert verify_decoder(tmp_path / "x") == []
     flip_last_byte(tmp_path / "x" / "weights" / "model.safetensors")
-    assert verify_decoder(tmp_path / "x") == ["model.safetensors"]
+    assert verify_decoder(tmp_path / "x") == ["weights/model.safetensors"]
 
 
 def change_config(folder):
@@ -509,16 +545,16 @@ def change_config(folder):
 def test_the_config_is_a_part_of_the_base(referring):
     built, folder, base = referring
     change_config(base)
-    assert verify_decoder(folder) == ["config.json"]
-    with pytest.raises(ValueError, match=r"weights in .* are not those .* 'config_sha256'"):
+    assert verify_decoder(folder) == [f"{base}/config.json"]
+    with pytest.raises(ValueError, match=r"are not those .*: config\.json differs"):
         load(folder, built)
 
 
 def test_saves_without_a_fingerprint_of_the_config(referring):
     built, folder, base = referring
-    saved = json.loads((folder / "lgu.json").read_text())["base"]
+    saved = read(folder)["base"]
     del saved["files"]["config.json"]
-    edit(folder, base=saved)
+    make_format_1(folder, base=saved)
     change_config(base)
     load(folder, built)
     assert verify_decoder(folder) == []
@@ -526,10 +562,10 @@ def test_saves_without_a_fingerprint_of_the_config(referring):
 
 def test_a_bundle_without_a_fingerprint_of_the_config_gets_one(saved, tmp_path):
     built, folder = saved
-    files = json.loads((folder / "lgu.json").read_text())["bundle"]
-    edit(folder, bundle={"model.safetensors": files["model.safetensors"]})
+    files = read(folder)["bundle"]
+    make_format_1(folder, bundle={"model.safetensors": files["model.safetensors"]})
     save(load(folder, built), tmp_path / "again")
-    assert json.loads((tmp_path / "again" / "lgu.json").read_text())["bundle"] == files
+    assert read(tmp_path / "again")["bundle"] == files
 
 
 def test_a_bundle_without_its_config(saved):
@@ -566,7 +602,7 @@ def test_verification_looks_at_the_base_that_is_referred_to(referring):
     _, folder, base = referring
     assert verify_decoder(folder) == []
     flip_last_byte(base / "model.safetensors")
-    assert verify_decoder(folder) == ["model.safetensors"]
+    assert verify_decoder(folder) == [f"{base}/model.safetensors"]
 
 
 # Bytes
@@ -606,5 +642,5 @@ def test_bytes_leave_the_bundle_linkable(decoder_folder, tmp_path):
     built = build(decoder_folder)
     save(built, tmp_path / "x")
     decoder_to_files(built)
-    save(built, tmp_path / "y")
+    save(built, tmp_path / "y", "link")
     assert inode(tmp_path / "x") == inode(tmp_path / "y")

@@ -1,0 +1,199 @@
+"""A checkpoint's weights beside those of its decoder: every one comes from the file.
+
+    in the file                          in the decoder
+    model.embed_tokens.weight            embed_tokens.weight
+    model.layers.0.mlp.up_proj.weight    layers.0.mlp.up_proj.weight
+    lm_head.weight                       -
+
+What a causal-LM class saved has the decoder under a prefix, and heads beside it. transformers knows
+the prefix of most families, and draws weights at random that it does not find, with a line in the
+log. Here the prefix is what the names say, and a weight that is missing is an error.
+"""
+
+import contextlib
+import copy
+import math
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from transformers import AutoModel, PretrainedConfig
+
+from .locking import one_at_a_time
+
+# What bitsandbytes saves beside a quantized weight: "NAME.absmax" and so on in 4 bits, and in the
+# same module in 8 bits.
+_STATES_4BIT = "quant_state.bitsandbytes__"
+_STATES_8BIT = ("SCB", "weight_format")
+# Constants that older versions of transformers saved with the weights.
+_CONSTANTS = re.compile(r"(^|\.)(rotary_emb\.inv_freq|attention\.(masked_)?bias)$")
+_INTEGERS = ("I", "U", "BOOL")
+
+
+class StoredTensor(NamedTuple):
+    """A tensor as the header of its file describes it.
+
+    file (str): Name of the file.
+    dtype (str): As safetensors spells it, such as "BF16".
+    shape (tuple[int, ...]): Its shape.
+    """
+
+    file: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+def read_headers(files: Iterable[Path]) -> dict[str, StoredTensor]:
+    """The tensors in some safetensors files; no weight is read.
+
+    files (Iterable[Path]): The files of one checkpoint.
+    RETURNS (dict[str, StoredTensor]): By name. Raises ValueError that names the file for a damaged
+        one, and for a tensor that two of them hold.
+    """
+    tensors: dict[str, StoredTensor] = {}
+    for file in files:
+        try:
+            with safe_open(file, framework="pt") as opened:
+                for name in opened.keys():  # noqa: SIM118  safe_open is no mapping
+                    if name in tensors:
+                        raise ValueError(
+                            f"The weight {name!r} is in {tensors[name].file!r} and in {str(file)!r}"
+                            ": expected it once. Delete the file that is left over."
+                        )
+                    stored = opened.get_slice(name)
+                    shape = tuple(stored.get_shape())
+                    tensors[name] = StoredTensor(file.name, stored.get_dtype(), shape)
+        except SafetensorError as error:
+            raise ValueError(
+                f"The weights file {str(file)!r} ({file.stat().st_size:,} bytes) is damaged or "
+                f"incomplete: {error}. Copy or download it again."
+            ) from error
+    return tensors
+
+
+@one_at_a_time
+def decoder_shapes(config: PretrainedConfig) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of a decoder's weights, from its config alone.
+
+    config (PretrainedConfig): The decoder's config.
+    RETURNS (dict[str, tuple[int, ...]]): In the order of the modules.
+    """
+    with torch.device("meta"):
+        skeleton = AutoModel.from_config(copy.deepcopy(config))
+    return {name: tuple(tensor.shape) for name, tensor in skeleton.state_dict().items()}
+
+
+def match_weights(
+    tensors: dict[str, StoredTensor], expected: dict[str, tuple[int, ...]], *, where: str
+) -> str:
+    """Find a decoder among the tensors of a checkpoint.
+
+    tensors (dict[str, StoredTensor]): From read_headers.
+    expected (dict[str, tuple[int, ...]]): From decoder_shapes.
+    where (str): The checkpoint, for messages.
+    RETURNS (str): What its weights' names begin with there, such as "model.", or "". Raises
+        ValueError naming weights that are missing, that the decoder does not have (heads beside it
+        aside), or that have another shape.
+    """
+    prefix = _find_prefix(tensors, expected, where)
+    stored = {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}
+    missing = [name for name in expected if name not in stored]
+    if missing:
+        raise _mismatch(where, "does not hold", [prefix + name for name in missing], len(expected))
+    children = {name.split(".")[0] for name in expected}
+    unexpected = [
+        prefix + name
+        for name in stored
+        if name not in expected
+        and name.split(".")[0] in children
+        and not _CONSTANTS.search(name)
+        and not _is_quantization_state(name, stored)
+    ]
+    if unexpected:
+        raise _mismatch(where, "holds more than the config says, with", unexpected, len(stored))
+    differing = [
+        f"{prefix}{name} of shape {list(stored[name].shape)} ({stored[name].dtype}) instead of "
+        f"{list(shape)}"
+        for name, shape in expected.items()
+        if not _fits(name, shape, stored)
+    ]
+    if differing:
+        raise _mismatch(where, "does not fit its config, with", differing, len(expected))
+    return prefix
+
+
+@contextlib.contextmanager
+def staged(files: Iterable[Path]) -> Iterator[Path]:
+    """A folder that holds nothing but some files, while it lasts.
+
+    transformers looks for more than it is asked for: an adapter_config.json beside the weights
+    makes it take another decoder, from anywhere.
+
+    files (Iterable[Path]): The files, of different names.
+    YIELDS (Path): The folder, with links to them, or copies where the system makes no links.
+    """
+    with tempfile.TemporaryDirectory(prefix="spacy-lgu-") as name:
+        for file in files:
+            place = Path(name, file.name)
+            try:
+                os.symlink(file.resolve(), place)
+            except OSError:  # Windows lets administrators alone make them
+                shutil.copyfile(file, place)
+        yield Path(name)
+
+
+def _find_prefix(
+    tensors: dict[str, StoredTensor], expected: dict[str, tuple[int, ...]], where: str
+) -> str:
+    """The prefix under which most of the expected names are found."""
+    names = list(expected)
+    anchors = {names[0], names[len(names) // 2], names[-1]}  # any of them may be missing
+    found = {
+        name.removesuffix(anchor)
+        for name in tensors
+        for anchor in anchors
+        if name == anchor or name.endswith(f".{anchor}")
+    }
+    counts = {prefix: sum(prefix + name in tensors for name in names) for prefix in found}
+    complete = sorted(prefix for prefix, count in counts.items() if count == len(names))
+    if len(complete) > 1:
+        raise ValueError(
+            f"The checkpoint {where!r} holds {len(complete)} decoders, under the prefixes "
+            f"{complete}: expected one. Save the one that is meant by itself."
+        )
+    return max(counts, key=counts.__getitem__, default="")
+
+
+def _is_quantization_state(name: str, stored: dict[str, StoredTensor]) -> bool:
+    module, _, last = name.rpartition(".")
+    if last in _STATES_8BIT:
+        return f"{module}.weight" in stored
+    weight, separator, _ = name.partition(".weight.")
+    return bool(separator) and _is_4bit(f"{weight}.weight", stored)
+
+
+def _is_4bit(name: str, stored: dict[str, StoredTensor]) -> bool:
+    return any(f"{name}.{_STATES_4BIT}{kind}" in stored for kind in ("nf4", "fp4"))
+
+
+def _fits(name: str, shape: tuple[int, ...], stored: dict[str, StoredTensor]) -> bool:
+    tensor = stored[name]
+    if _is_4bit(name, stored):
+        return math.prod(tensor.shape) == -(-math.prod(shape) // 2)  # two in a byte
+    is_8bit = name.removesuffix("weight") + "SCB" in stored
+    return tensor.shape == shape and tensor.dtype.startswith(_INTEGERS) == is_8bit
+
+
+def _mismatch(where: str, what: str, names: list[str], n_all: int) -> ValueError:
+    shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    return ValueError(
+        f"The checkpoint {where!r} {what} {len(names)} of {n_all} weights: {shown}. Expected all "
+        "weights of the decoder that its config.json describes, and beside them heads only: config "
+        "and weights are of different decoders, or files are missing. Copy or download them again."
+    )

@@ -1,0 +1,197 @@
+"""lgu.json: what a saved decoder is, and what every file of the save holds.
+
+    format, spacy_lgu     of the file, and the version that wrote it
+    base                  name, commit and, for a local one, files of the base decoder
+    base_weights          "bundle", "reference" or, when all weights are trained, "weights"
+    bundle                files of base/ or weights/: sizes, headers, hashes
+    unmasking, quantization, dtype, tuning, width
+    files                 all other files of the folder: sizes, hashes
+    pipeline, heads       files of the pipeline around it, and the pipes among them that listen
+    checksum              of all this
+
+A load compares what is small; a save killed between two components, which leaves the files of two
+saves in one pipeline, shows as a file that is not the one recorded here.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from .reading import damaged, read_json, shorten, take
+from .settings import DTYPES, QUANTIZATIONS, TUNINGS
+
+DESCRIPTION = "lgu.json"
+FORMAT = 2
+# Format 1 has neither files, pipeline, heads nor checksum.
+_READABLE = (1, 2)
+
+FingerprintsT = dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Base:
+    """Which decoder it was before training.
+
+    name (str): Name on the hub, or folder.
+    commit (str | None): On the hub.
+    files (dict | None): Fingerprints of a local one's files, see loading.fingerprint_folder.
+    """
+
+    name: str
+    commit: str | None
+    files: FingerprintsT | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """The content of lgu.json, see above.
+
+    files (dict | None): By path relative to the decoder's folder. None: saved in format 1.
+    pipeline (dict | None): By path relative to the pipeline's folder. None: saved by itself.
+    heads (list[str]): Names of components.
+    """
+
+    base: Base
+    base_weights: str
+    bundle: FingerprintsT | None
+    unmasking: str
+    quantization: str
+    dtype: str
+    tuning: str
+    width: int
+    files: FingerprintsT | None = None
+    pipeline: FingerprintsT | None = None
+    heads: list[str]
+
+
+def dump_description(description: Description) -> bytes:
+    """RETURNS (bytes): The content of lgu.json."""
+    values = {"format": FORMAT, "spacy_lgu": version("spacy-lgu"), **asdict(description)}
+    values["checksum"] = _checksum(values)
+    return (json.dumps(values, indent=2) + "\n").encode("utf8")
+
+
+def read_description(folder: Path, *, changed: bool = False) -> Description:
+    """Read lgu.json.
+
+    folder (Path): The decoder's folder.
+    changed (bool): Whether it may have been changed by hand.
+    RETURNS (Description): Raises ValueError that names the file, and the field that is wrong.
+    """
+    file = folder / DESCRIPTION
+    if not file.is_file():
+        raise ValueError(
+            f"There is no decoder in {str(folder)!r}: lgu.json is missing. Expected the folder of "
+            "an lgu_transformer component, as nlp.to_disk writes it."
+        )
+    values = read_json(file)
+    if values.get("format") not in _READABLE:
+        raise ValueError(
+            f"{str(folder)!r} was saved in format {shorten(values.get('format'))} by spacy-lgu "
+            f"{shorten(values.get('spacy_lgu'))}, but this version ({version('spacy-lgu')}) reads "
+            f"format {FORMAT}. Install the version that saved it: pip install "
+            f"spacy-lgu=={values.get('spacy_lgu')}"
+        )
+    base = take(values, "base", (dict,), file)
+    description = Description(
+        base=Base(
+            name=take(base, "name", (str,), file),
+            commit=take(base, "commit", (str, None), file),
+            files=_take_fingerprints(base, "files", file),
+        ),
+        base_weights=_take_choice(values, "base_weights", ("bundle", "reference", "weights"), file),
+        bundle=_take_fingerprints(values, "bundle", file),
+        unmasking=take(values, "unmasking", (str,), file),
+        quantization=_take_choice(values, "quantization", QUANTIZATIONS, file),
+        dtype=_take_choice(values, "dtype", DTYPES[1:], file),
+        tuning=_take_choice(values, "tuning", TUNINGS, file),
+        width=take(values, "width", (int,), file),
+        files=_take_fingerprints(values, "files", file),
+        pipeline=_take_fingerprints(values, "pipeline", file),
+        heads=[str(name) for name in take(values, "heads", (list, None), file) or ()],
+    )
+    if (description.tuning == "full") != (description.base_weights == "weights"):
+        raise damaged(
+            file,
+            f"tuning = {description.tuning!r} does not go with base_weights = "
+            f"{description.base_weights!r}",
+        )
+    if description.base_weights == "bundle" and description.bundle is None:
+        raise damaged(file, "'bundle' is missing")
+    if values["format"] > 1 and not changed:
+        if description.files is None:
+            raise damaged(file, "'files' is missing")
+        if take(values, "checksum", (str,), file) != _checksum(values):
+            raise damaged(
+                file,
+                "its checksum is not that of its content. If it was changed on purpose, "
+                "`python -m spacy lgu verify PIPELINE --record` accepts that",
+            )
+    return description
+
+
+def hash_files(folder: Path, names: list[str]) -> FingerprintsT:
+    """Sizes and hashes of files.
+
+    folder (Path): Where they are.
+    names (list[str]): Paths in it, with forward slashes.
+    RETURNS (dict): "bytes" and "sha256" by name; a file that is missing is left out.
+    """
+    found = {}
+    for name in names:
+        file = folder / name
+        if file.is_file():
+            with file.open("rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            found[name] = {"bytes": file.stat().st_size, "sha256": digest}
+    return found
+
+
+def differing_files(folder: Path, expected: FingerprintsT) -> list[str]:
+    """Files that are missing or hold something else than they did.
+
+    folder (Path): Where they are.
+    expected (dict): Their fingerprints by name, from hash_files or loading.fingerprint_folder.
+    RETURNS (list[str]): Names.
+    """
+    found = hash_files(folder, list(expected))
+    return [
+        name
+        for name, file in expected.items()
+        if name not in found
+        or found[name]["bytes"] != file.get("bytes")
+        or found[name]["sha256"] != file.get("sha256", file.get("config_sha256"))
+    ]
+
+
+def list_files(folder: Path) -> list[str]:
+    """Paths of all files in a folder and below, with forward slashes, sorted."""
+    return sorted(
+        file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()
+    )
+
+
+def _checksum(values: dict[str, Any]) -> str:
+    content = {name: value for name, value in values.items() if name != "checksum"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode("utf8")).hexdigest()
+
+
+def _take_choice(values: dict[str, Any], field: str, choices: tuple[str, ...], file: Path) -> str:
+    value = take(values, field, (str,), file)
+    if value not in choices:
+        raise damaged(
+            file, f"expected one of {', '.join(choices)} in {field!r}, but found {shorten(value)}"
+        )
+    return value
+
+
+def _take_fingerprints(values: dict[str, Any], field: str, file: Path) -> FingerprintsT | None:
+    found = take(values, field, (dict, None), file)
+    if found is not None:
+        for name in found:
+            for key in take(found, name, (dict,), file):
+                take(found[name], key, (int, str), file)
+    return found

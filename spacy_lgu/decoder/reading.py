@@ -1,0 +1,89 @@
+"""JSON in a decoder's folder and the files that it names, read as what they are: data from outside.
+
+Whatever is wrong with them is said with file and field, before anything else is read.
+"""
+
+import json
+import reprlib
+from pathlib import Path
+from typing import Any
+
+# The largest that is read is the index of a decoder in hundreds of files, of a few megabytes.
+_MAX_BYTES = 64 * 2**20
+_KINDS = {dict: "an object", list: "a list", str: "a string", int: "a whole number", bool: "a flag"}
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """The JSON object in a file.
+
+    file (Path): The file.
+    RETURNS (dict): Raises ValueError that names the file if it is too large, not UTF-8, not JSON,
+        nested too deeply, or no object.
+    """
+    if (n_bytes := file.stat().st_size) > _MAX_BYTES:
+        raise damaged(file, f"it has {n_bytes:,} bytes, more than {_MAX_BYTES:,}")
+    try:
+        values = json.loads(file.read_text(encoding="utf8"))
+    except RecursionError as error:
+        raise damaged(file, "it is nested too deeply") from error
+    except ValueError as error:  # not UTF-8, not JSON, or a number of thousands of digits
+        raise damaged(file, str(error)) from error
+    if not isinstance(values, dict):
+        raise damaged(file, f"expected a JSON object, but found {shorten(values)}")
+    return values
+
+
+def take(values: dict[str, Any], field: str, kinds: tuple[type | None, ...], file: Path) -> Any:
+    """A field of a JSON object, of one of some kinds.
+
+    values (dict): The object.
+    field (str): Name of the field.
+    kinds (tuple): Of dict, list, str, int and bool; None: null, and a missing field.
+    file (Path): Where the object was read, for the message.
+    RETURNS (Any): The value. Raises ValueError that names file and field.
+    """
+    value = values.get(field)
+    # In Python, but not in JSON, true and false are numbers.
+    if (type(value) if value is not None else None) in kinds:
+        return value
+    expected = " or ".join("null" if kind is None else _KINDS[kind] for kind in kinds)
+    found = shorten(value) if field in values else "no such field"
+    raise damaged(file, f"expected {expected} in {field!r}, but found {found}")
+
+
+def find_inside(folder: Path, name: str, *, named_in: Path) -> Path:
+    """A file that a folder's JSON names, if it lies in that folder.
+
+    folder (Path): The folder.
+    name (str): Path of the file, relative to the folder, with forward slashes.
+    named_in (Path): The file that names it, for the message.
+    RETURNS (Path): The file, which need not exist. Raises ValueError for a name, or a link, that
+        leads out of the folder; in the cache of the hub, where all files are links to the blobs of
+        their repository, these are a part of it.
+    """
+    file = folder / name
+    place, target = folder.resolve(), file.resolve()
+    is_cached = any(
+        parent.name == "snapshots" and target.is_relative_to(parent.with_name("blobs"))
+        for parent in place.parents
+    )
+    if not name or "\\" in name or not (target.is_relative_to(place) or is_cached):
+        raise damaged(named_in, f"the file {shorten(name)} does not lie in {str(folder)!r}")
+    return file
+
+
+def damaged(file: Path, reason: str) -> ValueError:
+    """An error about a file."""
+    return ValueError(
+        f"{str(file)!r} is damaged: {reason}. Copy it again from where it was saved or published."
+    )
+
+
+def shorten(value: Any) -> str:
+    """A value as a message shows it, cut wherever it is long, deep or both."""
+    shown = _SHORT.repr(value)
+    return shown if len(shown) <= 200 else f"{shown[:200]}..."
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 80

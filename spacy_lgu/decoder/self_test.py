@@ -1,0 +1,101 @@
+"""A decoder proves itself once it is loaded: by its own weights, in one forward pass.
+
+Three sequences of four positions enter every layer: a text, the same again, and the same with
+another last position. What the layer makes of them tells its direction:
+
+    causal layer         bidirectional layer
+      a b c d              a b c d
+      a b c d              a b c d              what differs here is noise
+      a b c D              A B C D              what differs by more has seen the change
+
+families.py checks a family on a tiny random copy. Here it is these weights, quantized as they are,
+on this device, with this adapter.
+"""
+
+from typing import Any
+
+import numpy
+import torch
+
+from .decoder import LGUDecoder
+from .families import find_layers
+from .packing import PackedBatch
+
+_LENGTH = 4
+# Equal rows of a batch may be rounded differently; a change must exceed that by this factor.
+_NOISE = 8.0
+
+
+@torch.no_grad()
+def check_decoder(decoder: LGUDecoder) -> None:
+    """Run a few subtokens through a loaded decoder and check what moved.
+
+    decoder (LGUDecoder): The decoder, in evaluation mode.
+    RETURNS (None): Raises ValueError naming the layer that does not have the direction of its
+        group, vectors that are no numbers, or the modules whose adapter was not applied.
+    """
+    layers = find_layers(decoder.base)
+    moved: list[list[int]] = []
+    applied: set[str] = set()
+    adapters = {
+        name: module
+        for name, module in decoder.base.named_modules()
+        if name.rpartition(".")[0].endswith("lora_B")
+    }
+    hooks = [layer.register_forward_pre_hook(_repeat, with_kwargs=True) for layer in layers]
+
+    def record(_: torch.nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        moved.append(_find_moved(output[0] if isinstance(output, tuple) else output))
+
+    hooks += [layer.register_forward_hook(record) for layer in layers]
+    for name, module in adapters.items():
+
+        def count(_: torch.nn.Module, args: Any, output: Any, name: str = name) -> None:
+            applied.add(name)
+
+        hooks.append(module.register_forward_hook(count))
+    vocabulary = decoder.base.get_input_embeddings().num_embeddings
+    ids = numpy.tile((numpy.arange(_LENGTH) + 1) * 7919 % vocabulary, 3)
+    try:
+        Y = decoder(PackedBatch.pack(ids, [_LENGTH] * 3, device=decoder.device))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if not bool(torch.isfinite(Y).all()):
+        raise ValueError(
+            f"The decoder's vectors are not finite in {decoder.dtype}: its weights are damaged, or "
+            "too large for this dtype. Load it with dtype = 'float32', or copy its weights again."
+        )
+    for i, (positions, unmasked) in enumerate(zip(moved, decoder.unmasked, strict=True)):
+        if positions != (list(range(_LENGTH)) if unmasked else [_LENGTH - 1]):
+            raise ValueError(
+                f"Layer {i} of the decoder should be {'bidirectional' if unmasked else 'causal'}, "
+                f"but a change of position {_LENGTH - 1} moved positions {positions} of "
+                f"{_LENGTH}. Its vectors would be wrong: please report the decoder, its "
+                "quantization and the versions of torch and transformers. self_test = false in the "
+                "config's [components.transformer.model] loads it all the same."
+            )
+    if missed := sorted(set(adapters) - applied):
+        raise ValueError(
+            f"The adapter was not applied in {len(missed)} of {len(adapters)} modules, such as "
+            f"{missed[0].partition('.lora_B')[0]!r}: please report the versions of peft and "
+            "transformers."
+        )
+
+
+def _repeat(
+    _: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Let a layer see the first sequence, twice as it is and once with another last position."""
+    X = args[0] if args else kwargs["hidden_states"]  # (1, 3 * length, width)
+    text = X[:, :_LENGTH]
+    changed = torch.cat([text[:, :-1], -text[:, -1:]], dim=1)
+    X = torch.cat([text, text, changed], dim=1)
+    return ((X, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": X})
+
+
+def _find_moved(Y: torch.Tensor) -> list[int]:
+    """Positions of the last sequence that differ from those of the first by more than noise."""
+    text, again, changed = Y[0].float().split(_LENGTH)  # (length, width) each
+    noise = (again - text).abs().amax()
+    return ((changed - text).abs().amax(dim=1) > _NOISE * noise).nonzero()[:, 0].tolist()

@@ -1,0 +1,234 @@
+"""Every weight comes from the file, whatever family saved it and however."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
+
+from spacy_lgu.decoder.building import check_settings
+from spacy_lgu.decoder.checkpoint import StoredTensor, match_weights, read_headers, staged
+from spacy_lgu.decoder.families import TESTED_FAMILIES
+from spacy_lgu.decoder.loading import find_source, load_decoder
+
+from ..conftest import make_tokenizer
+from .helpers import CPU, make_settings
+
+EXPECTED = {"embed.weight": (4, 2), "layers.0.up.weight": (2, 2), "norm.weight": (2,)}
+
+
+def stored(prefix: str = "", **changed: StoredTensor) -> dict[str, StoredTensor]:
+    """The headers of a checkpoint that holds what is expected."""
+    tensors = {prefix + n: StoredTensor("x", "F32", shape) for n, shape in EXPECTED.items()}
+    return {**tensors, **{name.replace("__", "."): tensor for name, tensor in changed.items()}}
+
+
+HEAD = StoredTensor("x", "F32", (4, 2))
+
+
+@pytest.mark.parametrize("prefix", ["", "model.", "transformer.", "language_model.model."])
+def test_prefix_is_what_the_names_say(prefix):
+    tensors = {**stored(prefix), "lm_head.weight": HEAD, "score.bias": HEAD}
+    assert match_weights(tensors, EXPECTED, where="here") == prefix
+
+
+@pytest.mark.parametrize("name", list(EXPECTED))
+def test_missing_weight(name):
+    tensors = stored("model.")
+    del tensors[f"model.{name}"]
+    with pytest.raises(ValueError, match=f"'here' does not hold 1 of 3 weights: model.{name}. Exp"):
+        match_weights(tensors, EXPECTED, where="here")
+
+
+def test_nothing_that_is_expected():
+    with pytest.raises(ValueError, match=r"does not hold 3 of 3 weights: embed\.weight, layers"):
+        match_weights({"lm_head.weight": HEAD}, EXPECTED, where="here")
+
+
+def test_more_layers_than_the_config_says():
+    tensors = {**stored("model."), "model.layers.1.up.weight": HEAD}
+    with pytest.raises(ValueError, match=r"than the config says, with 1 of 4.*model\.layers\.1\.u"):
+        match_weights(tensors, EXPECTED, where="here")
+
+
+def test_bias_that_the_config_does_not_have():
+    tensors = {**stored(), "layers.0.up.bias": HEAD}
+    with pytest.raises(ValueError, match=r"more than the config says, with .*layers\.0\.up\.bias"):
+        match_weights(tensors, EXPECTED, where="here")
+
+
+def test_another_shape():
+    tensors = stored(**{"norm__weight": StoredTensor("x", "F32", (3,))})
+    with pytest.raises(ValueError, match=r"norm\.weight of shape \[3\] \(F32\) instead of \[2\]"):
+        match_weights(tensors, EXPECTED, where="here")
+
+
+def test_whole_numbers_without_their_scale():
+    tensors = stored(**{"layers__0__up__weight": StoredTensor("x", "I8", (2, 2))})
+    with pytest.raises(ValueError, match=r"layers\.0\.up\.weight of shape \[2, 2\] \(I8\)"):
+        match_weights(tensors, EXPECTED, where="here")
+    tensors["layers.0.up.SCB"] = StoredTensor("x", "F32", (2,))
+    assert match_weights(tensors, EXPECTED, where="here") == ""
+
+
+def test_four_bits():
+    tensors = stored(**{"layers__0__up__weight": StoredTensor("x", "U8", (2, 1))})
+    for state in ("absmax", "quant_map", "quant_state.bitsandbytes__nf4"):
+        tensors[f"layers.0.up.weight.{state}"] = StoredTensor("x", "U8", (9,))
+    assert match_weights(tensors, EXPECTED, where="here") == ""
+    tensors["layers.0.up.weight"] = StoredTensor("x", "U8", (3, 1))
+    with pytest.raises(ValueError, match=r"layers\.0\.up\.weight of shape \[3, 1\] \(U8\)"):
+        match_weights(tensors, EXPECTED, where="here")
+
+
+def test_two_decoders_in_one_checkpoint():
+    tensors = {**stored("model."), **stored("draft.")}
+    with pytest.raises(ValueError, match=r"2 decoders, under the prefixes \['draft\.', 'model\.'"):
+        match_weights(tensors, EXPECTED, where="here")
+
+
+def test_constants_of_older_versions_are_no_weights():
+    tensors = {**stored(), "layers.0.rotary_emb.inv_freq": HEAD, "layers.0.attention.bias": HEAD}
+    assert match_weights(tensors, EXPECTED, where="here") == ""
+
+
+def test_a_weight_in_two_files(tmp_path):
+    for name in ("a", "b"):
+        save_file({"w": torch.zeros(2)}, tmp_path / f"{name}.safetensors")
+    with pytest.raises(ValueError, match=r"'w' is in 'a\.safetensors' and in '.*b\.safetensors'"):
+        read_headers(sorted(tmp_path.iterdir()))
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+def test_staged_files_and_nothing_else(tmp_path, monkeypatch, has_links):
+    def refuse(*args):
+        raise OSError("A required privilege is not held by the client")
+
+    if not has_links:
+        monkeypatch.setattr(os, "symlink", refuse)
+    for name in ("model.safetensors", "adapter_config.json"):
+        (tmp_path / name).write_text(name)
+    with staged([tmp_path / "model.safetensors"]) as folder:
+        assert {file.name: file.read_text() for file in folder.iterdir()} == {
+            "model.safetensors": "model.safetensors"
+        }
+    assert not folder.exists()
+    assert (tmp_path / "model.safetensors").is_file()
+
+
+# Families
+
+
+def make_checkpoint(family: str, folder: Path) -> torch.nn.Module:
+    """A small causal LM of a family with its tokenizer. RETURNS (Module): Its decoder."""
+    tokenizer = make_tokenizer()
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(
+        family,
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        pad_token_id=0,
+        **({} if family == "gpt_neox" else {"num_key_value_heads": 2, "head_dim": 8}),
+        **({"query_pre_attn_scalar": 8} if family == "gemma3_text" else {}),
+    )
+    model = AutoModelForCausalLM.from_config(config)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return next(child for child in model.children() if hasattr(child, "layers"))
+
+
+@pytest.mark.parametrize("how", ["causal", "base", "sharded"])
+@pytest.mark.parametrize("family", TESTED_FAMILIES)
+def test_loaded_weights_are_those_of_the_file(family, how, tmp_path):
+    decoder = make_checkpoint(family, tmp_path)
+    if how != "causal":
+        (tmp_path / "model.safetensors").unlink()
+        decoder.save_pretrained(tmp_path, max_shard_size="20KB" if how == "sharded" else "5GB")
+    assert (tmp_path / "model.safetensors.index.json").exists() == (how == "sharded")
+    check_settings(make_settings(tmp_path), {})
+    source = find_source(str(tmp_path))
+    loaded = load_decoder(source, dtype="float32", quantization="none", device=CPU)
+    expected, found = decoder.state_dict(), loaded.state_dict()
+    assert list(found) == list(expected)
+    assert [name for name in expected if not torch.equal(found[name], expected[name])] == []
+
+
+@pytest.mark.parametrize("quantization", ["nf4", "int8"])
+@pytest.mark.parametrize("family", ["mistral", "gemma3_text", "gpt_neox"])
+def test_quantized_saves_hold_every_weight(family, quantization, tmp_path):
+    make_checkpoint(family, tmp_path / "x")
+    options = {"dtype": "float32", "quantization": quantization, "device": CPU}
+    first = load_decoder(find_source(str(tmp_path / "x")), **options)
+    first.save_pretrained(tmp_path / "y")
+    second = load_decoder(find_source(str(tmp_path / "y")), **options)
+    expected, found = first.state_dict(), second.state_dict()
+    assert list(found) == list(expected)
+    for name, value in expected.items():
+        assert found[name] is value or torch.equal(torch.as_tensor(found[name]), value), name
+
+
+def test_weights_that_transformers_loses_are_an_error(decoder_folder, monkeypatch):
+    monkeypatch.setattr(transformers.MistralModel, "base_model_prefix", "decoder")
+    load = AutoModel.from_pretrained
+
+    def load_without_mapping(*args, key_mapping, **kwargs):
+        return load(*args, **kwargs)
+
+    monkeypatch.setattr(AutoModel, "from_pretrained", load_without_mapping)
+    with pytest.raises(ValueError, match=r"did not load 38 weights of .*draw at random: embed_tok"):
+        load_decoder(
+            find_source(str(decoder_folder)), dtype="float32", quantization="none", device=CPU
+        )
+
+
+def test_an_adapter_beside_the_weights_is_refused(tmp_path):
+    make_checkpoint("mistral", tmp_path)
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"lies an adapter_config\.json, with which .*lora\.path"):
+        check_settings(make_settings(tmp_path), {})
+
+
+def test_an_adapter_is_no_decoder(tmp_path):
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"holds an adapter, not a decoder\. Name the decoder"):
+        find_source(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("weight_map", "message"),
+    [
+        (None, "expected an object in 'weight_map', but found None"),
+        ([1], r"expected an object in 'weight_map', but found \[1\]"),
+        ({"a": 3}, "expected a string in 'a', but found 3"),
+        ({"a": "../other/model.safetensors"}, "'../other/model.safetensors' does not lie in"),
+        ({"a": "/etc/hostname"}, "'/etc/hostname' does not lie in"),
+        ({"a": "linked.safetensors"}, "'linked.safetensors' does not lie in"),
+    ],
+)
+def test_damaged_index(tmp_path, weight_map, message):
+    folder = tmp_path / "x"
+    decoder = make_checkpoint("mistral", folder)
+    (folder / "model.safetensors").rename(tmp_path / "model.safetensors")
+    (folder / "linked.safetensors").symlink_to(tmp_path / "model.safetensors")
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    with pytest.raises(ValueError, match=rf"index\.json' is damaged: .*{message}"):
+        check_settings(make_settings(folder), {})
+    assert len(load_file(tmp_path / "model.safetensors")) == len(decoder.state_dict()) + 1
+
+
+def test_damaged_tokenizer_says_so(tmp_path):
+    make_checkpoint("mistral", tmp_path)
+    file = tmp_path / "tokenizer.json"
+    file.write_bytes(file.read_bytes()[:500])
+    with pytest.raises(ValueError, match=r"tokenizer of .* cannot be read: EOF while parsing"):
+        check_settings(make_settings(tmp_path), {})
+    (tmp_path / "tokenizer_config.json").write_text("{")
+    with pytest.raises(ValueError, match=r"tokenizer_config\.json' is damaged: Expecting property"):
+        check_settings(make_settings(tmp_path), {})

@@ -1,0 +1,79 @@
+"""A loaded decoder notices layers of another direction, vectors that are none, a lost adapter."""
+
+import pytest
+import torch
+
+from spacy_lgu.decoder import attention
+from spacy_lgu.decoder.building import build_decoder
+from spacy_lgu.decoder.self_test import _find_moved, check_decoder
+
+from .helpers import CPU, build, make_settings
+
+
+def force_direction(monkeypatch, unmasked: bool) -> None:
+    """Let every layer attend in one direction, whatever it is told."""
+    compute = attention._bucketed
+
+    def attend(query, key, value, packed, _, *args):
+        return compute(query, key, value, packed, unmasked, *args)
+
+    monkeypatch.setattr(attention, "_bucketed", attend)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("quantization", ["none", "nf4", "int8"])
+@pytest.mark.parametrize("unmasking", ["cccc", "bbbb", "cbbc", "cccb"])
+def test_every_pattern_proves_itself(decoder_folder, unmasking, quantization, dtype):
+    built = build(decoder_folder, unmasking=unmasking, quantization=quantization, dtype=dtype)
+    check_decoder(built.decoder)
+
+
+@pytest.mark.parametrize(
+    ("unmasking", "forced", "message"),
+    [
+        ("ccbb", False, r"Layer 2 .* should be bidirectional, .* moved positions \[3\] of 4"),
+        ("bbbb", False, r"Layer 0 .* should be bidirectional, .* moved positions \[3\] of 4"),
+        ("ccbb", True, r"Layer 0 .* should be causal, .* moved positions \[0, 1, 2, 3\] of 4"),
+        ("bbbc", True, r"Layer 3 .* should be causal, .* moved positions \[0, 1, 2, 3\] of 4"),
+    ],
+)
+def test_layers_of_another_direction(decoder_folder, monkeypatch, unmasking, forced, message):
+    force_direction(monkeypatch, forced)
+    with pytest.raises(ValueError, match=message):
+        build_decoder(make_settings(decoder_folder, unmasking=unmasking), {}, device=CPU)
+    settings = make_settings(decoder_folder, unmasking=unmasking, self_test=False)
+    build_decoder(settings, {}, device=CPU)
+
+
+def test_vectors_that_are_no_numbers(decoder_folder):
+    decoder = build(decoder_folder, tuning="full").decoder
+    decoder.base.norm.weight.data[3] = float("nan")
+    with pytest.raises(ValueError, match=r"not finite in float32: its weights are damaged"):
+        check_decoder(decoder)
+
+
+def test_adapter_that_is_not_applied(decoder_folder):
+    decoder = build(decoder_folder).decoder
+    decoder.adapter.base_model.disable_adapter_layers()
+    with pytest.raises(ValueError, match=r"not applied in 8 of 8 modules, such as 'layers\.0\.se"):
+        check_decoder(decoder)
+    decoder.adapter.base_model.enable_adapter_layers()
+    check_decoder(decoder)
+    layer = decoder.base.layers[1].self_attn.q_proj
+    layer.forward = layer.base_layer.forward
+    with pytest.raises(ValueError, match=r"not applied in 1 of 8 modules, such as 'layers\.1\.se"):
+        check_decoder(decoder)
+
+
+def test_nothing_stays_behind(decoder_folder):
+    decoder = build(decoder_folder).decoder
+    check_decoder(decoder)
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in decoder.modules())
+
+
+def test_what_moved_by_eye():
+    text = torch.tensor([[1.0, 1.0], [2.0, 2.0], [3.0, 3.0], [4.0, 4.0]])
+    again = text + torch.tensor([0.0, 0.01])
+    changed = text + torch.tensor([[0.0, 0.0], [0.0, 0.07], [0.09, 0.0], [5.0, 5.0]])
+    assert _find_moved(torch.cat([text, again, changed])[None]) == [2, 3]
+    assert _find_moved(torch.cat([text, text, changed])[None]) == [1, 2, 3]
