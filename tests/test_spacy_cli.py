@@ -338,23 +338,6 @@ def test_package_needs_build(pipeline, tmp_path, monkeypatch):
     assert "pip install 'spacy-lgu[package]'" in str(error.value.__cause__)
 
 
-def test_verify_finds_a_flipped_byte(pipeline, tmp_path):
-    copied = tmp_path / "pipeline"
-    shutil.copytree(pipeline, copied)
-    assert "are those of the training" in run("lgu", "verify", copied)
-    weights = copied / "transformer" / "base" / "model.safetensors"
-    content = bytearray(weights.read_bytes())
-    content[-1] ^= 1
-    weights.write_bytes(content)
-    with pytest.raises(AssertionError, match=r"model\.safetensors has changed"):
-        run("lgu", "verify", copied)
-
-
-def test_verify_needs_a_pipeline(tmp_path):
-    with pytest.raises(AssertionError, match="There is no lgu_transformer"):
-        run("lgu", "verify", tmp_path)
-
-
 def test_fetch_checks_a_folder(decoder_folder):
     printed = run("lgu", "fetch", decoder_folder, "--unmasking", "cb", "--revision", "null")
     assert "layers 0-1 causal, layers 2-3" in " ".join(printed.split())
@@ -417,17 +400,6 @@ def test_fetch_checks_the_quantization(decoder_folder, tmp_path):
     file.write_text(json.dumps({**config, "quantization_config": stored}))
     printed = run("lgu", "fetch", tmp_path / "nf4", "--quantization", "nf4")
     assert "is a mistral decoder" in " ".join(printed.split())
-
-
-def test_verify_says_when_there_is_nothing_to_hash(pipeline, tmp_path):
-    shutil.copytree(pipeline, tmp_path / "pipeline")
-    file = tmp_path / "pipeline" / "transformer" / "lgu.json"
-    saved = json.loads(file.read_text())
-    hub = {"name": "org/name", "commit": "abc", "files": None}
-    file.write_text(json.dumps({**saved, "base_weights": "reference", "bundle": None, "base": hub}))
-    printed = " ".join(run("lgu", "verify", tmp_path / "pipeline").split())
-    assert "nothing to compare with, the base weights are on the hub or were saved" in printed
-    assert "those of the training" not in printed
 
 
 @leaves_files_open

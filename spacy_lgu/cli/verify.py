@@ -1,4 +1,4 @@
-"""`python -m spacy lgu verify`: hash the base weights of a saved pipeline."""
+"""`python -m spacy lgu verify`: hash all files of a saved pipeline."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,17 +9,24 @@ from wasabi import msg
 from ..replacing import finished_folder, finished_subfolders
 from . import app
 
+# Packaging writes it again, and nothing in it changes a prediction.
+_META = "../meta.json"
+
 
 @app.command("verify")
 def verify_cli(
     pipeline: Annotated[Path, typer.Argument(help="Folder of a saved pipeline")],
+    record: Annotated[
+        bool, typer.Option("--record", help="Take the files as they are for right, from now on")
+    ] = False,
 ) -> None:
-    """Compare every byte of the base weights with what the pipeline was saved with.
+    """Compare every byte of a pipeline with what was saved: decoder, adapter, heads, vocabulary.
 
-    Loading compares sizes and headers only, since hashing gigabytes takes its time.
+    Loading compares sizes and headers of the base weights, since hashing gigabytes takes its time,
+    and hashes of the adapter, the tokenizer and the components that listen.
     """
     # Every `python -m spacy` imports this file: torch only where it is used.
-    from ..decoder.storage import verify_decoder
+    from ..decoder.storage import list_unknown, record_decoder, verify_decoder
 
     pipeline = finished_folder(pipeline)
     subfolders = finished_subfolders(pipeline) if pipeline.is_dir() else []
@@ -31,13 +38,26 @@ def verify_cli(
             exits=1,
         )
     for folder in folders:
-        damaged = verify_decoder(folder)
-        if damaged is None:
+        if record:
+            record_decoder(folder)
+        changed = verify_decoder(folder)
+        if changed is None:
             msg.warn(
-                f"{folder}: nothing to compare with, the base weights are on the hub or were saved "
-                "without hashes"
+                f"{folder}: nothing to compare with, it was saved by a version without hashes. "
+                "Load and save the pipeline to have them."
             )
             continue
-        if damaged:
-            msg.fail(f"{folder}: the content of {', '.join(damaged)} has changed", exits=1)
-        msg.good(f"{folder}: the base weights are those of the training")
+        if _META in changed:
+            changed.remove(_META)
+            msg.warn(f"{folder / _META} has changed, as packaging does it")
+        if changed:
+            msg.fail(
+                f"{folder}: {', '.join(changed)} {'is' if len(changed) == 1 else 'are'} missing or "
+                "not what was saved",
+                "Copy the pipeline again from where it was saved. If these files were changed on "
+                "purpose, --record accepts them.",
+                exits=1,
+            )
+        for name in list_unknown(folder):
+            msg.info(f"{folder}: {name} was not saved with it, nothing to compare with")
+        msg.good(f"{folder}: all files are what was saved")

@@ -51,6 +51,7 @@ from .settings import DecoderSettings
 
 BASE_WEIGHTS = ("auto", "bundle", "link", "reference")
 _PARTS = ("adapter", "base", "tokenizer", "weights")
+_ALWAYS = ("config.cfg", "meta.json")  # whatever a save leaves out
 # msgpack, in which spaCy's to_bytes packs everything, ends at 4 GiB per object.
 _MAX_BYTES = 2**32 - 2**20
 # What file systems without hard links, or links between two of them, answer.
@@ -238,7 +239,7 @@ def _write_decoder(
         bundle = _write_base(built, folder / "base", link=link).files
     if built.decoder.adapter is not None:
         save_adapter(built.decoder.adapter, folder / "adapter")
-    in_bundle = {f"{'weights' if kind == 'weights' else 'base'}/{name}" for name in bundle or ()}
+    in_bundle = {f"{kind.replace('bundle', 'base')}/{name}" for name in bundle or ()}
     names = [name for name in list_files(folder) if name not in in_bundle]
     description = Description(
         # A relative path would mean another folder in another working directory.
@@ -391,30 +392,54 @@ def verify_decoder(folder: Path) -> list[str] | None:
         hub's client checks.
     """
     folder = finished_folder(folder)
-    saved = read_description(folder)
-    parts: list[tuple[str, Path, FingerprintsT | None]] = [("", folder, saved.files)]
+    recorded = _recorded(folder, read_description(folder))
+    return recorded and [
+        f"{prefix}{name}"
+        for prefix, (place, files) in recorded.items()
+        for name in differing_files(place, files)
+    ]
+
+
+def list_unknown(folder: Path) -> list[str]:
+    """Files of a saved decoder and its pipeline that verify_decoder has nothing to compare with.
+
+    folder (Path): A folder written by save_decoder.
+    RETURNS (list[str]): Paths relative to the folder.
+    """
+    folder = finished_folder(folder)
+    recorded = _recorded(folder, read_description(folder)) or {}
+    known = {f"{prefix}{name}" for prefix, (_, files) in recorded.items() for name in files}
+    own = {name for name in list_files(folder) if name != DESCRIPTION}
+    root = folder.absolute().parent
+    around = [n for n in list_files(root) if not n.startswith(f"{folder.name}/")]
+    return sorted({*own, *(f"../{name}" for name in around if "../" in recorded)} - known)
+
+
+def _recorded(folder: Path, saved: Description) -> dict[str, tuple[Path, FingerprintsT]] | None:
+    """Where there are files to compare: their folder and fingerprints, by its path from here."""
+    found: dict[str, tuple[Path, FingerprintsT]] = {}
+    if saved.files is not None:
+        found[""] = folder, saved.files
     if saved.bundle is not None:
-        part = "base" if saved.base_weights == "bundle" else "weights"
-        parts.append((f"{part}/", folder / part, saved.bundle))
+        part = _bundle_name(saved)
+        found[f"{part}/"] = folder / part, saved.bundle
     elif saved.base_weights == "reference" and saved.base.files is not None:
         place = Path(saved.base.name).expanduser()
-        parts.append((f"{place}/", place, saved.base.files))
+        found[f"{place}/"] = place, saved.base.files
     if saved.pipeline is not None:
         root = folder.absolute().parent
         # What was left out of the save (nlp.to_disk with exclude) is not there at all.
         there = {
             name: file
             for name, file in saved.pipeline.items()
-            if (root / name.partition("/")[0]).exists()
+            if name in _ALWAYS or finished_folder(root / name.partition("/")[0]).exists()
         }
-        parts.append(("../", root, there))
-    if all(files is None for _, _, files in parts):
-        return None
-    return [
-        f"{prefix}{name}"
-        for prefix, place, files in parts
-        for name in differing_files(place, files or {})
-    ]
+        found["../"] = root, there
+    return found or None
+
+
+def _bundle_name(saved: Description) -> str:
+    return "weights" if saved.base_weights == "weights" else "base"
 
 
 def record_decoder(folder: Path) -> None:
@@ -425,11 +450,10 @@ def record_decoder(folder: Path) -> None:
     """
     folder = finished_folder(folder)
     saved = read_description(folder, changed=True)
-    bundle, root = saved.bundle, folder.absolute().parent
+    bundle, root, part = saved.bundle, folder.absolute().parent, _bundle_name(saved)
     if bundle is not None:
-        part = "base" if saved.base_weights == "bundle" else "weights"
         bundle = fingerprint_folder(folder / part, full=True)
-    part_files = {f"{part}/{name}" for name in bundle} if bundle is not None else set()
+    part_files = {f"{part}/{name}" for name in bundle or ()}
     names = [n for n in list_files(folder) if n not in part_files and n != DESCRIPTION]
     pipeline = None if saved.pipeline is None else hash_files(root, list(saved.pipeline))
     changed = replace(saved, bundle=bundle, files=hash_files(folder, names), pipeline=pipeline)

@@ -6,7 +6,6 @@ noticed: their files are then of the save before.
 """
 
 import tempfile
-import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,23 +27,41 @@ _CONFIG, _META = "config.cfg", "meta.json"
 
 
 class Neighbours:
-    """The components behind a transformer, as long as they live."""
+    """The components behind a transformer."""
 
     def __init__(self) -> None:
-        self._found: dict[str, weakref.WeakSet[Any]] = {}
+        # None: several had this name, in pipelines that share the transformer or one after the
+        # other. Which of them is being saved cannot be known.
+        self._by_name: dict[str, Any] = {}
+        self._in_order: list[Any] = []
+
+    def begin(self) -> None:
+        """From here on, all are added in the order of their pipeline."""
+        self._in_order = []
 
     def add(self, component: Any) -> None:
         """Remember a component."""
-        self._found.setdefault(getattr(component, "name", ""), weakref.WeakSet()).add(component)
+        self._in_order.append(component)
+        name = getattr(component, "name", None)
+        if name is not None and self._by_name.setdefault(name, component) is not component:
+            self._by_name[name] = None
 
-    def find(self, name: str) -> Any:
-        """RETURNS (Any): The component of this name. None if there is none that can be saved, or if
-        several pipelines that share the transformer have one."""
-        found = list(self._found.get(name, ()))
-        return found[0] if len(found) == 1 and hasattr(found[0], "to_disk") else None
+    def find(self, names: list[str]) -> dict[str, Any]:
+        """The components of a pipeline that can be saved.
+
+        names (list[str]): Of all components behind the transformer.
+        RETURNS (dict): Components by name, as far as they are known.
+        """
+        found = {name: self._by_name.get(name) for name in names}
+        if len(names) == len(self._in_order):  # none is disabled
+            for name, component in zip(names, self._in_order, strict=True):
+                if getattr(component, "name", None) is None:
+                    found[name] = component
+        return {name: c for name, c in found.items() if hasattr(c, "to_disk")}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_found": {}}  # weak references do not go to other processes
+        # Other processes get the components from the pipeline.
+        return {"_by_name": {}, "_in_order": []}
 
 
 def fingerprint_pipeline(
@@ -64,22 +81,20 @@ def fingerprint_pipeline(
     if transformer.name not in names:
         return None, []
     position = names.index(transformer.name)
+    before = {"tokenizer", *names[:position]}
     written = [_CONFIG, _META]
-    for part in ("tokenizer", *names[:position]):
-        if (root / part).is_file():
-            written.append(part)
-        elif (root / part).is_dir():
-            written += [f"{part}/{name}" for name in list_files(root / part)]
+    for place in root.iterdir():
+        if {place.name, place.stem} & before:  # some write a file, with or without a suffix
+            inside = list_files(place) if place.is_dir() else [""]
+            written += [f"{place.name}/{name}".removesuffix("/") for name in inside]
     fingerprints = hash_files(root, written)
     heads = []
     with tempfile.TemporaryDirectory(prefix="spacy-lgu-") as place:
         to_come = Path(place)
-        for name in names[position + 1 :]:
-            component = transformer.neighbours.find(name)
-            if component is not None:
-                component.to_disk(to_come / name, exclude=["vocab"])
-                if name in transformer.listening_components:
-                    heads.append(name)
+        for name, component in transformer.neighbours.find(names[position + 1 :]).items():
+            component.to_disk(to_come / name, exclude=["vocab"])
+            if name in transformer.listening_components:
+                heads.append(name)
         transformer.vocab.to_disk(to_come / "vocab")
         fingerprints |= hash_files(to_come, list_files(to_come))
     return fingerprints, heads

@@ -148,12 +148,16 @@ class LGUTransformer(Transformer):
         model.attrs["replace_listener_cfg"] = partial(replace_listener_config, **options)
         self._batch: _Batch | None = None
         self.neighbours = Neighbours()
+        self._linked = self.listener_map
 
     def find_listeners(self, component: Any) -> None:
         """Connect a component behind this one with it; spaCy calls this for each of them.
 
         component (Any): The component.
         """
+        if self._linked is not self.listener_map:  # emptied before the first of a pipeline
+            self._linked = self.listener_map
+            self.neighbours.begin()
         super().find_listeners(component)
         self.neighbours.add(component)
 

@@ -176,11 +176,13 @@ def test_max_batch_items_bounds_every_forward_pass(decoder_folder, passes, max_b
     options = {"pipes": (), "window": 10, "stride": 5}
     texts = [*MIXED, " ".join(TEXTS * 3)]
     whole = make_nlp(decoder_folder, component={"max_batch_items": 100_000}, **options)
+    passes.clear()
     expected = list(whole.pipe(texts))
     assert len(passes) == 1
     total = sum(passes[0])
     passes.clear()
     nlp = make_nlp(decoder_folder, component={"max_batch_items": max_batch_items}, **options)
+    passes.clear()
     assert_same(list(nlp.pipe(texts)), expected)
     assert max(sum(lengths) for lengths in passes) <= max_batch_items
     assert sum(sum(lengths) for lengths in passes) == total

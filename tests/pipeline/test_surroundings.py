@@ -1,0 +1,192 @@
+"""What a transformer knows of the pipeline that is saved with it."""
+
+import json
+import pickle
+import shutil
+
+import pytest
+import spacy
+from spacy.training import Example
+
+from spacy_lgu.decoder.storage import list_unknown, verify_decoder
+
+from ..conftest import LISTENER, TEXTS, entity_examples, layer_config, make_nlp
+
+ALL_PIPES = (
+    "ner",
+    "tagger",
+    "senter",
+    "morphologizer",
+    "parser",
+    "spancat",
+    "span_finder",
+    "textcat_multilabel",
+    "trainable_lemmatizer",
+    "entity_ruler",
+    "attribute_ruler",
+    "sentencizer",
+    "doc_cleaner",
+)
+
+
+def description(folder):
+    return json.loads((folder / "transformer" / "lgu.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def saved(decoder_folder, tmp_path_factory):
+    """A pipeline of transformer and ner, the folder it was saved in, and its prediction."""
+    nlp = make_nlp(decoder_folder)
+    folder = tmp_path_factory.mktemp("saved") / "pipeline"
+    nlp.to_disk(folder)
+    return nlp, folder
+
+
+@pytest.fixture
+def copied(saved, tmp_path):
+    return shutil.copytree(saved[1], tmp_path / "pipeline")
+
+
+def test_record_by_eye(saved):
+    found = description(saved[1])
+    assert found["heads"] == ["ner"]
+    assert sorted(found["pipeline"]) == [
+        "config.cfg",
+        "meta.json",
+        "ner/cfg",
+        "ner/model",
+        "ner/moves",
+        "tokenizer",
+        "vocab/key2row",
+        "vocab/lookups.bin",
+        "vocab/strings.json",
+        "vocab/vectors",
+        "vocab/vectors.cfg",
+    ]
+    assert found["pipeline"]["ner/cfg"]["bytes"] == (saved[1] / "ner" / "cfg").stat().st_size
+
+
+def test_every_pipe_is_written_as_foretold(decoder_folder, tmp_path):
+    nlp = spacy.blank("en")
+    nlp.add_pipe("sentencizer", name="first")
+    nlp.add_pipe(
+        "lgu_transformer", name="transformer", config={"model": layer_config(decoder_folder)}
+    )
+    for name in ALL_PIPES:
+        config = nlp.get_factory_meta(name).default_config
+        if "model" in config and "tok2vec" in config["model"]:
+            nlp.add_pipe(name, config={"model": {**config["model"], "tok2vec": LISTENER}})
+        else:
+            nlp.add_pipe(name)
+    doc = nlp.make_doc("Ann Lee ate naan .")
+    values = {
+        "tags": ["N", "N", "V", "N", "."],
+        "lemmas": ["Ann", "Lee", "eat", "naan", "."],
+        "morphs": ["", "", "Tense=Past", "", ""],
+        "pos": ["PROPN", "PROPN", "VERB", "NOUN", "PUNCT"],
+        "heads": [1, 2, 2, 2, 2],
+        "deps": ["compound", "nsubj", "ROOT", "obj", "punct"],
+        "sent_starts": [1, 0, 0, 0, 0],
+        "entities": [(0, 7, "PER")],
+        "spans": {"sc": [(0, 7, "PER")]},
+        "cats": {"A": 1.0, "B": 0.0},
+    }
+    nlp.initialize(lambda: [Example.from_dict(doc, values)])
+    nlp.get_pipe("entity_ruler").add_patterns([{"label": "FOOD", "pattern": "naan"}])
+    nlp.to_disk(tmp_path / "x")
+    found = description(tmp_path / "x")
+    on_disk = {f.relative_to(tmp_path / "x").as_posix() for f in (tmp_path / "x").rglob("*")}
+    files = {name for name in on_disk if (tmp_path / "x" / name).is_file()}
+    assert {n for n in files if not n.startswith("transformer/")} == set(found["pipeline"])
+    listening = [n for n in ALL_PIPES if n in nlp.get_pipe("transformer").listening_components]
+    assert found["heads"] == listening
+    assert len(listening) == 9
+    nlp = spacy.load(tmp_path / "x")
+    nlp.to_disk(tmp_path / "y")
+    for name in ("x", "y"):
+        assert verify_decoder(tmp_path / name / "transformer") == []
+        assert list_unknown(tmp_path / name / "transformer") == []
+    assert spacy.load(tmp_path / "y")(TEXTS[0]).to_json() == nlp(TEXTS[0]).to_json()
+
+
+@pytest.mark.parametrize("name", ["ner/model", "ner/cfg", "ner/moves"])
+def test_a_head_of_another_save(copied, name):
+    file = copied / name
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(
+        ValueError,
+        match=f"{name.partition('/')[2]} of the component 'ner' in .* is not what was saved with "
+        "the decoder in 'transformer': the save was interrupted",
+    ):
+        spacy.load(copied)
+
+
+def test_head_that_was_left_out(copied):
+    shutil.rmtree(copied / "ner")
+    assert spacy.load(copied, exclude=["ner"]).pipe_names == ["transformer"]
+
+
+def test_files_that_users_edit(copied):
+    config = (copied / "config.cfg").read_text()
+    (copied / "config.cfg").write_text(config.replace("batch_size = 1000", "batch_size = 7"))
+    meta = json.loads((copied / "meta.json").read_text())
+    (copied / "meta.json").write_text(json.dumps({**meta, "author": "Ann"}))
+    assert spacy.load(copied).meta["author"] == "Ann"
+
+
+def test_transformer_saved_by_itself(saved, tmp_path):
+    saved[0].get_pipe("transformer").to_disk(tmp_path / "transformer")
+    found = description(tmp_path)
+    assert (found["pipeline"], found["heads"]) == (None, [])
+    assert "vocab/strings.json" in found["files"]
+    (tmp_path / "config.cfg").write_text("[nlp]\npipeline = []\n")
+    (tmp_path / "meta.json").write_text("{}")
+    saved[0].get_pipe("transformer").to_disk(tmp_path / "transformer")
+    assert description(tmp_path)["pipeline"] is None
+
+
+def test_pipelines_that_share_a_transformer(decoder_folder, tmp_path):
+    first = make_nlp(decoder_folder)
+    second = spacy.blank("en")
+    second.add_pipe("transformer", source=first)
+    second.add_pipe("ner", config={"model": first.get_pipe_config("ner")["model"]})
+    second.get_pipe("ner").initialize(lambda: entity_examples(second), nlp=second)
+    for name, nlp in (("first", first), ("second", second)):
+        nlp.to_disk(tmp_path / name)
+        # Which of the two it is cannot be known here.
+        assert description(tmp_path / name)["heads"] == []
+        assert spacy.load(tmp_path / name).pipe_names == ["transformer", "ner"]
+
+
+def test_neighbours_stay_behind(decoder_folder):
+    nlp = make_nlp(decoder_folder)
+    neighbours = nlp.get_pipe("transformer").neighbours
+    cleaner = nlp.add_pipe("doc_cleaner")  # has no name of its own
+    assert neighbours.find(["ner", "x"]) == {"ner": nlp.get_pipe("ner"), "x": cleaner}
+    assert neighbours.find(["ner", "tagger", "x"]) == {"ner": nlp.get_pipe("ner")}
+    assert pickle.loads(pickle.dumps(neighbours)).find(["ner", "x"]) == {}
+    nlp.remove_pipe("ner")
+    nlp.add_pipe("ner")
+    assert neighbours.find(["doc_cleaner", "ner"]) == {"doc_cleaner": cleaner}
+
+
+def test_folder_that_is_replaced_while_it_is_read(decoder_folder, tmp_path, monkeypatch):
+    nlp = make_nlp(decoder_folder)
+    nlp.to_disk(tmp_path / "x")
+    shutil.copytree(tmp_path / "x", tmp_path / "y")
+    file = tmp_path / "x" / "transformer" / "adapter" / "adapter_model.safetensors"
+    file.write_bytes(b"")
+    transformer = nlp.get_pipe("transformer")
+    load, calls = transformer._load, []
+
+    def load_late(folder):
+        calls.append(folder)
+        if len(calls) == 1:
+            (tmp_path / "x" / "transformer").rename(tmp_path / "away")
+            (tmp_path / "y" / "transformer").rename(tmp_path / "x" / "transformer")
+            return load(tmp_path / "away")
+        return load(folder)
+
+    monkeypatch.setattr(transformer, "_load", load_late)
+    transformer.from_disk(tmp_path / "x" / "transformer", exclude=["vocab"])
+    assert len(calls) == 2
