@@ -22,6 +22,7 @@ from packaging.version import InvalidVersion, Version
 from spacy.cli.package import generate_readme
 from wasabi import msg
 
+from ..decoder.reading import damaged, read_json
 from ..replacing import finish_subfolders, finished_folder, replace_folder
 from . import app
 
@@ -166,13 +167,11 @@ def _read_meta(file: Path, version: str | None) -> dict[str, Any]:
             f"There is no saved pipeline in {str(file.parent)!r}: meta.json is missing. Give the "
             "folder of a pipeline, as nlp.to_disk or `spacy train` writes it."
         )
+    meta = read_json(file)
     try:
-        meta = json.loads(file.read_text(encoding="utf8"))
         json.dumps(meta, ensure_ascii=False).encode("utf8")  # half an emoji, escaped, is JSON
-        if not isinstance(meta, dict):
-            raise ValueError("expected a JSON object")
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{str(file)!r} is damaged: {error}. Mend or copy it.") from error
+    except UnicodeEncodeError as error:
+        raise damaged(file, str(error)) from error
     meta = {"version": "0.0.0", **meta, **({} if version is None else {"version": version})}
     for key in ("version", "lang", "description", "license", "author", "email", "url"):
         if not isinstance(meta.get(key, ""), str):

@@ -19,6 +19,7 @@ import torch
 
 from ..decoder.adapter import save_adapter
 from ..decoder.building import BuiltDecoder, build_decoder
+from ..decoder.reading import damaged, read_json, shorten, take
 from ..decoder.settings import DecoderSettings
 from ..replacing import finish_folder, replace_folder
 from ..unmasking import parse_pattern
@@ -264,16 +265,9 @@ def _recorded_files(record: Path) -> set[str]:
     """The files of a finished result; none if there is no record."""
     if not record.exists():
         return set()
-    try:
-        files = json.loads(record.read_text(encoding="utf8")).get("files", [])
-        if not isinstance(files, list) or not all(isinstance(name, str) for name in files):
-            raise TypeError(f"expected a list of names under 'files', but found {files!r:.50}")
-    # Not JSON or not UTF-8; nothing with a `get`; of another type; nested too deeply.
-    except (ValueError, AttributeError, TypeError, RecursionError) as error:
-        raise ValueError(
-            f"{str(record)!r} is damaged: {error}. Move what you need from its folder, or name "
-            "another one."
-        ) from error
+    files = take(read_json(record), "files", (list, None), record) or []
+    if not all(isinstance(name, str) for name in files):
+        raise damaged(record, f"expected names in 'files', but found {shorten(files)}")
     return set(files)
 
 

@@ -233,7 +233,7 @@ def test_a_damaged_checkpoint_is_named(adapt, tmp_path):
 def test_a_damaged_record_is_named(adapt, tmp_path, content):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "training.json").write_text(content, errors="surrogateescape")
-    with pytest.raises(ValueError, match=r"training.json' is damaged: .* or name another one"):
+    with pytest.raises(ValueError, match=r"training.json' is damaged: "):
         adapt(force=True)
 
 
