@@ -1,16 +1,19 @@
 """LoRA adapters: put on a base decoder, saved and loaded in PEFT's own folder format."""
 
-import json
 import logging
-from dataclasses import dataclass
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from transformers import AutoModel, PretrainedConfig
 
-from ..replacing import finished_folder
+from .adapter_config import MERGE, AdapterConfig, BaseReference, adapter_file, read_adapter_config
 from .loading import CONFIG, fingerprint_folder
 from .settings import LoraSettings
 
@@ -27,13 +30,12 @@ _ATTENTION_MODULES = {
 }
 _QUERY_VALUE = ("q_proj", "v_proj")
 
-
-@dataclass(frozen=True)
-class BaseReference:
-    """What an adapter's config says about the base it was trained on."""
-
-    name: str
-    revision: str | None
+_WEIGHTS = "adapter_model.safetensors"
+_WEIGHT = "base_model.model.{module}.lora_{letter}.weight"
+_WEIGHT_NAME = re.compile(r"base_model\.model\.((?:\w+\.){0,30}\w+)\.lora_[AB]\.weight", re.ASCII)
+_FLOATS = ("F32", "BF16", "F16")  # all of which float32 holds
+ShapesT = dict[str, tuple[int, int]]
+ValueT = TypeVar("ValueT")
 
 
 def linear_modules(config: PretrainedConfig) -> list[str]:
@@ -42,15 +44,7 @@ def linear_modules(config: PretrainedConfig) -> list[str]:
     config (PretrainedConfig): The decoder's config.
     RETURNS (list[str]): Last parts of the names, such as "q_proj", sorted and unique.
     """
-    with torch.device("meta"):
-        skeleton = AutoModel.from_config(config)
-    return sorted(
-        {
-            name.rsplit(".", 1)[-1]
-            for name, module in skeleton.named_modules()
-            if isinstance(module, torch.nn.Linear)
-        }
-    )
+    return sorted({_last(name) for name in _linear(_skeleton(config))})
 
 
 def find_lora_modules(lora: LoraSettings, config: PretrainedConfig) -> list[str]:
@@ -88,22 +82,14 @@ def add_adapter(
     base (BaseReference): Recorded in the adapter's config.
     RETURNS (PeftModel): The decoder with the adapter, whose weights are float32.
     """
-    import peft
-
-    config = peft.LoraConfig(
-        # A decoder without LM head has no task head: PEFT's TOKEN_CLS would look for one.
-        task_type=peft.TaskType.FEATURE_EXTRACTION,
+    return _put_on(
+        module,
+        base,
         r=lora.rank,
-        lora_alpha=lora.alpha,  # type: ignore[arg-type]  # PEFT divides: any number does
+        lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         target_modules=modules,
-        bias="none",
-        revision=base.revision,
     )
-    model = peft.get_peft_model(module, config)
-    # get_peft_model writes the folder the weights were read from, which may be a temporary one.
-    config.base_model_name_or_path = base.name
-    return model
 
 
 def save_adapter(model: "peft.PeftModel", folder: Path) -> None:
@@ -117,110 +103,253 @@ def save_adapter(model: "peft.PeftModel", folder: Path) -> None:
     (folder / "README.md").unlink(missing_ok=True)  # PEFT's model card, all placeholders
 
 
-def check_adapter(folder: Path, *, base: BaseReference | None = None) -> "peft.LoraConfig":
-    """Read an adapter's config and find damaged weights or a foreign base, before loading.
+def check_adapter(
+    folder: Path, *, base: BaseReference | None = None, decoder: PretrainedConfig | None = None
+) -> AdapterConfig:
+    """Read an adapter's config, and find damaged weights or a foreign base before loading.
 
     folder (Path): A folder in PEFT's format.
     base (BaseReference | None): The base it is meant for. None: not compared.
-    RETURNS (LoraConfig): The adapter's config. Raises ValueError saying what is wrong.
+    decoder (PretrainedConfig | None): The config of that base. None: not compared.
+    RETURNS (AdapterConfig): The adapter's config. Raises ValueError saying what is wrong.
     """
-    import peft
-
-    folder = finished_folder(folder)
-    config_file, weights_file = folder / "adapter_config.json", folder / "adapter_model.safetensors"
-    for file in (config_file, weights_file):
-        if not file.is_file():
-            raise ValueError(
-                f"There is no adapter in {str(folder)!r}: {file.name} is missing. Expected a "
-                "folder as PEFT's save_pretrained writes it, with safetensors weights."
-            )
-    try:
-        values = json.loads(config_file.read_text(encoding="utf8"))
-    except ValueError as error:  # neither JSON nor UTF-8
-        raise ValueError(
-            f"{str(config_file)!r} is damaged: {error}. Copy the adapter again from where it was "
-            "saved."
-        ) from error
-    if values.get("peft_type") != "LORA":
-        raise ValueError(
-            f"The adapter in {str(folder)!r} is of the kind {values.get('peft_type')!r}: expected "
-            "'LORA'."
-        )
-    config = peft.LoraConfig.from_pretrained(str(folder))
-    try:
-        with safe_open(weights_file, framework="pt"):
-            pass
-    except SafetensorError as error:
-        raise ValueError(
-            f"The adapter {str(weights_file)!r} ({weights_file.stat().st_size:,} bytes) is damaged "
-            f"or incomplete: {error}. Copy it again from where it was saved."
-        ) from error
+    adapter = read_adapter_config(folder)
+    with _open_weights(folder) as weights:
+        shapes = _read_shapes(adapter, weights)
     if base is not None:
-        recorded = BaseReference(str(config.base_model_name_or_path), config.revision)
-        if Path(recorded.name).is_absolute() and not Path(recorded.name).exists():
-            logger.warning(
-                "The adapter in %r was trained on the decoder in %r, which is not here: make sure "
-                "that %r is the same one.",
-                str(folder),
-                recorded.name,
-                base.name,
-            )
-            return config
-        differs = not _is_same(recorded.name, base.name) or (
-            recorded.revision is not None
-            and base.revision is not None
-            and recorded.revision != base.revision
-        )
-        if differs:
-            raise ValueError(
-                f"The adapter in {str(folder)!r} was trained on {recorded.name!r} (revision "
-                f"{recorded.revision}), not on {base.name!r} (revision {base.revision}). Use an "
-                "adapter of this base, or set name and revision to the adapter's."
-            )
-    return config
+        _compare_base(folder, adapter.base, base)
+    if decoder is not None:
+        _find_adapted(adapter, shapes, _skeleton(decoder))
+    return adapter
 
 
 def load_adapter(module: torch.nn.Module, folder: Path, *, trainable: bool) -> "peft.PeftModel":
     """Put a saved adapter on a decoder.
 
-    module (Module): The decoder it was trained on; its layers are changed in place.
+    module (Module): The decoder it was trained on, with or without its LM head then; its layers are
+        changed in place, its weights are not.
     folder (Path): A folder in PEFT's format.
     trainable (bool): Whether training continues it.
-    RETURNS (PeftModel): The decoder with the adapter. Raises ValueError when the adapter's
-        weights do not fit the decoder.
+    RETURNS (PeftModel): The decoder with the adapter, whose weights are float32. Raises ValueError
+        when the adapter's weights do not fit the decoder.
     """
+    adapter = read_adapter_config(folder)
+    with _open_weights(folder) as weights:
+        adapted = _find_adapted(adapter, _read_shapes(adapter, weights), module)
+        ranks = {name: adapter.rank_of(saved) for name, saved in adapted.items()}
+        alphas = {name: adapter.alpha_of(saved) for name, saved in adapted.items()}
+        model = _put_on(
+            module,
+            adapter.base,
+            r=adapter.rank,
+            lora_alpha=adapter.alpha,
+            lora_dropout=adapter.dropout,
+            # PEFT sees names of this decoder only, not those that the file gives.
+            target_modules=list(_by_last_part(dict.fromkeys(adapted, True), _linear(module))),
+            rank_pattern=_differing(ranks, adapter.rank),
+            alpha_pattern=_differing(alphas, adapter.alpha),
+            use_rslora=adapter.rslora,
+            inference_mode=not trainable,
+        )
+        _fill(module, adapter, adapted, weights)
+    return model
+
+
+def _skeleton(config: PretrainedConfig) -> torch.nn.Module:
+    with torch.device("meta"):
+        return AutoModel.from_config(config)
+
+
+def _linear(module: torch.nn.Module) -> dict[str, torch.nn.Linear]:
+    return {n: m for n, m in module.named_modules() if isinstance(m, torch.nn.Linear)}
+
+
+def _last(name: str) -> str:
+    return name.rsplit(".", 1)[-1]
+
+
+def _put_on(module: torch.nn.Module, base: BaseReference, **options: Any) -> "peft.PeftModel":
     import peft
 
-    folder = finished_folder(folder)
-    config = check_adapter(folder)
-    with safe_open(folder / "adapter_model.safetensors", framework="pt") as weights:
-        saved = set(weights.keys())
-    try:
-        model = peft.PeftModel.from_pretrained(
-            module, str(folder), config=config, is_trainable=trainable
-        )
-    except (RuntimeError, ValueError) as error:
-        raise ValueError(
-            f"The adapter in {str(folder)!r} does not fit this decoder: {error} It was trained "
-            f"on {config.base_model_name_or_path!r}."
-        ) from error
-    # PEFT leaves out weights that have no place in the decoder, without a word.
-    expected = set(peft.get_peft_model_state_dict(model, save_embedding_layers=False))
-    if differing := sorted(saved ^ expected):
-        raise ValueError(
-            f"The adapter in {str(folder)!r} does not fit this decoder: {len(differing)} weights, "
-            f"such as {differing[0]!r}, are only in one of them. It was trained on "
-            f"{config.base_model_name_or_path!r}; expected is an adapter of the decoder without LM "
-            "head (task type FEATURE_EXTRACTION)."
-        )
+    config = peft.LoraConfig(
+        # A decoder without LM head has no task head: PEFT's TOKEN_CLS would look for one.
+        task_type=peft.TaskType.FEATURE_EXTRACTION,
+        bias="none",
+        revision=base.revision,
+        **options,
+    )
+    model = peft.get_peft_model(module, config)
+    # get_peft_model writes the folder the weights were read from, which may be a temporary one.
+    config.base_model_name_or_path = base.name
     return model
+
+
+def _open_weights(folder: Path) -> Any:
+    file = adapter_file(folder, _WEIGHTS)
+    try:
+        return safe_open(file, framework="pt")
+    except SafetensorError as error:
+        raise ValueError(
+            f"The adapter {str(file)!r} ({file.stat().st_size:,} bytes) is damaged or incomplete: "
+            f"{error}. Copy it again from where it was saved."
+        ) from error
+
+
+def _read_shapes(adapter: AdapterConfig, weights: Any) -> ShapesT:
+    """Input and output width of the modules with LoRA weights, which must be as the config says."""
+    file = adapter.file.with_name(_WEIGHTS)
+    names = set(weights.keys())
+    shapes = {}
+    for name in sorted(names):
+        found = _WEIGHT_NAME.fullmatch(name)
+        if found is None:
+            raise ValueError(
+                f"{str(file)!r} holds {name!r}: expected nothing but LoRA weights of linear "
+                f"modules, such as {_WEIGHT.format(module='MODULE', letter='A')!r}. {MERGE}"
+            )
+        module = found[1]
+        A, B = (_WEIGHT.format(module=module, letter=letter) for letter in "AB")
+        if not {A, B} <= names:
+            raise ValueError(f"{str(file)!r} holds only one of {A!r} and {B!r}: copy it again.")
+        slices = [weights.get_slice(A), weights.get_slice(B)]
+        rank = adapter.rank_of(module)
+        shape_A, shape_B = (part.get_shape() for part in slices)
+        if not (len(shape_A) == len(shape_B) == 2 and shape_A[0] == shape_B[1] == rank):
+            raise ValueError(
+                f"{A!r} and {B!r} in {str(file)!r} have the shapes {shape_A} and {shape_B}: "
+                f"expected [{rank}, input width] and [output width, {rank}], because the rank in "
+                f"{adapter.file.name} is {rank}."
+            )
+        for part in slices:
+            if part.get_dtype() not in _FLOATS:
+                raise ValueError(
+                    f"The LoRA weights of {module!r} in {str(file)!r} are {part.get_dtype()}: "
+                    f"expected one of {', '.join(_FLOATS)}."
+                )
+        shapes[module] = (shape_A[1], shape_B[0])
+    return shapes
+
+
+def _find_adapted(
+    adapter: AdapterConfig, shapes: ShapesT, module: torch.nn.Module
+) -> dict[str, str]:
+    """The decoder's modules that have LoRA weights, each with its name in the adapter."""
+    linear = _linear(module)
+    # Around the decoder lay an LM head, and transformers names the decoder in it; Gemma 3's not by
+    # its base_model_prefix.
+    levels = {"model", module.base_model_prefix}
+    found = sorted({name.split(".")[0] for name in shapes} & levels)
+    prefix = f"{found[0]}." if found else ""
+    expected = {f"{prefix}{n}": n for n in linear if adapter.targets(f"{prefix}{n}")}
+    if unexpected := sorted(shapes.keys() - expected.keys()):
+        raise _misfit(
+            adapter,
+            f"{len(unexpected)} of its modules, such as {unexpected[0]!r}, are not among the "
+            f"linear modules of this decoder, without LM head, that {adapter.file.name} names.",
+        )
+    if missing := sorted(expected.keys() - shapes.keys()):
+        weight = _WEIGHT.format(module=missing[0], letter="A")
+        raise _misfit(
+            adapter, f"it lacks the weights of {len(missing)} modules, such as {weight!r}."
+        )
+    if not expected:
+        raise _misfit(adapter, "it has no weights, and names no linear module of it.")
+    for saved, name in expected.items():
+        widths = (linear[name].in_features, linear[name].out_features)
+        if shapes[saved] != widths:
+            raise _misfit(
+                adapter,
+                f"its weights of {saved!r} are for {shapes[saved][0]} input and {shapes[saved][1]} "
+                f"output values, but that module has {widths[0]} and {widths[1]}.",
+            )
+    return {name: saved for saved, name in expected.items()}
+
+
+def _misfit(adapter: AdapterConfig, reason: str) -> ValueError:
+    return ValueError(
+        f"The adapter in {str(adapter.file.parent)!r} does not fit this decoder: {reason} The "
+        f"decoder that it was trained on: {adapter.base.name or 'not said'}."
+    )
+
+
+def _by_last_part(values: Mapping[str, ValueT], names: Iterable[str]) -> dict[str, ValueT]:
+    """The same values by the last parts of names, as far as all names with one have one value."""
+    found = defaultdict(set)
+    for name in names:
+        found[_last(name)].add(values.get(name))
+    return {
+        _last(name) if len(found[_last(name)]) == 1 else name: value
+        for name, value in values.items()
+    }
+
+
+def _differing(values: dict[str, ValueT], default: ValueT) -> dict[str, ValueT]:
+    """For PEFT, which sorts the names when it saves and then takes the first that fits: no two fit
+    one module."""
+    return {n: value for n, value in _by_last_part(values, values).items() if value != default}
+
+
+def _fill(
+    module: torch.nn.Module, adapter: AdapterConfig, adapted: dict[str, str], weights: Any
+) -> None:
+    """Give the adapter its weights. Raises RuntimeError unless PEFT runs it in these modules."""
+    from peft.tuners.lora import LoraLayer
+
+    layers = {name: m for name, m in module.named_modules() if isinstance(m, LoraLayer)}
+    active = {
+        name: (layer.r["default"], layer.scaling["default"])
+        for name, layer in layers.items()
+        if layer.active_adapters == ["default"] and not (layer.disable_adapters or layer.merged)
+    }
+    expected = {
+        n: (adapter.rank_of(saved), adapter.scale_of(saved)) for n, saved in adapted.items()
+    }
+    if active != expected:
+        raise RuntimeError(
+            f"PEFT {version('peft')} did not apply the adapter in {str(adapter.file.parent)!r} as "
+            "its config says. Install a version that was tested (constraints.txt)."
+        )
+    for name, saved in adapted.items():
+        for letter in "AB":
+            full = _WEIGHT.format(module=saved, letter=letter)
+            values = weights.get_tensor(full)
+            if not values.isfinite().all():
+                raise ValueError(
+                    f"{full!r} in {str(adapter.file.with_name(_WEIGHTS))!r} is not finite: the "
+                    "training has diverged, or the file is damaged. Use an earlier save."
+                )
+            getattr(layers[name], f"lora_{letter}")["default"].weight.data.copy_(values)
+
+
+def _compare_base(folder: Path, recorded: BaseReference, base: BaseReference) -> None:
+    is_elsewhere = Path(recorded.name).is_absolute() and not os.path.exists(recorded.name)
+    if not recorded.name or is_elsewhere:
+        logger.warning(
+            "The adapter in %r was trained on the decoder in %r, which is not here: make sure "
+            "that %r is the same one.",
+            str(folder),
+            recorded.name,
+            base.name,
+        )
+        return
+    if not _is_same(recorded.name, base.name) or (
+        recorded.revision is not None
+        and base.revision is not None
+        and recorded.revision != base.revision
+    ):
+        raise ValueError(
+            f"The adapter in {str(folder)!r} was trained on {recorded.name!r} (revision "
+            f"{recorded.revision}), not on {base.name!r} (revision {base.revision}). Use an "
+            "adapter of this base, or set name and revision to the adapter's."
+        )
 
 
 def _is_same(recorded: str, name: str) -> bool:
     """Whether two names are the same decoder; folders may be copies of each other."""
-    first, second = Path(recorded).expanduser(), Path(name).expanduser()
-    if not (first.is_dir() and second.is_dir()):
+    # Not with pathlib, which raises for names that the system finds too long.
+    if not (os.path.isdir(recorded) and os.path.isdir(name)):
         return recorded == name
+    first, second = Path(recorded), Path(name)
     return first.resolve() == second.resolve() or (
         (first / CONFIG).is_file()
         and fingerprint_folder(first, full=True) == fingerprint_folder(second, full=True)

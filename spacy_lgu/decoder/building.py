@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ import torch
 from transformers import PretrainedConfig, PreTrainedTokenizerFast
 
 from ..unmasking import describe_layers, unmask_layers
-from .adapter import BaseReference, add_adapter, check_adapter, find_lora_modules, load_adapter
+from .adapter import add_adapter, check_adapter, find_lora_modules, load_adapter
+from .adapter_config import AdapterConfig, BaseReference
 from .decoder import LGUDecoder
 from .families import check_family
 from .loading import (
@@ -28,6 +29,7 @@ from .loading import (
     resolve_dtype,
 )
 from .locking import one_at_a_time
+from .reading import read_json
 from .self_test import check_decoder
 from .settings import DecoderSettings, LoraSettings
 
@@ -110,7 +112,7 @@ def check_settings(
         modules = find_lora_modules(settings.lora, config)
         if settings.lora.path is not None:
             folder = Path(settings.lora.path).expanduser()
-            adapter = check_adapter(folder, base=_reference(source))
+            adapter = check_adapter(folder, base=_reference(source), decoder=config)
             compare_lora(folder, adapter, settings.lora, modules)
             _compare_pattern(folder, settings.unmasking)
     tokenizer = load_tokenizer(source, tokenizer_config)
@@ -208,29 +210,35 @@ def enable_gradient_checkpointing(base: torch.nn.Module) -> None:
     base.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
 
 
-def compare_lora(folder: Path, adapter: Any, lora: LoraSettings, modules: Iterable[str]) -> None:
+def compare_lora(
+    folder: Path, adapter: AdapterConfig, lora: LoraSettings, modules: Iterable[str]
+) -> None:
     """Say so when the settings of an adapter, which are kept, are not those of the config."""
-    own = {
-        "rank": adapter.r,
-        "alpha": adapter.lora_alpha,
-        "dropout": adapter.lora_dropout,
-        "modules": sorted(adapter.target_modules),
-    }
-    wanted = {**asdict(lora), "modules": sorted(modules)}
-    differing = [name for name in own if own[name] != wanted[name]]
+    wanted = AdapterConfig(
+        file=adapter.file,
+        base=adapter.base,
+        rank=lora.rank,
+        alpha=lora.alpha,
+        dropout=lora.dropout,
+        modules=adapter.modules if adapter.modules == (lora.modules,) else tuple(modules),
+    )
+    own, other = (
+        {**vars(config), "modules": sorted(config.modules)} for config in (adapter, wanted)
+    )
+    differing = [name for name in own if own[name] != other[name]]
     if differing:
         logger.warning(
             "The adapter in %r keeps its own %s; the config's [lora] says %s.",
             str(folder),
             ", ".join(f"{name} = {own[name]}" for name in differing),
-            ", ".join(f"{name} = {wanted[name]}" for name in differing),
+            ", ".join(f"{name} = {other[name]}" for name in differing),
         )
 
 
 def _compare_pattern(folder: Path, unmasking: str) -> None:
     """Say so when an adapter was adapted under another pattern than it will be trained under."""
     record = folder / "training.json"
-    adapted = json.loads(record.read_text(encoding="utf8")) if record.is_file() else {}
+    adapted = read_json(record) if record.is_file() else {}
     pattern = adapted.get("unmasking", unmasking)
     if pattern != unmasking:
         logger.warning(

@@ -6,7 +6,7 @@ Whatever is wrong with them is said with file and field, before anything else is
 import json
 import reprlib
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 # The largest that is read is the index of a decoder in hundreds of files, of a few megabytes.
 _MAX_BYTES = 64 * 2**20
@@ -23,7 +23,7 @@ def read_json(file: Path) -> dict[str, Any]:
     if (n_bytes := file.stat().st_size) > _MAX_BYTES:
         raise damaged(file, f"it has {n_bytes:,} bytes, more than {_MAX_BYTES:,}")
     try:
-        values = json.loads(file.read_text(encoding="utf8"))
+        values = json.loads(file.read_text(encoding="utf8"), parse_constant=_refuse_constant)
     except RecursionError as error:
         raise damaged(file, "it is nested too deeply") from error
     except ValueError as error:  # not UTF-8, not JSON, or a number of thousands of digits
@@ -70,6 +70,10 @@ def find_inside(folder: Path, name: str, *, named_in: Path) -> Path:
     if not name or "\\" in name or not (target.is_relative_to(place) or is_cached):
         raise damaged(named_in, f"the file {shorten(name)} does not lie in {str(folder)!r}")
     return file
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a number of JSON")
 
 
 def damaged(file: Path, reason: str) -> ValueError:

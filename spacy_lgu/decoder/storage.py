@@ -393,7 +393,9 @@ def verify_decoder(folder: Path) -> list[str] | None:
     """
     folder = finished_folder(folder)
     recorded = _recorded(folder, read_description(folder))
-    return recorded and [
+    if recorded is None:
+        return None
+    return [
         f"{prefix}{name}"
         for prefix, (place, files) in recorded.items()
         for name in differing_files(place, files)

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Any, cast
 
 import numpy
@@ -14,7 +15,7 @@ from spacy.pipeline.trainable_pipe import TrainablePipe
 from spacy.scorer import get_ner_prf
 from spacy.tokens import Doc, Span, SpanGroup
 from spacy.training import Example, validate_examples, validate_get_examples
-from spacy.util import minibatch
+from spacy.util import ensure_path, minibatch
 from spacy.vocab import Vocab
 from thinc.api import Config
 from thinc.types import Floats2d
@@ -38,7 +39,9 @@ from ..iob2 import (
     tag_names,
 )
 from ..layers.sequence_labeler import SequenceLabelerT
+from ..replacing import finished_folder, read_folder, replace_folder
 from .gold_tags import gold_spans, gold_tags
+from .listening import check_training, check_vectors, remember_pipeline
 
 logger = logging.getLogger("spacy_lgu")
 
@@ -119,7 +122,7 @@ def make_sequence_labeler(
         token, repaired).
     scorer (Callable | None): The scoring method.
     """
-    return SequenceLabeler(
+    labeler = SequenceLabeler(
         nlp.vocab,
         model,
         name,
@@ -129,6 +132,8 @@ def make_sequence_labeler(
         decoding=decoding,
         scorer=scorer,
     )
+    remember_pipeline(labeler, nlp)
+    return labeler
 
 
 class SequenceLabeler(TrainablePipe):
@@ -216,12 +221,14 @@ class SequenceLabeler(TrainablePipe):
         """Find the labels and make the output layer.
 
         get_examples (Callable): Returns the training examples.
-        nlp (Language | None): The pipeline.
+        nlp (Language | None): The pipeline, in which vectors must be able to reach this pipe.
         labels (Iterable[str] | None): The labels, for example from `spacy init labels`. None:
             those of all examples.
         """
         validate_get_examples(get_examples, "SequenceLabeler.initialize")
         if nlp is not None:
+            remember_pipeline(self, nlp)
+            check_training(nlp, self)
             self._check_keys(nlp)
         if labels is None:
             found: set[str] = set()
@@ -245,7 +252,8 @@ class SequenceLabeler(TrainablePipe):
         """The spans of a batch of Docs and their probabilities; the Docs stay as they are.
 
         docs (Iterable[Doc]): The Docs.
-        RETURNS (tuple[TokenSpans, ndarray]): The spans, and a probability for each.
+        RETURNS (tuple[TokenSpans, ndarray]): The spans, and a probability for each. Raises
+            ValueError when the Docs lack the vectors that the pipe listens for.
         """
         docs = list(docs)
         lengths = _lengths(docs)
@@ -363,6 +371,36 @@ class SequenceLabeler(TrainablePipe):
             )  # fmt: skip
         return result
 
+    def to_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> None:
+        """Save the component. A save that fails leaves an earlier one in its place whole; without
+        the model or the settings, the rest is written beside what is there.
+
+        path (str / Path): The component's folder.
+        exclude (Iterable[str]): "vocab", "model" or "cfg".
+        """
+        folder, excluded = ensure_path(path), set(exclude)
+
+        def write(place: Path) -> None:
+            TrainablePipe.to_disk(self, place, exclude=excluded)
+
+        if excluded - {"vocab"}:
+            write(finished_folder(folder))
+        else:
+            replace_folder(folder, write)
+
+    def from_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> "SequenceLabeler":
+        """Load the component.
+
+        path (str / Path): The component's folder.
+        exclude (Iterable[str]): "vocab", "model" or "cfg".
+        RETURNS (SequenceLabeler): Itself.
+        """
+
+        def read(place: Path) -> Any:
+            return TrainablePipe.from_disk(self, place, exclude=set(exclude))
+
+        return read_folder(ensure_path(path), read)
+
     def _check_keys(self, nlp: Language) -> None:
         """Say so where another labeler overwrites the spans, or nothing scores them: a factory's
         score weights are for its default options."""
@@ -404,6 +442,7 @@ class SequenceLabeler(TrainablePipe):
         """Shape: (tokens of all Docs, tags)."""
         if not any(len(doc) for doc in docs):
             return numpy.zeros((0, self._n_tags), dtype="float32")
+        check_vectors(self, docs)
         logits = self.model.ops.to_numpy(self.model.predict(docs))
         n_broken = int((~numpy.isfinite(logits).all(axis=1)).sum())
         if n_broken:

@@ -89,8 +89,8 @@ def fingerprint_pipeline(
             written += [f"{place.name}/{name}".removesuffix("/") for name in inside]
     fingerprints = hash_files(root, written)
     heads = []
-    with tempfile.TemporaryDirectory(prefix="spacy-lgu-") as place:
-        to_come = Path(place)
+    with tempfile.TemporaryDirectory(prefix="spacy-lgu-") as hidden:
+        to_come = Path(hidden)
         for name, component in transformer.neighbours.find(names[position + 1 :]).items():
             component.to_disk(to_come / name, exclude=["vocab"])
             if name in transformer.listening_components:

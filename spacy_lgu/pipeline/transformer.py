@@ -1,5 +1,6 @@
 """The component `lgu_transformer`: spacy-transformers' Transformer with its own disk format."""
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,6 +25,7 @@ from ..decoder.storage import load_decoder_folder, save_decoder
 from ..layers.shim import DecoderShim
 from ..layers.transformer import LGUTransformerT, replace_listener_config
 from ..replacing import finished_folder, read_folder
+from .listening import find_obstacle, known_pipeline, listens_to, remember_pipeline
 from .surroundings import Neighbours, check_heads, fingerprint_pipeline
 
 DEFAULT_CONFIG = Config().from_str(
@@ -83,7 +85,7 @@ def make_lgu_transformer(
     base_weights (str): What a save holds of the frozen base: "bundle" (all), "reference" (its
         name), or "auto": bundle if it came from a local folder, else reference.
     """
-    return LGUTransformer(
+    transformer = LGUTransformer(
         nlp.vocab,
         model,
         set_extra_annotations,
@@ -91,6 +93,8 @@ def make_lgu_transformer(
         max_batch_items=max_batch_items,
         base_weights=base_weights,
     )
+    remember_pipeline(transformer, nlp)
+    return transformer
 
 
 @dataclass
@@ -150,17 +154,6 @@ class LGUTransformer(Transformer):
         self.neighbours = Neighbours()
         self._linked = self.listener_map
 
-    def find_listeners(self, component: Any) -> None:
-        """Connect a component behind this one with it; spaCy calls this for each of them.
-
-        component (Any): The component.
-        """
-        if self._linked is not self.listener_map:  # emptied before the first of a pipeline
-            self._linked = self.listener_map
-            self.neighbours.begin()
-        super().find_listeners(component)
-        self.neighbours.add(component)
-
     @property
     def shim(self) -> DecoderShim:
         """RETURNS (DecoderShim): The bridge to the decoder."""
@@ -171,6 +164,38 @@ class LGUTransformer(Transformer):
                 f"but its model is {self.model.name!r}."
             )
         return shim
+
+    def initialize(
+        self, get_examples: Callable[[], Iterable[Example]], *, nlp: Language | None = None
+    ) -> None:
+        """Load the decoder, after a check that its vectors can reach all pipes that listen to it.
+
+        get_examples (Callable): Not called.
+        nlp (Language | None): The pipeline.
+        """
+        for _, pipe in [] if nlp is None else nlp.components:
+            if obstacle := self._find_obstacle(nlp, pipe):
+                raise ValueError(obstacle)
+        super().initialize(get_examples, nlp=nlp)
+
+    def find_listeners(self, component: Any) -> None:
+        """Note a component behind this one and its listeners, as spaCy asks for whenever the
+        pipeline changes, and warn of an order in which they would read zeros.
+
+        component (Any): The component.
+        """
+        if self._linked is not self.listener_map:  # emptied before the first of a pipeline
+            self._linked = self.listener_map
+            self.neighbours.begin()
+        self.neighbours.add(component)
+        super().find_listeners(component)
+        if obstacle := self._find_obstacle(known_pipeline(self), component):
+            warnings.warn(obstacle, stacklevel=2)
+
+    def _find_obstacle(self, nlp: Language | None, pipe: Any) -> str | None:
+        if nlp is None or not listens_to(pipe, self.name):
+            return None
+        return find_obstacle(nlp, pipe)
 
     def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
         """Apply the component to a stream of Docs.

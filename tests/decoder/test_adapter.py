@@ -1,13 +1,16 @@
 import json
 import shutil
 import socket
+import subprocess
+import sys
 
 import peft
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModel
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
+from spacy_lgu.decoder import adapter
 from spacy_lgu.decoder.adapter import (
     BaseReference,
     check_adapter,
@@ -17,11 +20,14 @@ from spacy_lgu.decoder.adapter import (
     save_adapter,
 )
 from spacy_lgu.decoder.attention import ATTENTION
+from spacy_lgu.decoder.building import build_decoder
+from spacy_lgu.decoder.decoder import LGUDecoder
 from spacy_lgu.decoder.settings import LoraSettings
+from spacy_lgu.decoder.storage import save_decoder
 from spacy_lgu.unmasking import parse_pattern
 
 from ..conftest import make_decoder
-from .helpers import BATCH, build, gradients, make_settings, vectors
+from .helpers import BATCH, CPU, build, gradients, make_settings, vectors
 from .reference import BY_NAME
 
 
@@ -137,28 +143,13 @@ def test_training_continues_a_saved_adapter(trained, adapter_folder, decoder_fol
 
 
 def build_unshaken(folder, lora):
-    from spacy_lgu.decoder.building import build_decoder
-
-    return build_decoder(make_settings(folder, lora=lora), {}, device=torch.device("cpu"))
+    return build_decoder(make_settings(folder, lora=lora), {}, device=CPU)
 
 
 @pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors"])
 def test_missing_files(adapter_folder, name):
     (adapter_folder / name).unlink()
     with pytest.raises(ValueError, match=f"There is no adapter in .*: {name} is missing"):
-        check_adapter(adapter_folder)
-
-
-@pytest.mark.parametrize("content", [b"{", b"\xff\xfe{"])
-def test_broken_config(adapter_folder, content):
-    (adapter_folder / "adapter_config.json").write_bytes(content)
-    with pytest.raises(ValueError, match=r"adapter_config\.json' is damaged: .*Copy the adapter"):
-        check_adapter(adapter_folder)
-
-
-def test_other_kind_of_adapter(adapter_folder):
-    (adapter_folder / "adapter_config.json").write_text('{"peft_type": "PREFIX_TUNING"}')
-    with pytest.raises(ValueError, match="of the kind 'PREFIX_TUNING': expected 'LORA'"):
         check_adapter(adapter_folder)
 
 
@@ -177,9 +168,7 @@ def test_adapter_of_a_base_with_another_name(adapter_folder, other_decoder_folde
 
 
 def test_adapter_of_another_revision(adapter_folder):
-    config = adapter_folder / "adapter_config.json"
-    values = {"base_model_name_or_path": "org/x", "revision": "abc"}
-    config.write_text(json.dumps({**json.loads(config.read_text()), **values}))
+    edit(adapter_folder, base_model_name_or_path="org/x", revision="abc")
     check_adapter(adapter_folder, base=BaseReference("org/x", "abc"))
     check_adapter(adapter_folder, base=BaseReference("org/x", None))
     with pytest.raises(ValueError, match=r"trained on 'org/x' \(revision abc\), not on .*def"):
@@ -191,39 +180,289 @@ def test_a_base_is_the_same_under_another_spelling_of_its_folder(adapter_folder,
     check_adapter(adapter_folder, base=BaseReference(spelling, None))
 
 
+def test_an_adapter_that_does_not_say_what_it_was_trained_on(adapter_folder, caplog):
+    edit(adapter_folder, base_model_name_or_path=None)
+    check_adapter(adapter_folder, base=BaseReference("org/x", None))
+    assert "make sure that 'org/x' is the same one" in caplog.text
+
+
+def edit(adapter_folder, **values):
+    config = adapter_folder / "adapter_config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), **values}))
+
+
 def load_on(folder, adapter_folder):
     module = AutoModel.from_pretrained(folder, attn_implementation=ATTENTION)
     return load_adapter(module, adapter_folder, trainable=True)
 
 
+A = "base_model.model.layers.0.self_attn.q_proj.lora_A.weight"
+
+
+@pytest.mark.parametrize(
+    ("name", "weight", "message"),
+    [
+        (A, None, rf"holds only one of '{A}' and '.*lora_B.weight'"),
+        (A, torch.zeros(3, 64), r"have the shapes \[3, 64\] and \[64, 2\]: expected \[2, input"),
+        (A, torch.zeros(128), r"have the shapes \[128\] and \[64, 2\]"),
+        (A, torch.zeros(2, 64, dtype=torch.int8), r"q_proj' in .* are I8: expected one of F32"),
+        ("base_model.model.embed_tokens.weight", torch.zeros(4), "holds '.*embed_tokens.weight'"),
+        (A.replace("weight", "default.weight"), torch.zeros(2, 64), "holds '.*default.weight'"),
+    ],
+)
+def test_unfit_weights_are_found_without_the_decoder(adapter_folder, name, weight, message):
+    file = adapter_folder / "adapter_model.safetensors"
+    weights = {**load_file(file), name: weight}
+    save_file({n: w for n, w in weights.items() if w is not None}, file)
+    with pytest.raises(ValueError, match=message):
+        check_adapter(adapter_folder)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"target_modules": ["q_proj"]},
+            r"4 of its modules, such as 'layers\.0\.self_attn\.v_proj'",
+        ),
+        ({"target_modules": "all-linear"}, r"lacks the weights of 20 modules, such as .*\.lora_A"),
+        ({"layers_to_transform": [0, 1]}, r"4 of its modules, such as 'layers\.2\.self_attn"),
+    ],
+)
+def test_a_config_of_other_modules_than_the_weights(
+    adapter_folder, decoder_folder, values, message
+):
+    edit(adapter_folder, **values)
+    config = AutoConfig.from_pretrained(decoder_folder)
+    with pytest.raises(ValueError, match=f"does not fit this decoder: .*{message}"):
+        check_adapter(adapter_folder, decoder=config)
+    with pytest.raises(ValueError, match=f"does not fit this decoder: .*{message}"):
+        load_on(decoder_folder, adapter_folder)
+
+
+def test_an_adapter_of_nothing(adapter_folder, decoder_folder):
+    edit(adapter_folder, target_modules=["qkv_proj"])
+    save_file({}, adapter_folder / "adapter_model.safetensors")
+    with pytest.raises(ValueError, match="it has no weights, and names no linear module of it"):
+        load_on(decoder_folder, adapter_folder)
+
+
 def test_adapter_of_another_shape(adapter_folder, decoder_folder):
     file = adapter_folder / "adapter_model.safetensors"
-    weights = load_file(file)
-    name = next(name for name in weights if "lora_A" in name)
-    save_file({**weights, name: torch.zeros(2, 10)}, file)
-    with pytest.raises(ValueError, match=r"(?s)does not fit this decoder: .*size mismatch"):
+    save_file({**load_file(file), A: torch.zeros(2, 10)}, file)
+    with pytest.raises(
+        ValueError, match=r"its weights of 'layers\.0.*' are for 10 input .* module has 64 and 64"
+    ):
         load_on(decoder_folder, adapter_folder)
 
 
 def test_adapter_of_a_deeper_decoder(decoder_folder, tmp_path):
     deeper = build(make_decoder(tmp_path / "deeper", n_layers=5))
     save_adapter(deeper.decoder.adapter, tmp_path / "adapter")
-    with pytest.raises(ValueError, match=r"not fit this decoder: 4 weights, such as .*layers\.4"):
+    with pytest.raises(
+        ValueError, match=r"not fit this decoder: 2 of its modules, such .*layers\.4"
+    ):
         load_on(decoder_folder, tmp_path / "adapter")
 
 
-# PEFT's own warning of missing weights.
-@pytest.mark.filterwarnings("ignore:Found missing adapter keys:UserWarning")
-def test_adapter_of_a_decoder_with_lm_head(adapter_folder, decoder_folder):
-    """As most adapters on the hub are named; PEFT would load nothing of it."""
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_adapter_of_a_training_that_diverged(adapter_folder, decoder_folder, value):
     file = adapter_folder / "adapter_model.safetensors"
-    weights = {
-        name.replace("model.layers", "model.model.layers"): value
-        for name, value in load_file(file).items()
-    }
-    save_file(weights, file)
-    with pytest.raises(ValueError, match=r"only in one of them.* decoder without LM head"):
+    save_file({**load_file(file), A: torch.full((2, 64), value)}, file)
+    with pytest.raises(ValueError, match=f"'{A}' in .* is not finite"):
         load_on(decoder_folder, adapter_folder)
+
+
+def test_pickled_weights_are_not_read(adapter_folder):
+    file = adapter_folder / "adapter_model.safetensors"
+    torch.save(load_file(file), adapter_folder / "adapter_model.bin")
+    file.unlink()
+    with pytest.raises(ValueError, match=r"adapter_model\.safetensors is missing"):
+        check_adapter(adapter_folder)
+
+
+@pytest.mark.parametrize("change", ["inactive", "disabled", "scaled", "elsewhere"])
+def test_an_adapter_that_peft_does_not_apply(adapter_folder, decoder_folder, monkeypatch, change):
+    put_on = adapter._put_on
+
+    def put_on_otherwise(module, base, **options):
+        if change == "elsewhere":
+            options["target_modules"] = ["q_proj"]
+        model = put_on(module, base, **options)
+        layer = module.layers[0].self_attn.q_proj
+        if change == "inactive":
+            layer.set_adapter([])
+        elif change == "disabled":
+            layer.enable_adapters(False)
+        elif change == "scaled":
+            layer.scale_layer(0.5)
+        return model
+
+    monkeypatch.setattr(adapter, "_put_on", put_on_otherwise)
+    with pytest.raises(RuntimeError, match=r"PEFT .* did not apply the adapter in '.*adapter'"):
+        load_on(decoder_folder, adapter_folder)
+
+
+# What other programs save. PEFT warns of the settings it was given, in its own code.
+
+FEATURES = {
+    "plain": {},
+    "rslora": {"use_rslora": True},
+    "ranks": {"rank_pattern": {"q_proj": 4, "layers.1.self_attn.v_proj": 3}},
+    "alphas": {"alpha_pattern": {"model.layers.2.self_attn.q_proj": 2, "v_proj": 32}},
+    "layers": {"layers_to_transform": [0, 2]},
+    "excluded": {"exclude_modules": ["model.layers.0.self_attn.q_proj"]},
+    "all-linear": {"target_modules": "all-linear"},
+    "gaussian": {"init_lora_weights": "gaussian"},
+}
+
+
+def train_causal(folder, path, *, dtype=torch.float32, save=None, **options):
+    """An adapter of a decoder with LM head, as PEFT alone makes it. RETURNS: Vectors."""
+    torch.manual_seed(0)
+    decoder = AutoModelForCausalLM.from_pretrained(folder, attn_implementation=ATTENTION)
+    options = {"target_modules": ["q_proj", "v_proj"], **options}
+    config = peft.LoraConfig(r=2, lora_alpha=8, task_type="CAUSAL_LM", **options)
+    model = peft.get_peft_model(decoder, config).eval()
+    if save is not None:
+        model.peft_config["default"].init_lora_weights = True
+        model.save_pretrained(save, save_embedding_layers=False)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_" in name:
+                parameter += 0.1 * torch.randn(parameter.shape)
+                parameter.data = parameter.to(dtype).float()
+        Y = decoder.model(
+            input_ids=BATCH.ids,
+            position_ids=BATCH.positions,
+            use_cache=False,
+            packed=BATCH,
+            unmasked=parse_pattern("ccbb"),
+        ).last_hidden_state[0]
+    more = {} if save is None else {"path_initial_model_for_weight_conversion": str(save)}
+    model.save_pretrained(path, save_embedding_layers=False, **more)
+    return Y
+
+
+@pytest.mark.parametrize("feature", FEATURES)
+def test_adapters_of_decoders_with_lm_head(decoder_folder, tmp_path, feature):
+    expected = train_causal(decoder_folder, tmp_path / "adapter", **FEATURES[feature])
+    loaded = build_unshaken(decoder_folder, LoraSettings(path=str(tmp_path / "adapter")))
+    assert torch.equal(vectors(loaded), expected)
+    # Saved again, the names are those of the decoder without LM head.
+    save_adapter(loaded.decoder.adapter, tmp_path / "again")
+    again = build_unshaken(decoder_folder, LoraSettings(path=str(tmp_path / "again")))
+    assert torch.equal(vectors(again), expected)
+    base = AutoModel.from_pretrained(decoder_folder, attn_implementation=ATTENTION)
+    by_peft = peft.PeftModel.from_pretrained(base, tmp_path / "again")
+    assert torch.equal(
+        vectors(again),
+        LGUDecoder(base, unmasked=again.decoder.unmasked, dtype="float32", adapter=by_peft)(BATCH),
+    )
+
+
+@pytest.mark.parametrize(
+    ("feature", "modules"),
+    [
+        ("plain", ["q_proj", "v_proj"]),
+        (
+            "layers",
+            [f"layers.{i}.self_attn.{name}" for i in (0, 2) for name in ("q_proj", "v_proj")],
+        ),
+    ],
+)
+def test_modules_are_named_as_briefly_as_can_be(decoder_folder, tmp_path, feature, modules):
+    train_causal(decoder_folder, tmp_path, **FEATURES[feature])
+    config = load_on(decoder_folder, tmp_path).peft_config["default"]
+    assert sorted(config.target_modules) == modules
+
+
+@pytest.mark.parametrize("family", ["mistral", "phi3", "gpt_neox", "gemma3"])
+def test_adapters_of_families_with_lm_head(tmp_path, family):
+    config = BY_NAME[family].config()
+    model = AutoModelForCausalLM.from_config(config)
+    options = {"target_modules": "all-linear", "task_type": "CAUSAL_LM"}
+    adapted = peft.get_peft_model(model, peft.LoraConfig(r=2, **options))
+    adapted.save_pretrained(tmp_path, save_embedding_layers=False)
+    check_adapter(tmp_path, decoder=config)
+    loaded = load_adapter(AutoModel.from_config(config), tmp_path, trainable=False)
+    n_linear = sum(name.endswith("lora_A") for name, _ in adapted.named_modules())
+    assert sum(name.endswith("lora_A") for name, _ in loaded.named_modules()) == n_linear > 0
+    assert not any(parameter.requires_grad for parameter in loaded.parameters())
+
+
+def test_weights_in_half_precision(decoder_folder, tmp_path):
+    expected = train_causal(decoder_folder, tmp_path, dtype=torch.bfloat16)
+    file = tmp_path / "adapter_model.safetensors"
+    save_file({n: w.bfloat16() for n, w in load_file(file).items()}, file)
+    loaded = build_unshaken(decoder_folder, LoraSettings(path=str(tmp_path)))
+    assert torch.equal(vectors(loaded), expected)
+
+
+@pytest.mark.parametrize("start", ["pissa", "olora"])
+def test_an_adapter_that_changed_its_base_is_converted(decoder_folder, tmp_path, start):
+    folder = tmp_path / "converted"
+    expected = train_causal(
+        decoder_folder, folder, save=tmp_path / "before", init_lora_weights=start
+    )
+    loaded = build_unshaken(decoder_folder, LoraSettings(path=str(folder)))
+    torch.testing.assert_close(vectors(loaded), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_an_adapter_of_the_lm_head(decoder_folder, tmp_path):
+    train_causal(decoder_folder, tmp_path, target_modules=["q_proj", "lm_head"])
+    with pytest.raises(ValueError, match=r"1 of its modules, such as 'lm_head', .*without LM head"):
+        build_unshaken(decoder_folder, LoraSettings(path=str(tmp_path)))
+
+
+@pytest.mark.parametrize("quantization", ["none", "nf4", "int8"])
+def test_loading_an_adapter_leaves_the_base_as_it_is(decoder_folder, tmp_path, quantization):
+    frozen = build(decoder_folder, tuning="frozen", quantization=quantization)
+    tensors = dict(frozen.decoder.base.state_dict())
+    before = {name: value.clone() for name, value in tensors.items() if torch.is_tensor(value)}
+    expected = vectors(frozen)
+    for feature in FEATURES:
+        train_causal(decoder_folder, tmp_path / feature, **FEATURES[feature])
+        lora = LoraSettings(path=str(tmp_path / feature))
+        settings = make_settings(decoder_folder, lora=lora, quantization=quantization)
+        adapted = build_decoder(settings, {}, device=CPU)
+        assert adapted.shared is frozen.shared
+        assert not torch.equal(vectors(adapted), expected)
+    assert all(torch.equal(tensors[name], value) for name, value in before.items())
+    assert torch.equal(vectors(frozen), expected)
+
+
+def test_a_new_process_has_the_same_vectors(decoder_folder, tmp_path):
+    expected = {}
+    for feature in FEATURES:
+        train_causal(decoder_folder, tmp_path / feature, **FEATURES[feature])
+        lora = LoraSettings(path=str(tmp_path / feature))
+        for quantization in ("none", "nf4"):
+            settings = make_settings(decoder_folder, lora=lora, quantization=quantization)
+            built = build_decoder(settings, {}, device=CPU)
+            folder = tmp_path / "saved" / f"{feature}.{quantization}"
+            folder.mkdir(parents=True)
+            save_decoder(built, folder, base_weights="bundle")
+            expected[folder.name] = vectors(built)
+        shutil.rmtree(tmp_path / feature)
+    code = """
+import sys
+from pathlib import Path
+from safetensors.torch import save_file
+from spacy_lgu.decoder.storage import load_decoder_folder
+from tests.decoder.helpers import CPU, make_settings, vectors
+
+found = {}
+for folder in (Path(sys.argv[1]) / "saved").iterdir():
+    settings = make_settings("nowhere", quantization=folder.suffix[1:])
+    found[folder.name] = vectors(load_decoder_folder(folder, settings, device=CPU))
+save_file(found, Path(sys.argv[1]) / "found")
+"""
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
+    found = load_file(tmp_path / "found")
+    assert found.keys() == expected.keys()
+    for name, values in expected.items():
+        assert torch.equal(found[name], values), name
 
 
 def test_adapter_is_copied_not_moved(adapter_folder, decoder_folder, tmp_path):

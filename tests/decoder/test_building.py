@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -115,6 +116,35 @@ def test_an_adapter_keeps_its_settings(decoder_folder, tmp_path, caplog):
         "keeps its own rank = 2, dropout = 0.0, modules = ['q_proj', 'v_proj']; the config's "
         "[lora] says rank = 4, dropout = 0.3, modules = ['k_proj']."
     ) in caplog.text
+
+
+def test_an_adapter_keeps_what_the_config_has_no_settings_for(decoder_folder, tmp_path, caplog):
+    save_adapter(build(decoder_folder).decoder.adapter, tmp_path)
+    file = tmp_path / "adapter_config.json"
+    special = {"use_rslora": True, "alpha_pattern": {"q_proj": 2}}
+    file.write_text(json.dumps({**json.loads(file.read_text()), **special}))
+    lora = LoraSettings(rank=2, dropout=0.0, path=str(tmp_path))
+    check_settings(make_settings(decoder_folder, lora=lora), {})
+    assert "keeps its own alphas = {'q_proj': 2}, rslora = True; the config's" in caplog.text
+
+
+def test_an_adapter_with_a_damaged_record_of_its_training(decoder_folder, tmp_path):
+    save_adapter(build(decoder_folder).decoder.adapter, tmp_path)
+    (tmp_path / "training.json").write_text('["ccbb"]')
+    with pytest.raises(ValueError, match=r"training\.json' is damaged: expected a JSON object"):
+        check_settings(make_settings(decoder_folder, lora=LoraSettings(path=str(tmp_path))), {})
+
+
+def test_an_adapter_of_all_linear_modules(decoder_folder, tmp_path, caplog):
+    every = LoraSettings(rank=2, dropout=0.0, modules="all-linear")
+    save_adapter(build(decoder_folder, lora=every).decoder.adapter, tmp_path)
+    file = tmp_path / "adapter_config.json"
+    every = replace(every, path=str(tmp_path))
+    check_settings(make_settings(decoder_folder, lora=every), {})
+    # As PEFT takes it; it writes the names.
+    file.write_text(json.dumps({**json.loads(file.read_text()), "target_modules": "all-linear"}))
+    check_settings(make_settings(decoder_folder, lora=every), {})
+    assert caplog.text == ""
 
 
 def test_an_adapter_of_a_copy_of_the_decoder(decoder_folder, tmp_path):

@@ -1,5 +1,6 @@
 """The component sequence_labeler: training, spans and probabilities, options, saving."""
 
+import errno
 import logging
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,7 +11,7 @@ from numpy.testing import assert_allclose
 from spacy.tokens import Doc, DocBin, Span
 from spacy.training import Example
 from spacy.util import registry
-from thinc.api import Adam, fix_random_seed
+from thinc.api import Adam, Model, fix_random_seed
 
 from spacy_lgu.iob2 import MISSING, log_softmax
 from spacy_lgu.pipeline.gold_tags import gold_tags
@@ -482,6 +483,33 @@ def test_the_scorer_is_registered():
 
 
 # Saving.
+
+
+def test_a_save_that_fails_leaves_the_earlier_one(nlp, tmp_path, monkeypatch):
+    def fill(model, path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    labeler, folder = nlp.get_pipe("sequence_labeler"), tmp_path / "x"
+    labeler.to_disk(folder)
+    earlier = {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
+    monkeypatch.setattr(Model, "to_disk", fill)
+    monkeypatch.setitem(labeler.cfg, "temperature", 3.0)
+    with pytest.raises(OSError, match="No space left on device"):
+        labeler.to_disk(folder)
+    assert {f.name: f.read_bytes() for f in folder.iterdir() if f.is_file()} == earlier
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+def test_a_part_is_written_beside_the_rest(nlp, tmp_path):
+    labeler, folder = nlp.get_pipe("sequence_labeler"), tmp_path / "x"
+    labeler.to_disk(folder)
+    model = (folder / "model").read_bytes()
+    labeler.to_disk(folder, exclude=["model"])
+    assert (folder / "model").read_bytes() == model
+    folder.rename(tmp_path / ".x.previous")  # as a killed save leaves it
+    assert labeler.from_disk(folder) is labeler
+    labeler.to_disk(folder, exclude=["model"])
+    assert not folder.exists()
 
 
 def test_saved_and_loaded_is_as_before(nlp, tmp_path):

@@ -93,6 +93,7 @@ def test_every_pipe_is_written_as_foretold(decoder_folder, tmp_path):
     }
     nlp.initialize(lambda: [Example.from_dict(doc, values)])
     nlp.get_pipe("entity_ruler").add_patterns([{"label": "FOOD", "pattern": "naan"}])
+    nlp.get_pipe("attribute_ruler").add([[{"LOWER": "naan"}]], {"TAG": "F"})
     nlp.to_disk(tmp_path / "x")
     found = description(tmp_path / "x")
     on_disk = {f.relative_to(tmp_path / "x").as_posix() for f in (tmp_path / "x").rglob("*")}
