@@ -14,7 +14,6 @@ Finished runs are in the output, a line each, and not repeated: an interrupted c
 """
 
 import hashlib
-import json
 import random
 import tempfile
 import time
@@ -25,6 +24,7 @@ from typing import Annotated, Any
 
 import spacy
 import typer
+from results import append_result, read_results
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin
 from spacy.training import Example
@@ -161,13 +161,6 @@ def identify(decoder: str | Path | None) -> list[bytes]:
     return [file.read_bytes() for file in files] or [str(decoder).encode()]
 
 
-def read_results(path: Path) -> list[dict[str, Any]]:
-    """The finished runs of a results file."""
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf8").splitlines()]
-
-
 def print_table(results: list[dict[str, Any]]) -> None:
     """A row per system: F1, mean and sample standard deviation over seeds."""
     print("| system | dev F1 | stdev | first 1,000 | seeds | train s |\n|---|---|---|---|---|---|")
@@ -221,8 +214,7 @@ def main(
                 chosen = System("untrained", str(untrained), chosen.pattern)
             options = {"epochs": epochs, "rate": rate, "seed": seed, "adamw": is_adamw}
             entry |= run(chosen, train_docs, dev_docs, options=options)
-            with output.open("a", encoding="utf8") as stream:
-                stream.write(json.dumps(entry) + "\n")
+            append_result(output, entry)
             tqdm.write(f"{entry['system']}, seed {seed}: F1 {entry['f1']:.1f}")
     print_table([done for done in read_results(output) if done["settings"] in shown])
 

@@ -20,6 +20,8 @@ import typer
 from tqdm import tqdm
 from untrained import make_untrained
 
+from spacy_lgu.replacing import replace_file
+
 TASKS = {"ner": ("ner", "ents_f", ""), "spancat": ("reviews", "spans_sc_f", "spancat_")}
 LORA = {"quantization": "nf4", "tuning": "lora"}
 FULL = {"quantization": "none", "tuning": "full"}
@@ -113,7 +115,7 @@ def main(
                 scores = ", ".join(f"{run['f1']:.1f}" for run in runs)
                 tqdm.write(f"{name:<8} {variant:<32} F1 {scores:<20} {runs[0]['seconds']:.0f} s")
                 if output is not None:
-                    output.write_text(json.dumps(results, indent=2) + "\n")
+                    replace_file(output, json.dumps(results, indent=2).encode("utf8") + b"\n")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ from weasel.cli.assets import check_private_asset, fetch_asset
 from weasel.util.config import load_project_config
 from weasel.util.hashing import get_checksum
 
+from spacy_lgu.replacing import replace_folder
+
 ROOT = Path(__file__).parents[1]
 ARCHIVES = Path("benchmark_archives")
 
@@ -74,11 +76,14 @@ def unpack(corpus: Corpus, archives: Path, data: Path) -> bool:
     if not is_there(corpus, data):
         if not archive.is_file():
             return False
-        folder.mkdir(parents=True, exist_ok=True)
-        with ZipFile(archive) as stream:
-            for name in stream.namelist():
-                if fnmatch(name, corpus.members):
-                    (folder / Path(name).name).write_bytes(stream.read(name))
+
+        def write(hidden: Path) -> None:
+            with ZipFile(archive) as stream:
+                for name in stream.namelist():
+                    if fnmatch(name, corpus.members):
+                        (hidden / Path(name).name).write_bytes(stream.read(name))
+
+        replace_folder(folder, write, keep_others=True)
     digest = hashlib.md5()
     for file in sorted(folder.glob(corpus.files)):
         digest.update(file.read_bytes())

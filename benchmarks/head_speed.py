@@ -26,6 +26,7 @@ from spacy.util import load_config, minibatch, registry
 from tqdm import tqdm
 
 from spacy_lgu.readers import copy_tokens, gold_tokens_v1
+from spacy_lgu.replacing import replace_file
 
 ROOT = Path(__file__).parents[1]
 HEADS = ("sequence_labeler", "ner")
@@ -120,7 +121,7 @@ def main(
             f"| {min(ratios):.2f} to {max(ratios):.2f} |"
         )
     if output is not None:
-        output.write_text(json.dumps(found) + "\n", encoding="utf8")
+        replace_file(output, json.dumps(found).encode("utf8") + b"\n")
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ from spacy_lgu.decoder.loading import (
 )
 from spacy_lgu.decoder.settings import LoraSettings
 from spacy_lgu.metrics.strict import SpanT, count_by_document, score_spans
+from spacy_lgu.replacing import replace_file
 from spacy_lgu.schedules import cosine_v1
 
 INSTRUCTION = "List the {labels} spans of the text, one per line.\nText: {text}\nSpans:\n"
@@ -264,7 +265,7 @@ def main(
         "train_minutes": minutes,
         "checkpoint_bytes": _count_bytes(model),
     }
-    output.write_text(json.dumps(record) + "\n", encoding="utf8")
+    replace_file(output, json.dumps(record).encode("utf8") + b"\n")
     print(f"F1 {record['f1']:.2f}, {record['not_in_text']} spans not in the text")
 
 

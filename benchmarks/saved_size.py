@@ -22,6 +22,8 @@ from spacy.language import Language
 from tqdm import tqdm
 from transformers import AutoTokenizer
 
+from spacy_lgu.replacing import replace_file
+
 DECODER = Path(__file__).parent.parent / "assets" / "decoder"
 LORA, PICKLE, PEER = "adapter only", "torch.save of the state_dict", "spacy-transformers"
 
@@ -139,7 +141,7 @@ def main(
     print_table(sizes)
     if output is not None:
         report = {"decoder": decoder, "sizes": [asdict(size) for size in sizes]}
-        output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf8")
+        replace_file(output, json.dumps(report, indent=2).encode("utf8") + b"\n")
 
 
 if __name__ == "__main__":

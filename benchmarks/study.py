@@ -15,11 +15,11 @@ from typing import Annotated
 
 import typer
 from filelock import FileLock, Timeout
+from results import append_result, read_results
 from study_plan import Study, parse_decoders, read_study
 from study_report import write_report
 from study_runs import (
     RunError,
-    append_result,
     check_corpus,
     convert_task,
     describe_machine,
@@ -30,7 +30,6 @@ from study_runs import (
     find_settings,
     list_runs,
     make_overrides,
-    read_results,
 )
 
 HERE = Path(__file__).parent
@@ -113,7 +112,6 @@ def run(
     for name, entry in chosen.tasks.items():
         check_corpus(entry, corpus / name, limit)
     machine, commit = describe_machine(gpu_id), find_commit()
-    results.parent.mkdir(parents=True, exist_ok=True)
     failed = []
     for current in list_runs(chosen, seeds):
         found = found_decoders[current.system.name]

@@ -21,6 +21,7 @@ from spacy.tokens import Doc, Span
 
 from spacy_lgu.metrics.strict import SpanT, count_by_document, score_spans
 from spacy_lgu.readers import copy_tokens, gold_tokens_v1
+from spacy_lgu.replacing import replace_file
 
 THRESHOLDS = [round(0.05 * i, 2) for i in range(1, 20)]
 WARMUP = 64  # texts before the clock starts: the first ones wait for caches and kernels
@@ -141,7 +142,7 @@ def main(
         docs = read_gold(nlp, dev, limit, spans_key)
         scores["threshold"] = find_threshold(nlp, threshold_of, docs, spans_key)
     scores |= evaluate(nlp, read_gold(nlp, test, limit, spans_key), spans_key)
-    output.write_text(json.dumps(scores) + "\n", encoding="utf8")
+    replace_file(output, json.dumps(scores).encode("utf8") + b"\n")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from math import nan
 from pathlib import Path
@@ -13,6 +14,7 @@ from study_plan import CAUSAL, Study, System, Task
 from spacy_lgu.metrics.bootstrap import BootstrapResult, paired_bootstrap
 from spacy_lgu.metrics.seeds import mean_and_stdev, paired_t_test
 from spacy_lgu.metrics.strict import SpanCounts
+from spacy_lgu.replacing import FileContent, replace_files
 
 RunsT = list[dict[str, Any]]  # of one row: lines of the results that differ by seed only
 RowT = tuple[str, str | None]  # system and pattern
@@ -68,9 +70,9 @@ def write_report(study: Study, results: RunsT, output: Path, *, limit: int = 0) 
             f"{limit}. Run `python benchmarks/study.py run` first, or give another --results or "
             "--limit."
         )
-    output.parent.mkdir(parents=True, exist_ok=True)
     comparisons = {task: compare_rows(of_task) for task, of_task in rows.items()}
     parts = [INTRODUCTION.format(n_samples=N_SAMPLES)]
+    pictures: dict[Path, FileContent] = {}
     if limit:
         parts.append(
             f"**Of each part only the first {limit} texts: not comparable to anything.**\n"
@@ -78,7 +80,7 @@ def write_report(study: Study, results: RunsT, output: Path, *, limit: int = 0) 
     parts.append(render_overview(study, rows, comparisons))
     if any(comparisons.values()):
         picture = output.with_name(f"{output.stem}-differences.svg")
-        draw_differences(study, comparisons, picture)
+        pictures[picture] = partial(draw_differences, study, comparisons)
         parts.append(f"![Differences in F1 to the causal decoder]({picture.name})\n")
     missing = []
     for name, task in study.tasks.items():
@@ -87,7 +89,7 @@ def write_report(study: Study, results: RunsT, output: Path, *, limit: int = 0) 
             missing.append(name)
             continue
         picture = output.with_name(f"{output.stem}-{name}.svg")
-        draw_bars(of_task, study, picture, title=task.title)
+        pictures[picture] = partial(draw_bars, of_task, study, title=task.title)
         parts.append(render_task(task, study, of_task, comparisons[name], picture.name))
         n_others = sum(
             line["task"] == name and line["system"] in study.systems for line in results_of_limit
@@ -99,7 +101,7 @@ def write_report(study: Study, results: RunsT, output: Path, *, limit: int = 0) 
     if missing:
         parts.append(f"## Not run\n\n{', '.join(missing)}\n")
     parts.append(render_runs(study, list(_all_runs(rows))))
-    output.write_text("\n".join(parts), encoding="utf8")
+    replace_files({output: "\n".join(parts).encode("utf8"), **pictures})
 
 
 def find_rows(study: Study, task: str, results: RunsT) -> RowsT:

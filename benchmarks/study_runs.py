@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import lzma
 import os
 import platform
 import re
@@ -26,6 +25,7 @@ from untrained import make_untrained
 
 from spacy_lgu.cli.convert import convert_cli
 from spacy_lgu.decoder.loading import find_source
+from spacy_lgu.replacing import replace_folder
 
 ROOT = Path(__file__).parents[1]
 _MODEL_FILES = {".safetensors", ".bin", ".json", ".model", ".txt"}
@@ -96,21 +96,24 @@ def convert_task(task: Task, data: Path, target: Path) -> None:
     target (Path): Folder to write.
     """
     files = find_files(task, data)
-    target.mkdir(parents=True, exist_ok=True)
-    for part, inputs in files.items():
-        output = target / f"{part}.spacy"
-        if task.convert is None:
-            if len(inputs) != 1 or inputs[0].suffix != ".spacy":
-                raise ValueError(
-                    f"Task {task.name}: without convert, expected one .spacy file for {part}, but "
-                    f"got {', '.join(map(str, inputs))}."
-                )
-            shutil.copyfile(inputs[0], output)
-            continue
-        options = dict(task.convert)
-        if task.hold_out is not None and part == "train":
-            options |= {"hold_out": str(task.hold_out), "hold_out_to": target / "dev.spacy"}
-        convert_cli(inputs, output, options.pop("format"), **options)
+
+    def write(folder: Path) -> None:
+        for part, inputs in files.items():
+            output = folder / f"{part}.spacy"
+            if task.convert is None:
+                if len(inputs) != 1 or inputs[0].suffix != ".spacy":
+                    raise ValueError(
+                        f"Task {task.name}: without convert, expected one .spacy file for {part}, "
+                        f"but got {', '.join(map(str, inputs))}."
+                    )
+                shutil.copyfile(inputs[0], output)
+                continue
+            options = dict(task.convert)
+            if task.hold_out is not None and part == "train":
+                options |= {"hold_out": str(task.hold_out), "hold_out_to": folder / "dev.spacy"}
+            convert_cli(inputs, output, options.pop("format"), **options)
+
+    replace_folder(target, write)  # or parts of two conversions could have texts in common
 
 
 def check_corpus(task: Task, corpus: Path, limit: int) -> None:
@@ -168,9 +171,7 @@ def find_decoder(system: System, study: Study, work: Path) -> Decoder | None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"):
             if not folder.exists():
-                unfinished = folder.with_suffix(".unfinished")
-                make_untrained(name, unfinished, revision=source.commit)
-                unfinished.rename(folder)
+                make_untrained(name, folder, revision=source.commit)
         return Decoder(str(folder), f"untrained {identity}")
     training = Path(name).expanduser() / "training.json"
     record = json.loads(training.read_text(encoding="utf8")) if training.is_file() else {}
@@ -359,35 +360,6 @@ def find_commit() -> str | None:
         return None
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     return found.stdout.strip() if found.returncode == 0 else None
-
-
-def read_results(path: Path) -> list[dict[str, Any]]:
-    """The finished runs of a results file (.jsonl or .jsonl.xz), none if there is no file. Raises
-    ValueError with file and line for what is not JSON."""
-    if not path.exists():
-        return []
-    content = path.read_bytes()
-    if path.suffix == ".xz":
-        try:
-            content = lzma.decompress(content)
-        except lzma.LZMAError as error:
-            raise ValueError(f"{path} is damaged or cut off: {error}.") from error
-    results = []
-    for number, line in enumerate(content.decode("utf8").splitlines(), 1):
-        try:
-            results.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            raise ValueError(
-                f"{path}:{number}: expected a result as JSON, but found {line[:40]!r}. If it was "
-                "cut off when a study was killed, remove the line: its run is made again."
-            ) from error
-    return results
-
-
-def append_result(path: Path, entry: dict[str, Any]) -> None:
-    """Add a finished run to a results file, which other processes may be adding to."""
-    with FileLock(f"{path}.lock"), path.open("a", encoding="utf8") as stream:
-        stream.write(json.dumps(entry) + "\n")
 
 
 def digest_folder(folder: Path) -> str:

@@ -38,6 +38,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from tqdm import tqdm
 from transformers import AutoTokenizer, LlamaConfig, LlamaModel, PreTrainedTokenizerFast
 
+from spacy_lgu.replacing import replace_file
+
 DECODER = Path(__file__).parent.parent / "assets" / "decoder"
 WINDOW, STRIDE = 128, 96  # spacy-transformers' defaults, in spaCy's tokens
 BATCH_SIZE = 128  # of nlp.pipe: what spaCy's quickstart gives pipelines with a transformer
@@ -338,7 +340,7 @@ def main(
         print_table(results[-1])
     if output is not None:
         report = {"machine": describe_machine(), "lengths": lengths, "decoders": results}
-        output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf8")
+        replace_file(output, json.dumps(report, indent=2).encode("utf8") + b"\n")
 
 
 if __name__ == "__main__":

@@ -24,6 +24,8 @@ from texts import load_articles, split_entities
 from tqdm import tqdm
 from transformers import AutoTokenizer
 
+from spacy_lgu.replacing import replace_file
+
 DECODER = Path(__file__).parent.parent / "assets" / "decoder"
 VARIANTS = [
     {"quantization": quantization, "gradient_checkpointing": checkpointing}
@@ -173,7 +175,7 @@ def main(
     print_table(results)
     if output is not None:
         report = {"decoder": decoder, "subtokens": subtokens, "gpu": gpu, "variants": results}
-        output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf8")
+        replace_file(output, json.dumps(report, indent=2).encode("utf8") + b"\n")
 
 
 if __name__ == "__main__":

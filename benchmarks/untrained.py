@@ -11,6 +11,7 @@ import typer
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from spacy_lgu.decoder.loading import find_source, load_tokenizer
+from spacy_lgu.replacing import replace_folder
 
 
 def make_untrained(decoder: str, target: Path, *, revision: str | None = None) -> None:
@@ -21,10 +22,16 @@ def make_untrained(decoder: str, target: Path, *, revision: str | None = None) -
     revision (str | None): Branch, tag or commit on the hub.
     """
     source = find_source(decoder, revision)
-    load_tokenizer(source, {}).save_pretrained(target)
+    tokenizer = load_tokenizer(source, {})
     config = AutoConfig.from_pretrained(source.location, revision=source.commit)
     torch.manual_seed(0)
-    AutoModelForCausalLM.from_config(config).save_pretrained(target)
+    model = AutoModelForCausalLM.from_config(config)
+
+    def write(folder: Path) -> None:
+        tokenizer.save_pretrained(folder)
+        model.save_pretrained(folder)
+
+    replace_folder(target, write)
 
 
 def main(

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from spacy_lgu.replacing import replace_file
 from spacy_lgu.unmasking import group_sizes, parse_pattern
 
 WORDS = ["Ann", "flew", "to", "New", "York"]
@@ -77,8 +78,7 @@ def main(
     layers: int = 32,
 ) -> None:
     """Write the picture."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(draw_masks(pattern, layers), encoding="utf8")
+    replace_file(output, draw_masks(pattern, layers).encode("utf8"))
 
 
 if __name__ == "__main__":

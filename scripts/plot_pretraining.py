@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from spacy_lgu.replacing import replace_file
+
 
 def main(
     training: Annotated[Path, typer.Argument(help="training.json of scripts/pretrain_decoder.py")],
@@ -30,7 +32,7 @@ def main(
     measured = [(entry[0] / 1e6, entry[3]) for entry in history if entry[3] is not None]
     score_axis.plot(*zip(*measured, strict=True), "o-", color="#c05621", label=metric)
     score_axis.set_ylabel(f"validation ({metric})", color="#c05621")
-    figure.savefig(output)
+    replace_file(output, figure.savefig)
 
 
 if __name__ == "__main__":

@@ -42,6 +42,7 @@ from spacy_lgu.pretraining.evaluation import bits_per_byte, prediction_scores
 from spacy_lgu.pretraining.objectives import Objective, mask_subtoken
 from spacy_lgu.pretraining.text import TextStream, WindowStream, read_texts
 from spacy_lgu.pretraining.training import CHECKPOINT, Budget, Learner, train
+from spacy_lgu.replacing import replace_folder
 
 BOS, EOS, MASK = "<s>", "</s>", "<mask>"
 BUFFER = 4096
@@ -184,7 +185,7 @@ def main(
             )
         else:
             tokenizer = PreTrainedTokenizerFast.from_pretrained(tokenizer_from)
-        tokenizer.save_pretrained(tokenizer_path)
+        replace_folder(tokenizer_path, tokenizer.save_pretrained)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(tokenizer_path)
     sizes = {
         "vocab_size": len(tokenizer),
@@ -262,9 +263,13 @@ def main(
         f"{progress.n_subtokens:,} subtokens in {progress.seconds / 60:.1f} min: "
         f"{score:.3f} {metric}"
     )
-    save_decoder(decoder, tokenizer, output)
     record = {"objective": objective, "metric": metric, **asdict(progress)}
-    (output / "training.json").write_text(json.dumps(record) + "\n", encoding="utf8")
+
+    def write(folder: Path) -> None:
+        save_decoder(decoder, tokenizer, folder)
+        (folder / "training.json").write_text(json.dumps(record) + "\n", encoding="utf8")
+
+    replace_folder(output, write, keep_others=True)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ import typer
 from spacy import displacy
 from spacy.tokens import Doc, DocBin
 
+from spacy_lgu.replacing import replace_file
+
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head><meta charset="utf-8"><title>spacy-lgu: predictions on the test parts</title></head>
@@ -46,8 +48,7 @@ def main(
         jupyter=False,
         options={"spans_key": spans_key},
     )
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(_PAGE.format(entities=entities, spans=spans), encoding="utf8")
+    replace_file(output, _PAGE.format(entities=entities, spans=spans).encode("utf8"))
     print(f"Wrote {output}")
 
 

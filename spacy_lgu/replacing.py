@@ -30,7 +30,9 @@ T = TypeVar("T")
 # Bytes, or a function that writes the file whose path it gets.
 FileContent = bytes | Callable[[Path], None]
 
-_HIDDEN = re.compile(r"\..+\.partial-\d+-[0-9a-f]{8}", re.DOTALL)
+_PREVIOUS = ".previous"
+# The last part is missing in version 0.1.0.
+_HIDDEN = re.compile(r"\.(?P<target>.+)\.partial-\d+(-[0-9a-f]{8})?", re.DOTALL)
 # Seconds after which an unfinished save counts as given up, where no lock tells.
 _GIVEN_UP = 24 * 60 * 60
 # linux/fcntl.h and linux/fs.h
@@ -39,13 +41,16 @@ _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 _NO_EXCHANGE = (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM)
 
 
-def replace_folder(folder: Path, write: Callable[[Path], None]) -> None:
+def replace_folder(
+    folder: Path, write: Callable[[Path], None], *, keep_others: bool = False
+) -> None:
     """Write a folder, so that it is never half written.
 
     folder (Path): What to write or replace; of a link, the folder that it points to. On any
         failure it stays as it was.
     write (Callable): Gets an empty hidden folder beside it. Files that only their owner may read,
         since their writer made them as temporary ones, get the permissions of ordinary files.
+    keep_others (bool): Whether what lies in the folder and is not written anew stays in it.
     """
     folder = folder.resolve()
     if (folder.exists() and not folder.is_dir()) or os.path.ismount(folder):
@@ -56,6 +61,8 @@ def replace_folder(folder: Path, write: Callable[[Path], None]) -> None:
     finish_folder(folder)
     with _hidden_folder(folder) as hidden:
         write(hidden)
+        if keep_others:
+            _keep_others(folder, hidden)
         _settle(hidden)
         with _locked([folder.parent]):
             if folder.exists():
@@ -111,8 +118,10 @@ def finished_folder(folder: Path) -> Path:
     folder (Path): A folder that replace_folder wrote.
     RETURNS (Path): Where to read it.
     """
+    if folder.exists():
+        return folder
     previous = _previous(folder.resolve())
-    return previous if previous.exists() and not folder.exists() else folder
+    return previous if previous.exists() else folder
 
 
 def read_folder(folder: Path, read: Callable[[Path], T]) -> T:
@@ -141,6 +150,47 @@ def finish_folder(folder: Path) -> None:
                 os.rename(_previous(folder), folder)
 
 
+def finish_subfolders(folder: Path) -> None:
+    """Finish what lies in a folder, and remove from it what killed savers left."""
+    for path in _hidden_of(folder):
+        if path.name.endswith(_PREVIOUS):
+            finish_folder(path.with_name(path.name[1 : -len(_PREVIOUS)]))
+    for path in _hidden_of(folder):
+        shutil.rmtree(path)
+
+
+def finished_subfolders(folder: Path) -> list[Path]:
+    """RETURNS (list[Path]): The folders in a folder, as finished_folder gives them, sorted."""
+    hidden = _hidden_of(folder)
+    previous = [folder / p.name[1 : -len(_PREVIOUS)] for p in hidden if p.name.endswith(_PREVIOUS)]
+    shown = [path for path in folder.iterdir() if path.is_dir() and path not in hidden]
+    return [finished_folder(path) for path in sorted({*shown, *previous})]
+
+
+def _hidden_of(folder: Path) -> list[Path]:
+    """What savers of the folders in a folder left, or are writing."""
+    return [
+        path
+        for path in folder.iterdir()
+        if path.is_dir()
+        and path.name.startswith(".")
+        and (path.name.endswith(_PREVIOUS) or _HIDDEN.fullmatch(path.name))
+    ]
+
+
+def _keep_others(folder: Path, hidden: Path) -> None:
+    if not folder.exists():
+        return
+    written, left = {path.name for path in hidden.iterdir()}, _hidden_of(folder)
+    for path in folder.iterdir():
+        if path.name in written or path in left:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.copytree(path, hidden / path.name, symlinks=True)
+        else:
+            shutil.copy2(path, hidden / path.name, follow_symlinks=False)
+
+
 def _identity(folder: Path) -> tuple[int, int] | None:
     if not folder.exists():
         return None
@@ -149,7 +199,7 @@ def _identity(folder: Path) -> tuple[int, int] | None:
 
 
 def _previous(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name}.previous")
+    return folder.with_name(f".{folder.name}{_PREVIOUS}")
 
 
 def _swap(hidden: Path, folder: Path) -> None:
@@ -252,10 +302,8 @@ def _hidden_folder(target: Path) -> Iterator[Path]:
 def _remove_left_overs(target: Path) -> None:
     """Remove what killed processes left. Their ids tell nothing: they may have been processes of
     another machine or container, or of a number that is given to another one by now."""
-    # The last part is missing in those of version 0.1.0.
-    name = re.compile(rf"\.{re.escape(target.name)}\.partial-\d+(-[0-9a-f]{{8}})?")
     for path in list(target.parent.iterdir()):
-        if not name.fullmatch(path.name):
+        if not (found := _HIDDEN.fullmatch(path.name)) or found["target"] != target.name:
             continue
         with suppress(OSError):  # somebody is writing it, or removes it too, or may forbid it
             lock = _lock(path, wait=False)

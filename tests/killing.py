@@ -17,17 +17,18 @@ _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
 def kill_everywhere(
-    function: Callable[[], Any], *, below: Path, prepare: Callable[[], Any]
+    function: Callable[[], Any], *, below: Path, prepare: Callable[[], Any], every: int = 1
 ) -> Iterator[int | None]:
     """Run a function again and again, killed at its first event, its second, ... until it ends.
 
     function (Callable): Runs in a forked process.
     below (Path): The folder whose events count.
     prepare (Callable): Makes the state before, at each time.
+    every (int): More than 1 leaves events out, where each takes long.
     YIELDS (int | None): The event at which the process was killed, when it is; None at last, when
         it has come to its end. What it left is then to be looked at.
     """
-    for event in count():
+    for event in count(step=every):
         prepare()
         if not kill_at(event, function, below=below):
             yield None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from wasabi import msg
 
+from ..replacing import finished_folder, replace_folder
 from . import app
 
 if TYPE_CHECKING:
@@ -43,9 +44,17 @@ def calibrate_cli(
         msg.fail(f"{str(output)!r} exists already. Use --force to replace it.", exits=1)
     if output.is_file():
         msg.fail(f"{str(output)!r} is a file. Name a folder for the pipeline.", exits=1)
+    is_pipeline = (output / "meta.json").exists() and (output / "config.cfg").exists()
+    if output.exists() and not is_pipeline and any(output.iterdir()):
+        msg.fail(
+            f"{str(output)!r} is no saved pipeline, but holds other files",
+            "Name the folder of a pipeline to replace, an empty folder or a new one.",
+            exits=1,
+        )
     import_code(code)
     setup_gpu(use_gpu)
-    nlp = spacy.load(pipeline)
+    found = finished_folder(Path(pipeline))
+    nlp = spacy.load(pipeline if found == Path(pipeline) else found)
     corpus = Corpus(dev)
     results = calibrate_pipeline(nlp, lambda: corpus(nlp))
     if not results:
@@ -69,8 +78,7 @@ def calibrate_cli(
             for key in ("nll", "ece")
         ]
         msg.table(rows, header=("", "Before", "After"), aligns=("l", "r", "r"))
-    output.parent.mkdir(parents=True, exist_ok=True)
-    nlp.to_disk(output)
+    replace_folder(output, nlp.to_disk, keep_others=True)  # such as a README
     msg.good(f"Saved the calibrated pipeline to {output}")
 
 

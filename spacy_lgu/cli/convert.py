@@ -13,6 +13,7 @@ from ..corpora.docs import Counts, draw_held_out
 from ..corpora.formats import AUTO, FORMATS, detect_format, find_format, read_docs
 from ..corpora.records import Note
 from ..corpora.schemes import SCHEMES
+from ..replacing import replace_files
 from . import app
 
 _TARGETS = ("ents", "spans")
@@ -194,7 +195,13 @@ def convert_cli(
             hold_out_to: [doc for i, doc in enumerate(docs) if i in held_out],
         }
     notes.print()
-    _print_counts([(path, _write(path, part, key)) for path, part in parts.items()])
+    counts = [(path, _count(part, key)) for path, part in parts.items()]
+    # Never an earlier part beside a new one, which could have the same texts in both: a run that is
+    # killed leaves the earlier parts, the new ones, or none that is held out, which is noticed.
+    replace_files(
+        {path: DocBin(docs=part, store_user_data=True).to_bytes() for path, part in parts.items()}
+    )
+    _print_counts(counts)
 
 
 class _Notes:
@@ -229,7 +236,7 @@ def _check_outputs(output: Path, hold_out: str | None, hold_out_to: Path | None)
             raise ValueError(f"Expected a file named *.spacy to write, but got {str(path)!r}.")
     if (hold_out is None) != (hold_out_to is None):
         raise ValueError("--hold-out and --hold-out-to need one another, but only one is given.")
-    if hold_out_to == output:
+    if hold_out_to is not None and hold_out_to.resolve() == output.resolve():
         raise ValueError(f"Expected another file for --hold-out-to than the output {output}.")
 
 
@@ -257,12 +264,10 @@ def _parse_size(size: str) -> int | float:
     )
 
 
-def _write(path: Path, docs: list[Doc], spans_key: str | None) -> Counts:
+def _count(docs: list[Doc], spans_key: str | None) -> Counts:
     counts = Counts(spans_key)
     for doc in docs:
         counts.add(doc)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    DocBin(docs=docs, store_user_data=True).to_disk(path)
     return counts
 
 

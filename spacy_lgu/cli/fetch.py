@@ -1,6 +1,6 @@
 """`python -m spacy lgu fetch`: find or download a decoder and check that it can be used."""
 
-import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -55,6 +55,8 @@ def download_weights(source: "Source") -> int:
     from huggingface_hub.errors import EntryNotFoundError
     from transformers.utils import hub as transformers_hub
 
+    from ..decoder.reading import read_json, take
+
     options: dict[str, Any] = {
         "revision": source.commit,
         "cache_dir": transformers_hub.TRANSFORMERS_CACHE,
@@ -63,9 +65,9 @@ def download_weights(source: "Source") -> int:
     try:
         hf_hub_download(source.name, "model.safetensors", **options)
     except EntryNotFoundError:
-        index = hf_hub_download(source.name, "model.safetensors.index.json", **options)
-        with open(index, encoding="utf8") as stream:
-            names = set(json.load(stream)["weight_map"].values())
+        index = Path(hf_hub_download(source.name, "model.safetensors.index.json", **options))
+        weight_map = take(read_json(index), "weight_map", (dict,), index)
+        names = {take(weight_map, weight, (str,), index) for weight in weight_map}
         for file in sorted(names):
             hf_hub_download(source.name, file, **options)
         return len(names)

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from wasabi import msg
 
+from ..replacing import finished_folder, finished_subfolders
 from . import app
 
 # Packaging writes it again, and nothing in it changes a prediction.
@@ -27,7 +28,9 @@ def verify_cli(
     # Every `python -m spacy` imports this file: torch only where it is used.
     from ..decoder.storage import list_unknown, record_decoder, verify_decoder
 
-    folders = sorted(file.parent for file in pipeline.glob("*/lgu.json"))
+    pipeline = finished_folder(pipeline)
+    subfolders = finished_subfolders(pipeline) if pipeline.is_dir() else []
+    folders = [folder for folder in subfolders if (folder / "lgu.json").exists()]
     if not folders:
         msg.fail(
             f"There is no lgu_transformer in {str(pipeline)!r}",

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from ..replacing import finished_folder
 from .reading import find_inside, read_json, shorten
 
 ALL_LINEAR = "all-linear"
@@ -166,6 +167,7 @@ def adapter_file(folder: Path, name: str) -> Path:
     name (str): The file's name.
     RETURNS (Path): Raises ValueError when it is missing, or a link to somewhere else.
     """
+    folder = finished_folder(folder)
     file = folder / name
     if not file.is_file():
         raise ValueError(

@@ -33,6 +33,7 @@ from transformers import (
 )
 from transformers.utils import hub as transformers_hub
 
+from ..replacing import finished_folder
 from .attention import ATTENTION, register_attention
 from .checkpoint import decoder_shapes, match_weights, read_headers, staged
 from .locking import LOADING
@@ -77,7 +78,7 @@ def find_source(name: str, revision: str | None = None) -> Source:
         missing folder or repository, a missing revision, a gated repository without access,
         and a name that is not cached while the network is off.
     """
-    folder = Path(name).expanduser()
+    folder = finished_folder(Path(name).expanduser())
     if folder.is_dir():
         if revision is not None:
             raise ValueError(

@@ -8,6 +8,7 @@ whole decoder when all weights are trained.
 
 import json
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -15,23 +16,35 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 
 from ..decoder.adapter import save_adapter
 from ..decoder.building import BuiltDecoder, build_decoder
+from ..decoder.reading import damaged, read_json, shorten, take
 from ..decoder.settings import DecoderSettings
-from ..replacing import replace_folder
+from ..replacing import finish_folder, replace_folder
 from ..unmasking import parse_pattern
 from .evaluation import prediction_scores
 from .head import check_head, load_head
 from .objectives import Objective, check_directions, mask_subtoken
 from .text import TextStream, WindowStream
-from .training import CHECKPOINT, Budget, Learner, Progress, check_identity, train
+from .training import (
+    CHECKPOINT,
+    Budget,
+    Learner,
+    Progress,
+    check_identity,
+    open_checkpoint,
+    train,
+)
 
 # Windows to draw from.
 _BUFFER = 1024
 _VALIDATION_SUBTOKENS = 65_536
 _RECORD = "training.json"
+# A checkpoint, and what is left of one whose writer was killed: by safetensors, by version 0.1.0.
+_CHECKPOINTS = re.compile(
+    rf"{re.escape(CHECKPOINT)}(\.partial)?|\.{re.escape(CHECKPOINT)}\.partial-.+|\.tmp\w{{6}}"
+)
 # Settings that a run keeps when it is resumed; its length and rate may change.
 _IDENTITY = ("objective", "mask_rate", "batch_size", "window", "seed")
 
@@ -114,6 +127,7 @@ def adapt_decoder(
         together, before a weight is read, and for weights without an LM head.
     """
     output = output.resolve()
+    finish_folder(output)
     checkpoint = output / "checkpoint"
     is_begun = (checkpoint / CHECKPOINT).exists()
     _check_output(output, decoder_settings.name, may_replace=is_begun or force)
@@ -133,8 +147,8 @@ def adapt_decoder(
         **{name: getattr(settings, name) for name in _IDENTITY},
     }
     if is_begun:
-        with safe_open(checkpoint / CHECKPOINT, "pt") as file:
-            check_identity(checkpoint, file.metadata(), identity)
+        with open_checkpoint(checkpoint) as (_, metadata):
+            check_identity(checkpoint, metadata, identity)
     found: dict[str, Any] = {}
 
     def check(config: Any, tokenizer: Any) -> None:
@@ -231,12 +245,10 @@ def _check_output(output: Path, decoder: str, *, may_replace: bool) -> None:
             "folder. Name a folder in it or beside it."
         )
     names = {path.name for path in output.iterdir()} if output.exists() else set()
-    record = output / _RECORD
-    known = json.loads(record.read_text(encoding="utf8")) if record.exists() else {}
     checkpoint = output / "checkpoint"
     state = {checkpoint.name} if checkpoint.is_dir() else set()
-    others = names - state - set(known.get("files", ()))
-    others |= {p.name for p in checkpoint.glob("*")} - {CHECKPOINT, f"{CHECKPOINT}.partial"}
+    others = names - state - _recorded_files(output / _RECORD)
+    others |= {p.name for p in checkpoint.glob("*") if not _CHECKPOINTS.fullmatch(p.name)}
     if others:
         raise FileExistsError(
             f"{str(output)!r} holds other files ({', '.join(sorted(others)[:3])}), which would be "
@@ -247,6 +259,16 @@ def _check_output(output: Path, decoder: str, *, may_replace: bool) -> None:
             f"{str(output)!r} already holds a finished result. Name another folder, or use --force "
             "to replace it."
         )
+
+
+def _recorded_files(record: Path) -> set[str]:
+    """The files of a finished result; none if there is no record."""
+    if not record.exists():
+        return set()
+    files = take(read_json(record), "files", (list, None), record) or []
+    if not all(isinstance(name, str) for name in files):
+        raise damaged(record, f"expected names in 'files', but found {shorten(files)}")
+    return set(files)
 
 
 def _make_optimizers(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from tqdm import tqdm
 
@@ -20,6 +20,7 @@ from ..decoder.building import n_weights
 from ..decoder.decoder import LGUDecoder
 from ..decoder.loading import TORCH_DTYPES
 from ..decoder.packing import PackedBatch
+from ..replacing import replace_file
 from .objectives import LinearCrossEntropy, Objective
 from .text import WindowStream
 
@@ -97,6 +98,7 @@ class Learner:
         budget's factor.
     identity (dict): What must be the same when a run is resumed, for JSON.
     progress (Progress): So far.
+    total (float | None): The budget's, of the call that is running or wrote the checkpoint.
     """
 
     decoder: LGUDecoder
@@ -106,6 +108,7 @@ class Learner:
     optimizers: list[torch.optim.Optimizer]
     identity: dict[str, Any]
     progress: Progress = field(default_factory=Progress)
+    total: float | None = None
 
     def step(self, packed: PackedBatch, *, factor: float, clip: float) -> float:
         """One update.
@@ -147,16 +150,17 @@ class Learner:
             "identity": json.dumps(self.identity),
             "windows": json.dumps(window_state),
             "progress": json.dumps(asdict(self.progress)),
+            "total": json.dumps(self.total),
         }
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = folder / f"{CHECKPOINT}.partial"
-        save_file({k: v.contiguous() for k, v in tensors.items()}, partial, metadata=metadata)
-        partial.replace(folder / CHECKPOINT)
+
+        def write(file: Path) -> None:
+            save_file({k: v.contiguous() for k, v in tensors.items()}, file, metadata=metadata)
+
+        replace_file(folder / CHECKPOINT, write)
 
     def load(self, folder: Path) -> None:
-        """Go on from a checkpoint. Raises ValueError when it is of another run."""
-        with safe_open(folder / CHECKPOINT, "pt", device=str(self.decoder.device)) as file:
-            metadata = file.metadata()
+        """Go on from a checkpoint. Raises ValueError when it is damaged or of another run."""
+        with open_checkpoint(folder, self.decoder.device) as (file, metadata):
             check_identity(folder, metadata, self.identity)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         with torch.no_grad():
@@ -175,8 +179,9 @@ class Learner:
             state = tensors[f"random.{name}"].cpu()
             torch.set_rng_state(state) if name == "cpu" else torch.cuda.set_rng_state(state)
         waiting = {n: tensors[f"windows.{n}"].cpu() for n in ("buffer", "buffer_lengths")}
-        self.windows.restore(waiting, json.loads(metadata["windows"]))
-        self.progress = Progress(**json.loads(metadata["progress"]))
+        self.windows.restore(waiting, metadata["windows"])
+        self.progress = Progress(**metadata["progress"])
+        self.total = metadata["total"]
 
     def _random_states(self) -> dict[str, torch.Tensor]:
         states = {"cpu": torch.get_rng_state()}
@@ -185,14 +190,43 @@ class Learner:
         return states
 
 
-def check_identity(folder: Path, metadata: dict[str, str], wanted: dict[str, Any]) -> None:
+@contextmanager
+def open_checkpoint(
+    folder: Path, device: torch.device | str = "cpu"
+) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """Open a checkpoint that Learner.save wrote.
+
+    folder (Path): Where it is.
+    device (torch.device / str): Where its tensors go.
+    YIELDS (tuple): The file of safetensors, and its metadata: identity, windows, progress, total.
+        Raises ValueError naming the file when it is damaged.
+    """
+    path = folder / CHECKPOINT
+    try:
+        with safe_open(path, "pt", device=str(device)) as file:
+            found = file.metadata() or {}
+            metadata = {
+                name: json.loads(found.get(name, "null"))
+                for name in ("identity", "windows", "progress")
+            }
+            if not all(isinstance(value, dict) for value in metadata.values()):
+                raise SafetensorError("its metadata are not those of a checkpoint")
+            metadata["total"] = json.loads(found.get("total", "null"))  # not in version 0.1.0
+            yield file, metadata
+    except (SafetensorError, json.JSONDecodeError) as error:
+        raise ValueError(
+            f"The checkpoint {str(path)!r} is damaged: {error}. Remove it to begin anew."
+        ) from error
+
+
+def check_identity(folder: Path, metadata: dict[str, Any], wanted: dict[str, Any]) -> None:
     """Whether a checkpoint is of this run.
 
     folder (Path): Where it is, for the message.
-    metadata (dict[str, str]): The checkpoint's.
+    metadata (dict[str, Any]): The checkpoint's.
     wanted (dict): An identity, or as much of it as is known. Raises ValueError for what differs.
     """
-    identity = json.loads(metadata["identity"])
+    identity = metadata["identity"]
     wanted = json.loads(json.dumps(wanted))
     differing = sorted(key for key in wanted if identity.get(key) != wanted[key])
     if differing:
@@ -232,12 +266,14 @@ def train(
     progress, decoder = learner.progress, learner.decoder
     started, seconds_before = time.perf_counter(), progress.seconds
     last_validation, is_saved, is_noted = started, False, False
-    if budget.share_done(progress) >= 1:
+    # A call with steps too long for a decay, killed at its end, may end as it would have done.
+    if budget.share_done(progress) >= 1 and budget.total != learner.total:
         raise ValueError(
             f"The run is to take {budget.total:,.0f} {budget.unit.rstrip('s')}s, but its "
             f"checkpoint is at {getattr(progress, budget.unit):,.0f}: nothing would be left for "
             "the decay of the learning rate. Make it longer."
         )
+    learner.total = budget.total
     flops = _flops_per_subtoken(learner)
     peak = peak_flops(decoder.device)
     bar = tqdm(total=round(budget.total), unit="s" if budget.unit == "seconds" else "step")

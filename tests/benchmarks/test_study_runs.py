@@ -16,6 +16,7 @@ import study
 import study_evaluate
 import study_runs
 import typer
+from results import append_result, read_results
 from spacy.tokens import Doc, DocBin, Span
 from spacy.training import Example
 from study_plan import read_study
@@ -150,7 +151,7 @@ def options(tmp_path, plan, data, decoder_folder):
 def test_study_end_to_end(tmp_path, options, in_process):
     chosen = ["--task", "mini", "--system", "decoder", "--seeds", 2]
     printed = invoke("run", *options, *chosen)
-    results = study_runs.read_results(tmp_path / "results.jsonl")
+    results = read_results(tmp_path / "results.jsonl")
     assert [(line["seed"], line["pattern"]) for line in results] == [
         (0, "cccc"), (0, "ccbb"), (1, "cccc"), (1, "ccbb"),
     ]  # fmt: skip
@@ -181,7 +182,7 @@ def test_study_end_to_end(tmp_path, options, in_process):
     printed = invoke("run", *options, *chosen)
     assert printed.count("done before") == 3
     assert len(in_process) == 2
-    again = study_runs.read_results(tmp_path / "results.jsonl")[-1]
+    again = read_results(tmp_path / "results.jsonl")[-1]
     assert {k: again[k] for k in ("seed", "f1", "documents", "settings")} == {
         k: results[2][k] for k in ("seed", "f1", "documents", "settings")
     }
@@ -201,7 +202,7 @@ def test_study_end_to_end(tmp_path, options, in_process):
 def test_other_systems_and_a_span_categorizer(tmp_path, options, in_process):
     printed = invoke("run", *options, "--task", "spans", "--seeds", 1, "--pattern", "bc", "--keep")
     assert "twin: left out, --decoders twin=FOLDER is not given" in printed
-    results = study_runs.read_results(tmp_path / "results.jsonl")
+    results = read_results(tmp_path / "results.jsonl")
     assert [(line["system"], line["pattern"]) for line in results] == [
         ("decoder", "bc"), ("untrained", "bc"), ("cnn", None), ("instruction", None),
     ]  # fmt: skip
@@ -226,7 +227,7 @@ def test_a_span_categorizer_of_found_candidates(tmp_path, options, in_process, s
     invoke("convert", "--study", options[1], *convert)
     chosen = ["--task", "found", "--system", system, "--pattern", "bb", "--seeds", 1]
     invoke("run", *options, *chosen, "--keep")
-    (line,) = study_runs.read_results(tmp_path / "results.jsonl")
+    (line,) = read_results(tmp_path / "results.jsonl")
     assert line["threshold"] is not None
     assert line["f1"] > 50
     (folder,) = (tmp_path / "work" / "found" / system).glob("**/model-last")
@@ -252,7 +253,7 @@ def test_processes_share_the_runs(tmp_path, options, in_process, monkeypatch):
     monkeypatch.setattr(study, "execute", execute_while_another_waits)
     printed = invoke("run", *options, *chosen)
     assert printed.count("done before") == 2
-    results = study_runs.read_results(tmp_path / "results.jsonl")
+    results = read_results(tmp_path / "results.jsonl")
     assert [(line["system"], line["pattern"]) for line in results] == [
         ("decoder", "ccbb"), ("cnn", None), ("decoder", "cccc"),
     ]  # fmt: skip
@@ -262,7 +263,7 @@ def test_limit_is_another_experiment(tmp_path, options, in_process):
     chosen = ["--task", "mini", "--system", "cnn", "--seeds", 1]
     invoke("run", *options, *chosen, "--limit", 2)
     assert "done before" not in invoke("run", *options, *chosen)
-    limited, full = study_runs.read_results(tmp_path / "results.jsonl")
+    limited, full = read_results(tmp_path / "results.jsonl")
     assert (limited["limit"], limited["steps"], len(limited["documents"])) == (2, 2, 2)
     assert (full["limit"], full["steps"], len(full["documents"])) == (0, 6, 4)
 
@@ -345,9 +346,7 @@ def test_a_failed_run_is_named_and_the_others_go_on(tmp_path, options, in_proces
     result = CliRunner().invoke(study.app, ["run", *map(str, options), *chosen])
     assert result.exit_code == 1
     assert "mini decoder cccc 0: failed, see" in result.output
-    assert [line["system"] for line in study_runs.read_results(tmp_path / "results.jsonl")] == [
-        "cnn"
-    ]
+    assert [line["system"] for line in read_results(tmp_path / "results.jsonl")] == ["cnn"]
 
 
 def test_a_process_that_fails_names_its_log(tmp_path):
@@ -514,24 +513,43 @@ def test_commit_is_none_without_git(monkeypatch):
     assert study_runs.find_commit() is None
 
 
-def test_a_result_that_was_cut_off_is_named(tmp_path):
-    (tmp_path / "results.jsonl").write_text('{"f1": 1.0}\n{"f1":')
+def test_a_result_that_was_cut_off_is_left_out(tmp_path, capsys):
+    path = tmp_path / "results.jsonl"
+    path.write_text('{"f1": 1.0}\n{"f1":')
+    assert read_results(path) == [{"f1": 1.0}]
+    assert "results.jsonl: the last line was cut off and is left out" in capsys.readouterr().err
+    append_result(path, {"f1": 2.0})
+    assert path.read_text() == '{"f1": 1.0}\n{"f1": 2.0}\n'
+    for whole in ('{"f1": 1.0}', '{"f1": 1.0}\n'):
+        path.write_text(whole)
+        append_result(path, {"f1": 2.0})
+        assert path.read_text() == '{"f1": 1.0}\n{"f1": 2.0}\n'
+    path.write_text('{"f1"')
+    append_result(path, {"f1": 2.0})
+    assert path.read_text() == '{"f1": 2.0}\n'
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("line", [b'{"f1":', b"\xff", b'{"f1": {"f1": 2.0}'])
+def test_a_damaged_line_among_others_is_named(tmp_path, line):
+    path = tmp_path / "results.jsonl"
+    path.write_bytes(b'{"f1": 1.0}\n' + line + b'\n{"f1": 2.0}\n')
     with pytest.raises(ValueError, match=r"results\.jsonl:2: expected a result as JSON"):
-        study_runs.read_results(tmp_path / "results.jsonl")
+        read_results(path)
 
 
 def test_results_are_added_and_read_compressed_or_not(tmp_path):
     path, compressed = tmp_path / "results.jsonl", tmp_path / "results.jsonl.xz"
     entries = [{"task": "names", "f1": 80.5}, {"task": "größe", "f1": 0.0}]
-    assert study_runs.read_results(path) == []
+    assert read_results(path) == []
     for entry in entries:
-        study_runs.append_result(path, entry)
-    assert study_runs.read_results(path) == entries
+        append_result(path, entry)
+    assert read_results(path) == entries
     compressed.write_bytes(lzma.compress(path.read_bytes()))
-    assert study_runs.read_results(compressed) == entries
+    assert read_results(compressed) == entries
     compressed.write_bytes(compressed.read_bytes()[:-5])
     with pytest.raises(ValueError, match=r"results\.jsonl\.xz is damaged or cut off"):
-        study_runs.read_results(compressed)
+        read_results(compressed)
 
 
 def test_compressed_results_are_not_added_to(tmp_path):

@@ -1,11 +1,14 @@
 """The command, run in this process."""
 
+import shutil
+
 import pytest
 import spacy
 from spacy.tokens import DocBin
 from typer.testing import CliRunner
 
 from spacy_lgu.cli import app
+from tests.killing import kill_everywhere
 
 CONLL = "Ann B-PER\nran O\n\nBo B-PER\nfell O\n\nOslo B-LOC\n\nRain O\n"
 
@@ -173,6 +176,39 @@ def test_hold_out(conll, tmp_path):
     assert [doc.text for doc in load(held_out)] == [doc.text for doc in drawn]
 
 
+def test_a_run_that_is_killed_anywhere_leaves_no_text_in_both_files(conll, tmp_path):
+    place = tmp_path / "place"
+    files = place / "train.spacy", place / "dev.spacy"
+    vocab = spacy.blank("en").vocab
+
+    def run(seed=1):
+        options = ["--format", "conll", "--hold-out", "1", "--seed", seed]
+        convert(conll, files[0], *options, "--hold-out-to", files[1])
+
+    def prepare():
+        shutil.rmtree(place)
+        shutil.copytree(tmp_path / "before", place)
+
+    def texts(file):
+        return [doc.text for doc in DocBin().from_disk(file).get_docs(vocab)]
+
+    run(seed=0)
+    shutil.copytree(place, tmp_path / "before")
+    states = []
+    for _ in kill_everywhere(run, below=place, prepare=prepare):
+        state = [texts(file) if file.exists() else None for file in files]
+        if state not in states:
+            states.append(state)
+    assert states == [
+        [["Ann ran", "Bo fell", "Oslo"], ["Rain"]],
+        [["Ann ran", "Bo fell", "Oslo"], None],
+        [["Bo fell", "Oslo", "Rain"], None],
+        [["Bo fell", "Oslo", "Rain"], ["Ann ran"]],
+    ]
+    run()
+    assert sorted(place.iterdir()) == sorted(files)
+
+
 def test_hold_out_a_share(conll, tmp_path):
     convert(
         conll, tmp_path / "a.spacy", "--format", "conll", "--hold-out", "0.5",
@@ -224,10 +260,12 @@ def test_output_is_no_input(conll):
 
 def test_held_out_docs_need_another_file(conll, tmp_path):
     output = tmp_path / "a.spacy"
-    with pytest.raises(ValueError, match="Expected another file for --hold-out-to"):
-        convert(
-            conll, output, "--format", "conll", "--hold-out", "1", "--hold-out-to", output
-        )  # fmt: skip
+    (tmp_path / "link.spacy").symlink_to(output)
+    for held_out in (output, tmp_path / "link.spacy"):
+        with pytest.raises(ValueError, match="Expected another file for --hold-out-to"):
+            convert(
+                conll, output, "--format", "conll", "--hold-out", "1", "--hold-out-to", held_out
+            )
 
 
 def test_inputs_without_text(tmp_path):

@@ -1,23 +1,27 @@
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 
 import pytest
 import spacy
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from spacy.util import load_config
 from torch.testing import assert_close
 from typer.testing import CliRunner
 
 from spacy_lgu.cli.adapt import find_decoder
 from spacy_lgu.decoder import building
+from spacy_lgu.decoder.adapter import check_adapter
+from spacy_lgu.decoder.loading import find_source
 from spacy_lgu.decoder.settings import DecoderSettings, LoraSettings
 from spacy_lgu.pretraining import adaptation
 from spacy_lgu.pretraining.adaptation import AdaptationSettings, adapt_decoder
 from spacy_lgu.pretraining.training import Learner
 from tests.conftest import LISTENER, layer_config, make_nlp, ner_config
+from tests.killing import kill_everywhere
 
 CPU = torch.device("cpu")
 
@@ -158,6 +162,79 @@ def test_an_interrupted_run_equals_a_straight_one(adapt, tmp_path, monkeypatch):
     straight, resumed = (load_file(tmp_path / n / name) for n in ("straight", "resumed"))
     for key, value in straight.items():
         assert_close(resumed[key], value, rtol=0, atol=0)
+
+
+def test_a_run_that_is_killed_anywhere(adapt, tmp_path, monkeypatch):
+    monkeypatch.setattr(adaptation, "_BUFFER", 16)
+
+    def weights(folder):
+        return (folder / "adapter_model.safetensors").read_bytes()
+
+    def prepare():
+        shutil.rmtree(place, ignore_errors=True)
+        shutil.copytree(tmp_path / "earlier", place / "out")
+
+    def run():
+        adapt(place / "out", steps=3, force=True)
+
+    place = tmp_path / "place"
+    adapt(tmp_path / "earlier", steps=1)
+    adapt(tmp_path / "straight", steps=3)
+    before, after = weights(tmp_path / "earlier"), weights(tmp_path / "straight")
+    states = []
+    for event in kill_everywhere(run, below=place, prepare=prepare, every=4):
+        states.append(weights(place / "out"))
+        if event in (8, 16):  # each takes as long as a whole run
+            run()
+            assert weights(place / "out") == after
+            assert (files(place), "checkpoint" in files(place / "out")) == (["out"], False)
+    n_after = states.count(after)
+    assert states == [before] * (len(states) - n_after) + [after] * n_after
+    assert 0 < n_after < len(states)
+
+
+def test_a_run_that_is_killed_between_two_renames(adapt, tmp_path, monkeypatch):
+    adapt()
+    (tmp_path / "out").rename(tmp_path / ".out.previous")
+    check_adapter(tmp_path / "out")
+    with pytest.raises(FileExistsError, match="already holds a finished result"):
+        adapt()
+    adapt(force=True, tuning="full", dtype="auto")
+    (tmp_path / "out").rename(tmp_path / ".out.previous")
+    assert find_source(str(tmp_path / "out")).folder == tmp_path / ".out.previous"
+
+
+def test_what_killed_writers_of_checkpoints_left_is_no_obstacle(adapt, tmp_path):
+    checkpoint = tmp_path / "out" / "checkpoint"
+    (checkpoint / ".checkpoint.safetensors.partial-1-0123abcd").mkdir(parents=True)
+    for name in (".tmpA1b2C3", "checkpoint.safetensors.partial"):
+        (checkpoint / name).touch()
+    adapt()
+    assert "adapter_config.json" in files(tmp_path / "out")
+
+
+def test_a_damaged_checkpoint_is_named(adapt, tmp_path):
+    checkpoint = tmp_path / "out" / "checkpoint" / "checkpoint.safetensors"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.write_bytes(b"half")
+    message = r"checkpoint '.*/checkpoint.safetensors' is damaged: .*Remove it to begin anew"
+    with pytest.raises(ValueError, match=message):
+        adapt()
+    for metadata in (None, {"identity": "{"}, {"identity": "[]"}):
+        save_file({"x": torch.zeros(1)}, checkpoint, metadata=metadata)
+        with pytest.raises(ValueError, match=message):
+            adapt()
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["{", "[]", '{"files": "notes.txt"}', '{"files": [["a"]]}', "\udcff", "[" * 100_000],
+)
+def test_a_damaged_record_is_named(adapt, tmp_path, content):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "training.json").write_text(content, errors="surrogateescape")
+    with pytest.raises(ValueError, match=r"training.json' is damaged: "):
+        adapt(force=True)
 
 
 def test_an_interrupt_leaves_a_finished_adapter(adapt, tmp_path, monkeypatch):
