@@ -2,10 +2,10 @@
 
     python benchmarks/saved_size.py --decoder assets/decoder
 
-"first" is one save, "each further" what one more nlp.to_disk of the same run adds: a bundled base
-is linked, not written again, where the file system has hard links. (`spacy train` saves model-last
-so; model-best is a copy of it that spaCy makes.) For comparison: a pickle of the state_dict of
-decoder and adapter, and what spacy-transformers writes for the same decoder.
+"first" is one save, "each further" what one more nlp.to_disk into another folder adds. A bundled
+base is copied, or linked with base_weights = "link", where the file system has hard links; a save
+over an earlier one of the same run is always linked to it. For comparison: a pickle of the
+state_dict of decoder and adapter, and what spacy-transformers writes for the same decoder.
 """
 
 import json
@@ -31,6 +31,7 @@ LORA, PICKLE, PEER = "adapter only", "torch.save of the state_dict", "spacy-tran
 VARIANTS: dict[str, tuple[dict[str, Any], str]] = {
     LORA: ({"quantization": "none"}, "reference"),
     "bundle, nf4": ({"quantization": "nf4"}, "bundle"),
+    "link, nf4": ({"quantization": "nf4"}, "link"),
     "bundle, unquantized": ({"quantization": "none"}, "bundle"),
     "full": ({"quantization": "none", "tuning": "full"}, "auto"),
 }
