@@ -149,6 +149,7 @@ def test_fill_config(tmp_path):
         "stride": None,
         "tokenizer_config": {},
         "optimizer": None,
+        "self_test": True,
         "lora": {
             "@misc": "spacy-lgu.lora.v1",
             "rank": 64,
