@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
-from transformers import AutoModel, PretrainedConfig
+from transformers import PretrainedConfig
 
 from .adapter_config import MERGE, AdapterConfig, BaseReference, adapter_file, read_adapter_config
+from .checkpoint import build_skeleton
 from .loading import CONFIG, fingerprint_folder
+from .locking import one_at_a_time
 from .settings import LoraSettings
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ def linear_modules(config: PretrainedConfig) -> list[str]:
     config (PretrainedConfig): The decoder's config.
     RETURNS (list[str]): Last parts of the names, such as "q_proj", sorted and unique.
     """
-    return sorted({_last(name) for name in _linear(_skeleton(config))})
+    return sorted({_last(name) for name in _linear(build_skeleton(config))})
 
 
 def find_lora_modules(lora: LoraSettings, config: PretrainedConfig) -> list[str]:
@@ -119,7 +121,7 @@ def check_adapter(
     if base is not None:
         _compare_base(folder, adapter.base, base)
     if decoder is not None:
-        _find_adapted(adapter, shapes, _skeleton(decoder))
+        _find_adapted(adapter, shapes, build_skeleton(decoder))
     return adapter
 
 
@@ -155,11 +157,6 @@ def load_adapter(module: torch.nn.Module, folder: Path, *, trainable: bool) -> "
     return model
 
 
-def _skeleton(config: PretrainedConfig) -> torch.nn.Module:
-    with torch.device("meta"):
-        return AutoModel.from_config(config)
-
-
 def _linear(module: torch.nn.Module) -> dict[str, torch.nn.Linear]:
     return {n: m for n, m in module.named_modules() if isinstance(m, torch.nn.Linear)}
 
@@ -168,6 +165,7 @@ def _last(name: str) -> str:
     return name.rsplit(".", 1)[-1]
 
 
+@one_at_a_time
 def _put_on(module: torch.nn.Module, base: BaseReference, **options: Any) -> "peft.PeftModel":
     import peft
 

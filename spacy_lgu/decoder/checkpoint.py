@@ -78,15 +78,23 @@ def read_headers(files: Iterable[Path]) -> dict[str, StoredTensor]:
 
 
 @one_at_a_time
+def build_skeleton(config: PretrainedConfig) -> torch.nn.Module:
+    """A decoder without weights, from its config alone.
+
+    config (PretrainedConfig): The decoder's config.
+    RETURNS (Module): On the device `meta`.
+    """
+    with torch.device("meta"):
+        return AutoModel.from_config(copy.deepcopy(config))
+
+
 def decoder_shapes(config: PretrainedConfig) -> dict[str, tuple[int, ...]]:
     """Names and shapes of a decoder's weights, from its config alone.
 
     config (PretrainedConfig): The decoder's config.
     RETURNS (dict[str, tuple[int, ...]]): In the order of the modules.
     """
-    with torch.device("meta"):
-        skeleton = AutoModel.from_config(copy.deepcopy(config))
-    return {name: tuple(tensor.shape) for name, tensor in skeleton.state_dict().items()}
+    return {name: tuple(t.shape) for name, t in build_skeleton(config).state_dict().items()}
 
 
 def match_weights(
