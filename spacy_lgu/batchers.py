@@ -13,6 +13,7 @@ from spacy.util import minibatch
 from transformers import PreTrainedTokenizerFast
 
 from .decoder.loading import find_source, load_tokenizer
+from .layers.alignment import count_subtokens
 
 BatcherT = Callable[[Iterable[Example]], Iterable[list[Example]]]
 # Examples tokenized at once; the tokenizer works on them in parallel.
@@ -52,13 +53,13 @@ def _batch(
     batch: list[Example] = []
     n_subtokens, size = 0, next(sizes)
     for buffer in minibatch(examples, _BUFFER):
-        texts = [example.predicted.text for example in buffer]
-        encodings = tokenizer.backend_tokenizer.encode_batch(texts)  # type: ignore[attr-defined]
-        for example, encoding in zip(buffer, encodings, strict=True):
-            if batch and n_subtokens + len(encoding) > size:
+        docs = [example.predicted for example in buffer]
+        counts = count_subtokens(docs, tokenizer)  # type: ignore[arg-type]
+        for example, count in zip(buffer, counts, strict=True):
+            if batch and n_subtokens + count > size:
                 yield batch
                 batch, n_subtokens, size = [], 0, next(sizes)
             batch.append(example)
-            n_subtokens += len(encoding)
+            n_subtokens += count
     if batch:
         yield batch

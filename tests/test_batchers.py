@@ -4,12 +4,14 @@ import pytest
 import spacy
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.util import registry
 from tokenizers import Tokenizer
 
 from spacy_lgu.batchers import batch_by_subtokens_v1
 from spacy_lgu.decoder.loading import find_source, load_tokenizer
+from spacy_lgu.layers.alignment import count_subtokens
 
 
 def make_examples(texts):
@@ -28,7 +30,7 @@ def test_batches_hold_every_example_once_and_are_bounded(decoder_folder, texts, 
     assert [example for batch in batches for example in batch] == examples
     tokenizer = load_tokenizer(find_source(str(decoder_folder)), {})
     for batch in batches:
-        n_subtokens = sum(len(tokenizer(example.text)["input_ids"]) for example in batch)
+        n_subtokens = sum(count_subtokens([x.predicted for x in batch], tokenizer))
         assert n_subtokens <= size or len(batch) == 1
 
 
@@ -36,6 +38,17 @@ def test_batches_are_full(decoder_folder):
     # "a" is BOS and one more subtoken.
     batches = batch_by_subtokens_v1(5, str(decoder_folder))(make_examples(["a"] * 5))
     assert [len(batch) for batch in batches] == [2, 2, 1]
+
+
+def test_subtokens_are_counted_as_the_decoder_sees_them(decoder_folder):
+    # <s> æĿ ±äº¬, and split: <s> æĿ ± ä º¬.
+    vocab = spacy.blank("en").vocab
+    doc = Doc(vocab, words=["東", "京"], spaces=[False, False])
+    tokenizer = load_tokenizer(find_source(str(decoder_folder)), {})
+    assert len(tokenizer("東京")["input_ids"]) == 3
+    assert count_subtokens([doc, Doc(vocab)], tokenizer) == [5, 1]
+    batches = batch_by_subtokens_v1(9, str(decoder_folder))([Example(doc, doc)] * 3)
+    assert [len(batch) for batch in batches] == [1, 1, 1]
 
 
 def test_truncation_saved_with_a_tokenizer_is_undone(decoder_folder, tmp_path):

@@ -63,6 +63,8 @@ class BuiltDecoder:
     shared (SharedBase | None): The frozen base; None when all weights are trained.
     written_base (Path | None): A folder that already holds the base as a bundle keeps it.
     bundle (Bundle | None): What was in that folder when it was written or read.
+    subtokens (str): "split", or "shared" for a decoder that was trained when tokens could share
+        a subtoken, and so a vector.
     """
 
     decoder: LGUDecoder
@@ -73,6 +75,7 @@ class BuiltDecoder:
     shared: SharedBase | None
     written_base: Path | None = None
     bundle: Bundle | None = None
+    subtokens: str = "split"
 
     def describe(self) -> list[str]:
         """The layer map, parameters and memory, a line each, for the log."""
@@ -85,6 +88,7 @@ class BuiltDecoder:
             f"{settings.tuning}): {settings.unmasking} = {describe_layers(decoder.unmasked)}",
             f"{trainable:,} of {total:,} parameters are trained ({trainable / total:.2%}); "
             f"weights take {n_bytes / 2**20:,.1f} MiB on {decoder.device}",
+            f"Subtokens over several tokens are {self.subtokens}",
         ]
 
 

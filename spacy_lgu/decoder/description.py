@@ -5,6 +5,7 @@
     base_weights          "bundle", "reference" or, when all weights are trained, "weights"
     bundle                files of base/ or weights/: sizes, headers, hashes
     unmasking, quantization, dtype, tuning, width
+    subtokens             "split", or "shared" (by tokens), as before there was this field
     files                 all other files of the folder: sizes, hashes
     pipeline, heads       files of the pipeline around it, and the pipes among them that listen
     checksum              of all this
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from .reading import damaged, read_json, shorten, take
-from .settings import DTYPES, QUANTIZATIONS, TUNINGS
+from .settings import DTYPES, QUANTIZATIONS, SUBTOKENS, TUNINGS
 
 DESCRIPTION = "lgu.json"
 FORMAT = 2
@@ -62,6 +63,7 @@ class Description:
     dtype: str
     tuning: str
     width: int
+    subtokens: str
     files: FingerprintsT | None = None
     pipeline: FingerprintsT | None = None
     heads: list[str]
@@ -109,6 +111,7 @@ def read_description(folder: Path, *, changed: bool = False) -> Description:
         dtype=_take_choice(values, "dtype", DTYPES[1:], file),
         tuning=_take_choice(values, "tuning", TUNINGS, file),
         width=take(values, "width", (int,), file),
+        subtokens=_take_choice({"subtokens": "shared", **values}, "subtokens", SUBTOKENS, file),
         files=_take_fingerprints(values, "files", file),
         pipeline=_take_fingerprints(values, "pipeline", file),
         heads=[str(name) for name in take(values, "heads", (list, None), file) or ()],

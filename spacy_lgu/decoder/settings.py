@@ -13,6 +13,8 @@ from ..unmasking import normalize_pattern
 QUANTIZATIONS = ("none", "nf4", "int8")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 TUNINGS = ("lora", "full", "frozen")
+# What becomes of a subtoken over two tokens: it is split, or both tokens share it.
+SUBTOKENS = ("split", "shared")
 LORA_MODULES = ("attention", "all-linear")
 
 

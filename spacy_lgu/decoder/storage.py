@@ -136,6 +136,7 @@ def load_decoder_folder(
         shared,
         written_base,
         bundle,
+        saved.subtokens,
     )
 
 
@@ -251,6 +252,7 @@ def _write_decoder(
         dtype=built.decoder.dtype,
         tuning=settings.tuning,
         width=built.decoder.width,
+        subtokens=built.subtokens,
         files=hash_files(folder, names),
         pipeline=pipeline,
         heads=list(heads),

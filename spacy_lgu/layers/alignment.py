@@ -8,8 +8,14 @@
 A span longer than the window is cut into overlapping windows, each with the special subtokens of
 the whole; every subtoken is then read from the window that shows it most context. The same choice
 is made, token by token, where a span getter returns overlapping spans. Nothing is ever cut off.
+Tokens share no subtoken, see subtokens.py, unless the decoder was trained when they did:
 
-All arrays cover a whole batch of Docs: there are loops over Docs and spans, none over tokens.
+    Doc          say  "  yes  "  .       tokens
+    split        Ġsay Ġ" yes  "  .       so that every head can tell " and . apart
+    shared       Ġsay Ġ" yes  ".         both tokens have the vector of ".
+
+All arrays cover a whole batch of Docs: there are loops over Docs and spans, none over tokens but
+over those that are split.
 """
 
 from collections.abc import Sequence
@@ -17,9 +23,11 @@ from dataclasses import dataclass
 from itertools import chain
 
 import numpy
-from spacy.attrs import IDX, LENGTH
+from spacy.attrs import IDX, IS_SPACE, LENGTH
 from spacy.tokens import Doc, Span
 from transformers.tokenization_utils_fast import PreTrainedTokenizerFast
+
+from .subtokens import count_leading, encode_texts, fill_empty, split_shared
 
 
 @dataclass(frozen=True)
@@ -68,6 +76,7 @@ def encode_docs(
     window: int,
     stride: int | None,
     causal: bool,
+    split: bool = True,
 ) -> EncodedDocs:
     """Tokenize Docs span by span and align the subtokens with spaCy's tokens.
 
@@ -78,6 +87,8 @@ def encode_docs(
     stride (int | None): Text subtokens from one window's start to the next one's. None: half of
         what a window holds.
     causal (bool): Whether every layer is causal, so that only left context counts.
+    split (bool): Whether subtokens over several tokens are split, so that no two tokens that are
+        not white space share one, and tokens that the tokenizer swallows get one.
     RETURNS (EncodedDocs): The sequences and the alignment. Raises ValueError for a Doc with
         tokens but without spans and, as window_capacity, for a window or stride that cannot work.
     """
@@ -94,7 +105,7 @@ def encode_docs(
                 f"({doc.text[:40]!r}...), so that its tokens would have no vectors. Use a span "
                 "getter that covers every Doc, such as spacy-transformers.doc_spans.v1."
             )
-    flat = _tokenize_spans(list(chain.from_iterable(kept_spans)), tokenizer)
+    flat = _tokenize_spans(list(chain.from_iterable(kept_spans)), tokenizer, split=split)
     ids, lengths, rows = _cut_windows(flat, window=window, stride=stride, causal=causal)
     n_spans = numpy.array([len(doc_spans) for doc_spans in kept_spans], dtype="int64")
     span_docs = numpy.repeat(numpy.arange(len(docs)), n_spans)
@@ -106,92 +117,85 @@ def encode_docs(
     return _merge_spans(docs, kept_spans, flat, ids, lengths, rows, causal=causal)
 
 
-def _tokenize_spans(spans: list[Span], tokenizer: PreTrainedTokenizerFast) -> _Spans:
-    texts = [span.text for span in spans]
-    # The backend is called directly: transformers' own call sets padding and truncation on the
-    # shared tokenizer, which is not safe under threads, and pads.
-    encodings = tokenizer.backend_tokenizer.encode_batch(texts)
-    lengths = numpy.array([len(e) for e in encodings], dtype="int64")
-    ids = _flatten([e.ids for e in encodings], "int64")
-    special = _flatten([e.special_tokens_mask for e in encodings], "bool")
-    offsets = _flatten([chain.from_iterable(e.offsets) for e in encodings], "int64").reshape(-1, 2)
-    strings = list(chain.from_iterable(e.tokens for e in encodings))
-    if not lengths.all():
-        ids, special, offsets, strings, lengths = _fill_empty(
-            ids, special, offsets, strings, lengths, tokenizer
-        )
-    ends = lengths.cumsum()
-    starts = ends - lengths
-    span_of = numpy.repeat(numpy.arange(len(spans)), lengths)
-    n_special = numpy.bincount(span_of, special, len(spans)).astype("int64")
-    n_prefix = _leading(special, starts, lengths)
-    n_suffix = numpy.minimum(
-        _leading(special[::-1], ends.max(initial=0) - ends, lengths), n_special
-    )
-    n_suffix = numpy.where(n_prefix == lengths, 0, n_suffix)
+def count_subtokens(docs: Sequence[Doc], tokenizer: PreTrainedTokenizerFast) -> list[int]:
+    """Subtokens of each Doc as one sequence, special ones included, tokens sharing none.
 
+    docs (Sequence[Doc]): The Docs.
+    tokenizer (PreTrainedTokenizerFast): The decoder's tokenizer.
+    RETURNS (list[int]): At least 1 each.
+    """
+    return _tokenize_spans([doc[:] for doc in docs], tokenizer, split=True).lengths.tolist()
+
+
+def _tokenize_spans(
+    spans: list[Span], tokenizer: PreTrainedTokenizerFast, *, split: bool
+) -> _Spans:
+    texts = [span.text for span in spans]
     # One axis of characters for the whole batch: spans lie behind each other, one apart.
     text_lengths = numpy.array([len(text) for text in texts], dtype="int64") + 1
     text_starts = text_lengths.cumsum() - text_lengths
     n_tokens = numpy.array([len(span) for span in spans], dtype="int64")
-    token_starts, token_ends = _token_characters(spans, text_starts)
-    sub_starts, sub_ends = (offsets + text_starts[span_of][:, None]).T
-    first = numpy.searchsorted(token_ends, sub_starts, side="right")
-    stop = numpy.searchsorted(token_starts, sub_ends, side="left")
-    n_aligned = numpy.where(special | (sub_starts == sub_ends), 0, numpy.maximum(stop - first, 0))
-    subtokens = numpy.repeat(numpy.arange(len(ids)), n_aligned)
+    token_starts, token_ends, is_space = _token_characters(spans, text_starts)
+    subtokens = encode_texts(texts, text_starts, tokenizer)
+    if split:
+        word_starts, word_ends = token_starts[~is_space], token_ends[~is_space]
+        subtokens = split_shared(subtokens, texts, text_starts, word_starts, word_ends, tokenizer)
+    if not subtokens.lengths.all():
+        subtokens = fill_empty(subtokens, tokenizer)
+    lengths, special = subtokens.lengths, subtokens.special
+    ends = lengths.cumsum()
+    starts = ends - lengths
+    span_of = numpy.repeat(numpy.arange(len(spans)), lengths)
+    n_special = numpy.bincount(span_of, special, len(spans)).astype("int64")
+    n_prefix = count_leading(special, starts, lengths)
+    n_suffix = numpy.minimum(
+        count_leading(special[::-1], ends.max(initial=0) - ends, lengths), n_special
+    )
+    n_suffix = numpy.where(n_prefix == lengths, 0, n_suffix)
+
+    first = numpy.searchsorted(token_ends, subtokens.starts, side="right")
+    stop = numpy.searchsorted(token_starts, subtokens.ends, side="left")
+    is_empty = special | (subtokens.starts == subtokens.ends)
+    n_aligned = numpy.where(is_empty, 0, numpy.maximum(stop - first, 0))
+    aligned = numpy.repeat(numpy.arange(len(special)), n_aligned)
     tokens = numpy.repeat(first - (n_aligned.cumsum() - n_aligned), n_aligned) + numpy.arange(
         n_aligned.sum()
     )
     order = numpy.argsort(tokens, kind="stable")
-    indices, token_lengths = subtokens[order], numpy.bincount(tokens, minlength=n_tokens.sum())
+    indices, token_lengths = aligned[order], numpy.bincount(tokens, minlength=n_tokens.sum())
     if not token_lengths.all():
         fallback = starts + numpy.where(n_prefix < lengths, n_prefix, 0)
         indices, token_lengths = _fill_unaligned(indices, token_lengths, n_tokens, fallback)
-    return _Spans(ids, strings, lengths, n_prefix, n_suffix, n_tokens, indices, token_lengths)
+    return _Spans(
+        subtokens.ids,
+        subtokens.strings,
+        lengths,
+        n_prefix,
+        n_suffix,
+        n_tokens,
+        indices,
+        token_lengths,
+    )
 
 
 def _token_characters(
     spans: list[Span], text_starts: numpy.ndarray
-) -> tuple[numpy.ndarray, numpy.ndarray]:
-    """First and one-past-last character of each token, on the batch's axis."""
+) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
+    """First and one-past-last character of each token, on the batch's axis, and whether it is
+    white space."""
     if not spans:
-        return numpy.zeros(0, dtype="int64"), numpy.zeros(0, dtype="int64")
+        nothing = numpy.zeros(0, dtype="int64")
+        return nothing, nothing, nothing.astype("bool")
     arrays: dict[int, numpy.ndarray] = {}
     pieces = []
     for span, text_start in zip(spans, text_starts, strict=True):
         key = id(span.doc)
         if key not in arrays:
-            arrays[key] = span.doc.to_array([IDX, LENGTH]).astype("int64")
+            arrays[key] = span.doc.to_array([IDX, LENGTH, IS_SPACE]).astype("int64")
         in_doc = arrays[key][span.start : span.end]
-        pieces.append(in_doc + numpy.array([text_start - span.start_char, 0]))
-    starts, lengths = numpy.concatenate(pieces).T
-    return starts, starts + lengths
-
-
-def _fill_empty(
-    ids: numpy.ndarray,
-    special: numpy.ndarray,
-    offsets: numpy.ndarray,
-    strings: list[str],
-    lengths: numpy.ndarray,
-    tokenizer: PreTrainedTokenizerFast,
-) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray, list[str], numpy.ndarray]:
-    """Give a span that the tokenizer swallows whole one special subtoken, so that it has a row."""
-    known = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id, 0)
-    filler = next(i for i in known if i is not None)
-    empty = numpy.flatnonzero(lengths == 0)
-    at = (lengths.cumsum() - lengths)[empty]
-    text = tokenizer.convert_ids_to_tokens([filler])[0]
-    for place in at[::-1].tolist():
-        strings.insert(place, text)
-    return (
-        numpy.insert(ids, at, filler),
-        numpy.insert(special, at, True),
-        numpy.insert(offsets, at, 0, axis=0),
-        strings,
-        numpy.maximum(lengths, 1),
-    )
+        pieces.append(in_doc + numpy.array([text_start - span.start_char, 0, 0]))
+    starts, lengths, is_space = numpy.concatenate(pieces).T
+    return starts, starts + lengths, is_space > 0
 
 
 def _fill_unaligned(
@@ -413,14 +417,3 @@ def _token_alignment(
     if len(covered) == len(source):
         return indices, all_lengths
     return _fill_unaligned(indices, all_lengths, numpy.array([len(source)]), indices[:1])
-
-
-def _leading(flags: numpy.ndarray, starts: numpy.ndarray, lengths: numpy.ndarray) -> numpy.ndarray:
-    """How many flags are set at the start of each segment. Shape: (segments,)."""
-    clear = numpy.append(numpy.flatnonzero(~flags), len(flags))
-    next_clear = clear[numpy.searchsorted(clear, starts)]
-    return numpy.minimum(next_clear - starts, lengths)
-
-
-def _flatten(lists: Sequence, dtype: str) -> numpy.ndarray:
-    return numpy.fromiter(chain.from_iterable(lists), dtype=dtype)

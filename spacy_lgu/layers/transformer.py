@@ -136,6 +136,7 @@ def forward(
         window=window_size(model, built.decoder.base.config),
         stride=shim.stride,
         causal=not any(built.decoder.unmasked),
+        split=built.subtokens == "split",
     )
     if not len(encoded.ids):
         return LGUTransformerBatch.empty(len(docs)), _backprop_nothing

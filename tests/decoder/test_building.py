@@ -20,7 +20,7 @@ def test_decoder_is_described(decoder_folder):
     # 4 layers; q: 64 x 2 + 2 x 64, v: 64 x 2 + 2 x 32.
     trained = 4 * (256 + 192)
     total = sum(p.numel() for p in built.decoder.parameters())
-    first, second = built.describe()
+    first, second, third = built.describe()
     assert first == (
         f"Decoder {decoder_folder} (none, float32, lora): ccbb = layers 0-1 causal, layers 2-3 "
         "bidirectional"
@@ -29,6 +29,7 @@ def test_decoder_is_described(decoder_folder):
         f"{trained:,} of {total:,} parameters are trained ({trained / total:.2%}); weights take "
         f"{(total * 4 + 32) / 2**20:,.1f} MiB on cpu"
     )
+    assert third == "Subtokens over several tokens are split"
 
 
 def test_quantized_weights_count_as_what_they_stand_for(decoder_folder):

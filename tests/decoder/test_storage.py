@@ -49,7 +49,7 @@ def edit(folder, **values):
 def make_format_1(folder, **values):
     """lgu.json as the first versions wrote it."""
     saved = {**read(folder), "format": 1, **values}
-    for name in ("files", "pipeline", "heads", "checksum"):
+    for name in ("subtokens", "files", "pipeline", "heads", "checksum"):
         del saved[name]
     (folder / "lgu.json").write_text(json.dumps(saved))
 
@@ -190,9 +190,27 @@ def test_description_by_eye(decoder_folder, tmp_path):
         "dtype": "float32",
         "tuning": "lora",
         "width": 64,
+        "subtokens": "split",
         "pipeline": None,
         "heads": [],
     }
+
+
+def test_a_decoder_that_was_trained_on_shared_subtokens_says_so_in_each_save(
+    decoder_folder, tmp_path
+):
+    built = build(decoder_folder)
+    save(built, tmp_path / "old")
+    make_format_1(tmp_path / "old")
+    old = load(tmp_path / "old", built)
+    assert (built.subtokens, old.subtokens) == ("split", "shared")
+    assert old.describe()[2] == "Subtokens over several tokens are shared"
+    save(old, tmp_path / "again")
+    assert read(tmp_path / "again")["subtokens"] == "shared"
+    again = load(tmp_path / "again", built)
+    assert again.subtokens == "shared"
+    restored = decoder_from_files(decoder_to_files(again), built.settings, device=CPU)
+    assert restored.subtokens == "shared"
 
 
 def test_sizes(decoder_folder, tmp_path):

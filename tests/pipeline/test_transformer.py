@@ -471,6 +471,46 @@ def test_saved_and_loaded_is_as_before(decoder_folder, tmp_path, tuning, quantiz
         assert any((moved[n] != w).any() for n, w in trained_weights(loaded).items())
 
 
+def test_a_pipeline_trained_on_shared_subtokens_keeps_its_vectors(decoder_folder, tmp_path):
+    """東京 is two subtokens, of which the second one shows parts of both characters."""
+
+    def read(nlp):
+        doc = nlp(Doc(nlp.vocab, words=["東", "京"], spaces=[False, False]))
+        return doc._.trf_data.wordpieces.strings[0], doc._.trf_data.model_output.last_hidden_state
+
+    nlp = make_nlp(decoder_folder, pipes=("tagger",))
+    split, _ = read(nlp)
+    assert split == ["<s>", "æĿ", "±", "ä", "º¬"]
+    nlp.to_disk(tmp_path / "old")
+    file = tmp_path / "old" / "transformer" / "lgu.json"
+    old = json.loads(file.read_text())
+    for name in ("subtokens", "files", "pipeline", "heads", "checksum"):
+        del old[name]
+    file.write_text(json.dumps({**old, "format": 1}))  # as the version that shared wrote it
+
+    loaded = spacy.load(tmp_path / "old")
+    shared, expected = read(loaded)
+    assert shared == ["<s>", "æĿ", "±äº¬"]
+    ids = numpy.array(loaded.get_pipe("transformer").shim.ready.tokenizer("東京")["input_ids"])
+    direct = decoder_of(loaded).predict(ids, numpy.array([len(ids)]), 64)
+    assert_allclose(expected[0], direct, atol=1e-5)
+
+    loaded.to_disk(tmp_path / "again")
+    empty = spacy.util.load_model_from_config(loaded.config)
+    for other in (
+        spacy.load(tmp_path / "again"),
+        empty.from_bytes(loaded.to_bytes()),
+        copy.deepcopy(loaded),
+        pickle.loads(pickle.dumps(loaded)),
+    ):
+        strings, found = read(other)
+        assert strings == shared
+        assert_allclose(found, expected, atol=1e-5)
+    loaded.replace_listeners("transformer", "tagger", ["model.tok2vec"])
+    shims = [s for node in loaded.get_pipe("tagger").model.walk() for s in node.shims]
+    assert [shim.ready.subtokens for shim in shims] == ["shared"]
+
+
 def test_loading_excluding_the_model_leaves_it_alone(nlp, tmp_path):
     nlp.get_pipe("transformer").to_disk(tmp_path / "saved")
     fresh = spacy.util.load_model_from_config(nlp.config)
