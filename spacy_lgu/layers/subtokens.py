@@ -215,7 +215,14 @@ def _tokenize_part(
     if words:
         words[0] = lead[len(_spaces(words[0])) :] + words[0]
         words[-1] += trail[len(_spaces(words[-1][::-1])) :]
-    pieces = [piece for word in words for piece in backend.model.tokenize(word)]
+    try:
+        pieces = [piece for word in words for piece in backend.model.tokenize(word)]
+    except Exception as error:
+        # tokenizers raises Exception itself where a part of a known word is not known, and the
+        # model has no unknown subtoken to say so.
+        if type(error) is not Exception:
+            raise
+        pieces = []
     return [(piece.id, piece.value) for piece in pieces] or [_filler(tokenizer)]
 
 

@@ -190,6 +190,14 @@ def test_a_swallowed_token_without_an_unknown_subtoken():
     assert encode([doc], swallowing_tokenizer()).strings == ["a"]
 
 
+def test_unknown_parts_without_an_unknown_subtoken():
+    backend = Tokenizer(models.WordLevel({"<s>": 0, "ab": 1, "c": 2}, "<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>")
+    doc = Doc(ENGLISH.vocab, words=["c", "a", "b"], spaces=[True, False, False])
+    assert strings(doc, tokenizer) == [["c"], ["<s>"], ["<s>"]]
+
+
 def test_a_normalizer_that_removes_the_guard():
     tokenizer = joining_tokenizer()
     tokenizer.backend_tokenizer.normalizer = normalizers.Replace("q", "")
