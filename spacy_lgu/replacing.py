@@ -135,10 +135,13 @@ def read_folder(folder: Path, read: Callable[[Path], T]) -> T:
         place = finished_folder(folder)
         before = _identity(place)
         try:
-            return read(place)
+            result = read(place)
         except (OSError, ValueError):
             if _identity(finished_folder(folder)) == before:
                 raise
+        else:
+            if _identity(finished_folder(folder)) == before:
+                return result
 
 
 def finish_folder(folder: Path) -> None:
@@ -191,11 +194,11 @@ def _keep_others(folder: Path, hidden: Path) -> None:
             shutil.copy2(path, hidden / path.name, follow_symlinks=False)
 
 
-def _identity(folder: Path) -> tuple[int, int] | None:
+def _identity(folder: Path) -> tuple[int, int, int] | None:
     if not folder.exists():
         return None
     state = folder.stat()
-    return state.st_dev, state.st_ino
+    return state.st_dev, state.st_ino, state.st_mtime_ns  # numbers of removed folders come again
 
 
 def _previous(folder: Path) -> Path:

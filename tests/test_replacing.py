@@ -16,6 +16,7 @@ from spacy_lgu import replacing
 from spacy_lgu.replacing import (
     finish_folder,
     finished_folder,
+    read_folder,
     replace_file,
     replace_files,
     replace_folder,
@@ -448,6 +449,20 @@ def test_files_whose_writer_is_killed_anywhere(tmp_path):
         assert read(place) == {"a": "2", "b": "2"}
         assert names(place) == ["a", "b"]
     assert found == [{"a": "1", "b": "1"}, {"a": "1"}, {"a": "2"}, {"a": "2", "b": "2"}]
+
+
+def test_folder_that_changes_while_it_is_read(tmp_path):
+    replace_folder(tmp_path / "x", writer({"a": "1"}))
+    found = []
+
+    def read_slowly(folder):
+        found.append((folder / "a").read_text())
+        if len(found) == 1:
+            replace_folder(tmp_path / "x", writer({"a": "2"}))
+        return found[-1]
+
+    assert read_folder(tmp_path / "x", read_slowly) == "2"
+    assert found == ["1", "2"]
 
 
 def test_what_is_no_file(tmp_path):

@@ -27,6 +27,7 @@ from .loading import (
     load_tokenizer,
     read_config,
     resolve_dtype,
+    weight_shapes,
 )
 from .locking import one_at_a_time
 from .reading import read_json
@@ -110,6 +111,7 @@ def check_settings(
     source = find_source(settings.name, settings.revision)
     config = read_config(source)
     check_family(config)
+    weight_shapes(source, config)
     _check_prequantized(config, settings)
     unmask_layers(settings.unmasking, config.num_hidden_layers)
     if settings.tuning == "lora":

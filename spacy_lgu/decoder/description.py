@@ -195,6 +195,8 @@ def _take_fingerprints(values: dict[str, Any], field: str, file: Path) -> Finger
     found = take(values, field, (dict, None), file)
     if found is not None:
         for name in found:
+            if name.startswith("/") or ".." in name.split("/"):
+                raise damaged(file, f"the file {shorten(name)} in {field!r} lies elsewhere")
             for key in take(found, name, (dict,), file):
                 take(found[name], key, (int, str), file)
     return found

@@ -14,6 +14,7 @@ from transformers import AutoModel, PretrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from .attention import ATTENTION, register_attention
+from .config import MODEL_ERRORS
 from .locking import LOADING
 from .packing import PackedBatch
 
@@ -82,18 +83,6 @@ _TINY_WINDOW = 3
 _TINY_WINDOWS = ("sliding_window", "attention_chunk_size")
 _TINY_LENGTHS = (6, 4)
 
-# What model files written for other sizes and arguments may raise.
-_MODEL_ERRORS = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    ImportError,
-    LookupError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
-
 LayerCallT = tuple[tuple[Any, ...], dict[str, Any]]
 
 
@@ -142,7 +131,7 @@ def check_layers(config: PretrainedConfig) -> None:
     try:
         _compare_with_eager(config)
         _check_directions(config)
-    except _MODEL_ERRORS as error:
+    except MODEL_ERRORS as error:
         if isinstance(error, FamilyError):
             raise
         raise _refusal(

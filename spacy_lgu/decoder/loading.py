@@ -24,7 +24,6 @@ from huggingface_hub.errors import (
 from safetensors import SafetensorError
 from transformers import (
     MODEL_MAPPING,
-    AutoConfig,
     AutoModel,
     AutoTokenizer,
     BitsAndBytesConfig,
@@ -36,8 +35,9 @@ from transformers.utils import hub as transformers_hub
 from ..replacing import finished_folder
 from .attention import ATTENTION, register_attention
 from .checkpoint import decoder_shapes, match_weights, read_headers, staged
+from .config import MODEL_ERRORS, make_config
 from .locking import LOADING
-from .reading import find_inside, read_json, take
+from .reading import damaged, find_inside, read_json, shorten, take
 
 TORCH_DTYPES = {
     "float32": torch.float32,
@@ -48,6 +48,8 @@ CONFIG = "config.json"
 _INDEX, _WEIGHTS = "model.safetensors.index.json", "model.safetensors"
 _ADAPTER = "adapter_config.json"
 _TOKENIZER_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+# Keys of tokenizer_config.json that lead to other files, or to the network.
+_TOKENIZER_FILES = ("tokenizer_file", "fast_tokenizer_files")
 
 
 @dataclass(frozen=True)
@@ -151,13 +153,10 @@ def read_config(source: Source) -> PretrainedConfig:
     """The decoder's config; no weight is read.
 
     source (Source): From find_source.
-    RETURNS (PretrainedConfig): Raises ValueError when it is no decoder-only model.
+    RETURNS (PretrainedConfig): Raises ValueError when it is no decoder-only model, and as
+        make_config.
     """
-    if source.folder is not None:
-        read_json(source.folder / CONFIG)  # raises with the file's name
-    config = AutoConfig.from_pretrained(
-        source.location, revision=source.commit, trust_remote_code=False
-    )
+    config = make_config(local_folder(source) / CONFIG)
     architectures = config.architectures or []
     is_encoder = any("MaskedLM" in name or "PreTraining" in name for name in architectures)
     if config.is_encoder_decoder or is_encoder or config.model_type in _ENCODER_FAMILIES:
@@ -180,9 +179,7 @@ def load_tokenizer(source: Source, tokenizer_config: dict[str, Any]) -> PreTrain
     RETURNS (PreTrainedTokenizerFast): Raises ValueError when there is no fast tokenizer.
     """
     if source.folder is not None:
-        for name in _TOKENIZER_SETTINGS:
-            if (source.folder / name).is_file():
-                read_json(source.folder / name)  # raises with the file's name
+        _check_tokenizer_settings(source.folder)
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             source.location, revision=source.commit, trust_remote_code=False, **tokenizer_config
@@ -191,13 +188,16 @@ def load_tokenizer(source: Source, tokenizer_config: dict[str, Any]) -> PreTrain
         # The tokenizers library raises Exception itself. Where protobuf is missing, transformers
         # then raises an ImportError that asks for it, whatever was wrong.
         cause = error.__context__ if isinstance(error, ImportError) else error
-        if type(error) is not Exception and cause in (None, error):
+        if isinstance(error, OSError) or cause is None:
             raise
         raise ValueError(
-            f"The tokenizer of {source.name!r} cannot be read: {cause}. If it has a "
-            "tokenizer.json, copy or download that again; else save it as a fast tokenizer, with "
+            f"The tokenizer of {source.name!r} cannot be read: {str(cause)[:200]}. If it has a "
+            f"tokenizer.json, copy or download that and {_TOKENIZER_SETTINGS[0]} again; else save "
+            "it as a fast tokenizer, with "
             "`AutoTokenizer.from_pretrained(...).save_pretrained(...)`."
         ) from error
+    if source.folder is None:
+        _check_tokenizer_settings(local_folder(source))
     if not getattr(tokenizer, "is_fast", False):
         raise ValueError(
             f"The tokenizer of {source.name!r} is {type(tokenizer).__name__}, a slow tokenizer "
@@ -208,6 +208,21 @@ def load_tokenizer(source: Source, tokenizer_config: dict[str, Any]) -> PreTrain
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
     return tokenizer
+
+
+def _check_tokenizer_settings(folder: Path) -> None:
+    """Raise ValueError for a damaged file, and where one names files, whose tokenizer transformers
+    would take from wherever they are."""
+    for name in _TOKENIZER_SETTINGS:
+        if (folder / name).is_file():
+            values = read_json(folder / name)
+            for key in _TOKENIZER_FILES:
+                if values.get(key) not in (None, []):
+                    raise ValueError(
+                        f"{str(folder / name)!r}: {key} is {shorten(values[key])}, but a tokenizer "
+                        "is read from the tokenizer.json beside it alone. Put the right one there, "
+                        "and take the key out."
+                    )
 
 
 def resolve_dtype(dtype: str, device: torch.device) -> str:
@@ -305,16 +320,15 @@ def load_decoder(
     register_attention()
     files = fetch_weights(source)
     with LOADING:
-        config = AutoConfig.from_pretrained(
-            source.location, revision=source.commit, trust_remote_code=False
-        )
+        config = make_config(files[0].with_name(CONFIG))
         options: dict[str, Any] = {}
         if quantization != "none":
             # bitsandbytes quantizes while it loads, straight onto the device.
             options["device_map"] = {"": device}
             if getattr(config, "quantization_config", None) is None:
                 options["quantization_config"] = quantization_config(quantization, dtype)
-        prefix = match_weights(read_headers(files), decoder_shapes(config), where=source.name)
+        expected = weight_shapes(source, config)
+        prefix = match_weights(read_headers(files), expected, where=source.name)
         known: Any = MODEL_MAPPING[type(config)]
         if prefix not in ("", f"{known.base_model_prefix}."):
             options["key_mapping"] = {f"^{re.escape(prefix)}": ""}
@@ -439,7 +453,18 @@ def check_weights(source: Source, config: PretrainedConfig) -> None:
         )
     tensors = read_headers(file for file in files if file.name not in missing)
     if not missing:
-        match_weights(tensors, decoder_shapes(config), where=source.name)
+        match_weights(tensors, weight_shapes(source, config), where=source.name)
+
+
+def weight_shapes(source: Source, config: PretrainedConfig) -> dict[str, tuple[int, ...]]:
+    """As decoder_shapes. Raises ValueError that names config.json when it describes no decoder."""
+    try:
+        return decoder_shapes(config)
+    except MODEL_ERRORS as error:
+        raise damaged(
+            local_folder(source) / CONFIG,
+            f"transformers makes no decoder of it ({type(error).__name__}: {str(error)[:200]})",
+        ) from error
 
 
 def fetch_weights(source: Source) -> list[Path]:

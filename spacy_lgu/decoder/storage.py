@@ -77,7 +77,7 @@ def load_decoder_folder(
     folder = finished_folder(folder)
     saved = read_description(folder)
     _compare_settings(folder, saved, settings)
-    for part in _PARTS:
+    for part in (*_PARTS, *(f"{_bundle_name(saved)}/{name}" for name in saved.bundle or ())):
         find_inside(folder, part, named_in=folder / DESCRIPTION)
     if not (folder / "tokenizer").is_dir():
         raise ValueError(
@@ -415,7 +415,9 @@ def list_unknown(folder: Path) -> list[str]:
     known = {f"{prefix}{name}" for prefix, (_, files) in recorded.items() for name in files}
     own = {name for name in list_files(folder) if name != DESCRIPTION}
     root = folder.absolute().parent
-    around = [n for n in list_files(root) if not n.startswith(f"{folder.name}/")]
+    # Another transformer keeps a record of its own.
+    decoders = {place.parent.name for place in root.glob(f"*/{DESCRIPTION}")}
+    around = [name for name in list_files(root) if name.partition("/")[0] not in decoders]
     return sorted({*own, *(f"../{name}" for name in around if "../" in recorded)} - known)
 
 

@@ -6,12 +6,14 @@ noticed: their files are then of the save before.
 """
 
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thinc.api import Config
 
 from ..decoder.description import (
+    DESCRIPTION,
     FingerprintsT,
     differing_files,
     hash_files,
@@ -23,16 +25,18 @@ from ..replacing import finished_folder
 if TYPE_CHECKING:
     from .transformer import LGUTransformer
 
+HeadsT = dict[str, FingerprintsT]
+
 _CONFIG, _META = "config.cfg", "meta.json"
+# Seconds that the components behind a transformer may need to follow it on the disk.
+_SAVING = 2.0
 
 
 class Neighbours:
     """The components behind a transformer."""
 
     def __init__(self) -> None:
-        # None: several had this name, in pipelines that share the transformer or one after the
-        # other. Which of them is being saved cannot be known.
-        self._by_name: dict[str, Any] = {}
+        self._known: list[Any] = []
         self._in_order: list[Any] = []
 
     def begin(self) -> None:
@@ -42,9 +46,8 @@ class Neighbours:
     def add(self, component: Any) -> None:
         """Remember a component."""
         self._in_order.append(component)
-        name = getattr(component, "name", None)
-        if name is not None and self._by_name.setdefault(name, component) is not component:
-            self._by_name[name] = None
+        if not any(component is other for other in self._known):
+            self._known.append(component)
 
     def find(self, names: list[str]) -> dict[str, Any]:
         """The components of a pipeline that can be saved.
@@ -52,7 +55,13 @@ class Neighbours:
         names (list[str]): Of all components behind the transformer.
         RETURNS (dict): Components by name, as far as they are known.
         """
-        found = {name: self._by_name.get(name) for name in names}
+        found = {}
+        for name in names:
+            named = [c for c in self._known if getattr(c, "name", None) == name]
+            # Several have one name in pipelines that share the transformer, or one after the
+            # other. Which of them is being saved cannot be known.
+            if len(named) == 1:
+                found[name] = named[0]
         if len(names) == len(self._in_order):  # none is disabled
             for name, component in zip(names, self._in_order, strict=True):
                 if getattr(component, "name", None) is None:
@@ -61,7 +70,7 @@ class Neighbours:
 
     def __getstate__(self) -> dict[str, Any]:
         # Other processes get the components from the pipeline.
-        return {"_by_name": {}, "_in_order": []}
+        return {"_known": [], "_in_order": []}
 
 
 def fingerprint_pipeline(
@@ -84,6 +93,8 @@ def fingerprint_pipeline(
     before = {"tokenizer", *names[:position]}
     written = [_CONFIG, _META]
     for place in root.iterdir():
+        if (place / DESCRIPTION).exists():
+            continue  # another transformer, which keeps a record of its own
         if {place.name, place.stem} & before:  # some write a file, with or without a suffix
             inside = list_files(place) if place.is_dir() else [""]
             written += [f"{place.name}/{name}".removesuffix("/") for name in inside]
@@ -92,6 +103,8 @@ def fingerprint_pipeline(
     with tempfile.TemporaryDirectory(prefix="spacy-lgu-") as hidden:
         to_come = Path(hidden)
         for name, component in transformer.neighbours.find(names[position + 1 :]).items():
+            if isinstance(component, type(transformer)):
+                continue
             component.to_disk(to_come / name, exclude=["vocab"])
             if name in transformer.listening_components:
                 heads.append(name)
@@ -100,26 +113,50 @@ def fingerprint_pipeline(
     return fingerprints, heads
 
 
-def check_heads(folder: Path) -> None:
-    """Compare the components that listen to a saved transformer with what was saved with it.
+def check_heads(folder: Path) -> HeadsT:
+    """Compare the components that listen to a saved transformer with what was saved with it. Where
+    another process is about to save them, wait for it.
 
     folder (Path): The transformer's folder in that of the pipeline.
-    RETURNS (None): Raises ValueError that names the files that are of another save.
+    RETURNS (dict): Fingerprints of their files, by component. Raises ValueError that names the
+        files that are of another save.
     """
-    saved = read_description(folder)
     root = folder.absolute().parent
-    for head in saved.heads:
-        place = finished_folder(root / head)
-        expected = {
-            name.removeprefix(f"{head}/"): file
-            for name, file in (saved.pipeline or {}).items()
-            if name.startswith(f"{head}/")
+    while True:
+        saved = read_description(folder)
+        heads = {
+            head: {
+                name.removeprefix(f"{head}/"): file
+                for name, file in (saved.pipeline or {}).items()
+                if name.startswith(f"{head}/")
+            }
+            for head in saved.heads
         }
-        if place.is_dir() and (differing := differing_files(place, expected)):
+        differing = differing_heads(root, heads)
+        if not differing:
+            return heads
+        if not 0 <= time.time() - (folder / DESCRIPTION).stat().st_mtime < _SAVING:
             raise ValueError(
-                f"{', '.join(differing)} of the component {head!r} in {str(root)!r} is not what "
-                f"was saved with the decoder in {folder.name!r}: the save was interrupted, or the "
-                "file is damaged. Save the whole pipeline again, or copy it from where it was "
-                "saved. If the component was changed on purpose, `python -m spacy lgu verify "
-                f"{root} --record` accepts that."
+                f"{', '.join(differing)} in {str(root)!r} {'is' if len(differing) == 1 else 'are'} "
+                f"not what was saved with the decoder in {folder.name!r}: the save was "
+                "interrupted, or the file is damaged. Save the whole pipeline again, or copy it "
+                "from where it was saved. If it was changed on purpose, `python -m spacy lgu "
+                f"verify {root} --record` accepts that."
             )
+        time.sleep(0.05)
+
+
+def differing_heads(root: Path, heads: HeadsT) -> list[str]:
+    """Files of components that are there, but do not hold what they did.
+
+    root (Path): The pipeline's folder.
+    heads (dict): From check_heads.
+    RETURNS (list[str]): Their paths relative to it.
+    """
+    places = {head: finished_folder(root / head) for head in heads}
+    return [
+        f"{head}/{name}"
+        for head, place in places.items()
+        if place.is_dir()
+        for name in differing_files(place, heads[head])
+    ]

@@ -26,7 +26,7 @@ from ..layers.shim import DecoderShim
 from ..layers.transformer import LGUTransformerT, replace_listener_config
 from ..replacing import finished_folder, read_folder
 from .listening import find_obstacle, known_pipeline, listens_to, remember_pipeline
-from .surroundings import Neighbours, check_heads, fingerprint_pipeline
+from .surroundings import HeadsT, Neighbours, check_heads, differing_heads, fingerprint_pipeline
 
 DEFAULT_CONFIG = Config().from_str(
     """
@@ -153,6 +153,8 @@ class LGUTransformer(Transformer):
         self._batch: _Batch | None = None
         self.neighbours = Neighbours()
         self._linked = self.listener_map
+        # What the heads are to hold that nlp.from_disk loads next.
+        self._awaited: tuple[Path, HeadsT] | None = None
 
     @property
     def shim(self) -> DecoderShim:
@@ -187,10 +189,24 @@ class LGUTransformer(Transformer):
         if self._linked is not self.listener_map:  # emptied before the first of a pipeline
             self._linked = self.listener_map
             self.neighbours.begin()
+            self._check_loaded()
         self.neighbours.add(component)
         super().find_listeners(component)
         if obstacle := self._find_obstacle(known_pipeline(self), component):
             warnings.warn(obstacle, stacklevel=2)
+
+    def _check_loaded(self) -> None:
+        """Whether the heads that were loaded after this component are of the same save: spaCy links
+        the components of a pipeline once all are loaded."""
+        awaited, self._awaited = self._awaited, None
+        nlp = known_pipeline(self)
+        if awaited is None or nlp is None or nlp._path != awaited[0]:
+            return
+        if differing := differing_heads(*awaited):
+            raise ValueError(
+                f"{', '.join(differing)} in {str(nlp.path)!r} changed while the pipeline was "
+                "loaded: another process saves there. Load it again."
+            )
 
     def _find_obstacle(self, nlp: Language | None, pipe: Any) -> str | None:
         if nlp is None or not listens_to(pipe, self.name):
@@ -295,6 +311,7 @@ class LGUTransformer(Transformer):
             folder.mkdir(parents=True, exist_ok=True)
             write_vocab(folder)  # beside the model that may be there
             return
+        self._awaited = None
         pipeline, heads = fingerprint_pipeline(self, folder.absolute().parent)
         save_decoder(
             self.shim.ready,
@@ -317,14 +334,16 @@ class LGUTransformer(Transformer):
         if "vocab" not in excluded:
             self.vocab.from_disk(folder / "vocab")
         if "model" not in excluded:
-            built = read_folder(ensure_path(path), self._load)
+            built, heads = read_folder(ensure_path(path), self._load)
+            self._awaited = ensure_path(path).parent, heads
             self.shim.set_built(built)
             self.model.set_dim("nO", built.decoder.width)
         return self
 
-    def _load(self, folder: Path) -> BuiltDecoder:
-        check_heads(folder)
-        return load_decoder_folder(folder, self.shim.settings, device=get_torch_default_device())
+    def _load(self, folder: Path) -> tuple[BuiltDecoder, HeadsT]:
+        heads = check_heads(folder)
+        device = get_torch_default_device()
+        return load_decoder_folder(folder, self.shim.settings, device=device), heads
 
     def from_bytes(self, bytes_data: bytes, *, exclude: Iterable[str] = ()) -> "LGUTransformer":
         """Load the component from bytes; its options are those of the config.

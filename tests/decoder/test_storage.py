@@ -471,6 +471,27 @@ def test_missing_weights_of_a_fully_trained_decoder(decoder_folder, tmp_path):
     assert verify_decoder(tmp_path / "x") == ["weights/model.safetensors"]
 
 
+def test_bundle_that_is_a_link_to_elsewhere(saved, tmp_path):
+    built, folder = saved
+    file = folder / "base" / "model.safetensors"
+    file.rename(tmp_path / "model.safetensors")
+    file.symlink_to(tmp_path / "model.safetensors")
+    with pytest.raises(ValueError, match=r"the file 'base/model\.safetensors' does not lie in"):
+        load(folder, built)
+
+
+@pytest.mark.parametrize("field", ["files", "bundle", "pipeline"])
+@pytest.mark.parametrize("name", ["/etc/hostname", "../../x", "ner/../../x"])
+def test_record_of_files_elsewhere(saved, field, name):
+    built, folder = saved
+    edit(folder, **{field: {name: {"bytes": 1, "sha256": ""}}})
+    message = f"lgu.json' is damaged: the file '{name}' in '{field}' lies elsewhere"
+    with pytest.raises(ValueError, match=message):
+        load(folder, built)
+    with pytest.raises(ValueError, match=message):
+        verify_decoder(folder)
+
+
 def test_truncated_bundle(saved):
     built, folder = saved
     file = folder / "base" / "model.safetensors"

@@ -1,16 +1,27 @@
 """What a transformer knows of the pipeline that is saved with it."""
 
 import json
+import os
 import pickle
 import shutil
+import threading
 
 import pytest
 import spacy
 from spacy.training import Example
 
 from spacy_lgu.decoder.storage import list_unknown, verify_decoder
+from spacy_lgu.pipeline.transformer import LGUTransformer
 
-from ..conftest import LISTENER, TEXTS, entity_examples, layer_config, make_nlp
+from ..conftest import (
+    LISTENER,
+    TEXTS,
+    entity_examples,
+    layer_config,
+    make_nlp,
+    ner_config,
+    train_nlp,
+)
 
 ALL_PIPES = (
     "ner",
@@ -44,7 +55,16 @@ def saved(decoder_folder, tmp_path_factory):
 
 @pytest.fixture
 def copied(saved, tmp_path):
-    return shutil.copytree(saved[1], tmp_path / "pipeline")
+    folder = shutil.copytree(saved[1], tmp_path / "pipeline")
+    os.utime(folder / "transformer" / "lgu.json", (0, 0))  # nobody is saving here any more
+    return folder
+
+
+def update_folder(folder, source, names):
+    """Let some components of a folder be those of another save."""
+    for name in names:
+        shutil.rmtree(folder / name)
+        shutil.copytree(source / name, folder / name)
 
 
 def test_record_by_eye(saved):
@@ -116,8 +136,8 @@ def test_a_head_of_another_save(copied, name):
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(
         ValueError,
-        match=f"{name.partition('/')[2]} of the component 'ner' in .* is not what was saved with "
-        "the decoder in 'transformer': the save was interrupted",
+        match=f"{name} in .* is not what was saved with the decoder in 'transformer': the save was "
+        "interrupted",
     ):
         spacy.load(copied)
 
@@ -191,3 +211,82 @@ def test_folder_that_is_replaced_while_it_is_read(decoder_folder, tmp_path, monk
     monkeypatch.setattr(transformer, "_load", load_late)
     transformer.from_disk(tmp_path / "x" / "transformer", exclude=["vocab"])
     assert len(calls) == 2
+
+
+def test_pipes_that_change_their_names(decoder_folder, tmp_path):
+    nlp = make_nlp(decoder_folder)
+    nlp.add_pipe("ner", name="other", config=ner_config(LISTENER))
+    nlp.get_pipe("other").initialize(lambda: entity_examples(nlp)[:1], nlp=nlp)
+    for old, new in (("ner", "x"), ("other", "ner"), ("x", "other")):
+        nlp.rename_pipe(old, new)
+    nlp.to_disk(tmp_path / "x")
+    assert description(tmp_path / "x")["heads"] == ["other", "ner"]
+    assert verify_decoder(tmp_path / "x" / "transformer") == []
+    assert spacy.load(tmp_path / "x")(TEXTS[0]).to_json() == nlp(TEXTS[0]).to_json()
+    # A disabled pipe keeps the name that it had.
+    nlp.disable_pipe("ner")
+    nlp.rename_pipe("ner", "third")
+    nlp.rename_pipe("other", "ner")
+    nlp.to_disk(tmp_path / "y")
+    assert verify_decoder(tmp_path / "y" / "transformer") == []
+
+
+def test_two_transformers_keep_records_of_their_own(decoder_folder, tmp_path, monkeypatch):
+    nlp = make_nlp(decoder_folder)
+    nlp.add_pipe("lgu_transformer", name="second", config={"model": layer_config(decoder_folder)})
+    nlp.add_pipe("ner", name="last", config=ner_config({**LISTENER, "upstream": "second"}))
+    for name in ("second", "last"):
+        nlp.get_pipe(name).initialize(lambda: entity_examples(nlp), nlp=nlp)
+    saves, to_disk = [], LGUTransformer.to_disk
+
+    def count(self, path, **options):
+        saves.append(self.name)
+        to_disk(self, path, **options)
+
+    monkeypatch.setattr(LGUTransformer, "to_disk", count)
+    nlp.to_disk(tmp_path / "x")
+    nlp.to_disk(tmp_path / "x")
+    assert saves == ["transformer", "second", "transformer", "second"]  # gigabytes are written once
+    for name in ("transformer", "second"):
+        assert verify_decoder(tmp_path / "x" / name) == []
+        assert list_unknown(tmp_path / "x" / name) == []
+        assert not any("lgu.json" in n for n in description(tmp_path / "x")["pipeline"])
+    assert spacy.load(tmp_path / "x")(TEXTS[0]).to_json() == nlp(TEXTS[0]).to_json()
+
+
+@pytest.fixture
+def newer(saved, tmp_path):
+    """The folder of a later save of the pipeline, after training."""
+    nlp = spacy.load(saved[1])
+    train_nlp(nlp, steps=1)
+    nlp.to_disk(tmp_path / "newer")
+    return tmp_path / "newer"
+
+
+def test_save_while_the_pipeline_is_loaded(copied, newer, monkeypatch):
+    load = LGUTransformer.from_disk
+
+    def load_and_save(self, path, **options):
+        load(self, path, **options)
+        update_folder(copied, newer, ["transformer", "ner"])
+
+    monkeypatch.setattr(LGUTransformer, "from_disk", load_and_save)
+    with pytest.raises(
+        ValueError,
+        match=r"ner/model in '.*' changed while the pipeline was loaded: .* Load it again\.",
+    ):
+        spacy.load(copied)
+    monkeypatch.undo()
+    nlp = spacy.load(copied)
+    train_nlp(nlp, steps=1)
+    nlp.to_disk(copied)
+    nlp.add_pipe("sentencizer")  # what was loaded was right
+
+
+def test_load_waits_for_the_rest_of_a_save(copied, newer):
+    update_folder(copied, newer, ["transformer"])
+    os.utime(copied / "transformer" / "lgu.json")
+    saver = threading.Timer(0.3, update_folder, [copied, newer, ["ner"]])
+    saver.start()
+    assert spacy.load(copied)(TEXTS[0]).to_json() == spacy.load(newer)(TEXTS[0]).to_json()
+    saver.join()

@@ -1,0 +1,93 @@
+"""config.json, read as data: what kind of decoder it is, and of what sizes.
+
+transformers' own reader follows file names in it, here and on the network, to other configs and
+other weights, and takes values of any type until some line of a model file fails on them.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from transformers import CONFIG_MAPPING, PretrainedConfig
+
+from .reading import damaged, read_json, shorten, take
+
+# What transformers' config and model files, written for right values, raise for others.
+MODEL_ERRORS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+# Names of files, which are looked for nowhere but where they always are.
+_FILES = ("transformers_weights", "configuration_files")
+# Ways in which a decoder may give its output, of which one is asked for.
+_OUTPUT = ("return_dict", "use_return_dict", "torchscript")
+_NUMBERS = (
+    "hidden_size", "layer_norm_eps", "max_position_embeddings", "num_attention_heads",
+    "num_hidden_layers", "rms_norm_eps", "rope_theta", "vocab_size",
+)  # fmt: skip
+_NUMBERS_OR_NULL = ("head_dim", "num_key_value_heads", "sliding_window")
+# Two hundred are many; it would take hours to look at millions.
+_MAX_LAYERS = 1000
+_MAX = 1e15
+
+
+def make_config(file: Path) -> PretrainedConfig:
+    """Read a decoder's config; no code but that of transformers is run.
+
+    file (Path): config.json.
+    RETURNS (PretrainedConfig): Raises ValueError that names the file, and the field as far as
+        possible, when it is damaged, of a family that transformers does not have, has a value of
+        a wrong type or names other files.
+    """
+    values = read_json(file)
+    for field in _FILES:
+        if values.get(field):
+            raise ValueError(
+                f"{str(file)!r}: {field} is {shorten(values[field])}, but config and weights are "
+                "read from the files beside it alone. Put the right ones there, and take the field "
+                "out."
+            )
+    family = take(values, "model_type", (str,), file)
+    if family not in CONFIG_MAPPING:
+        raise ValueError(
+            f"{str(file)!r}: the installed version of transformers has no model_type "
+            f"{shorten(family)}. Name a decoder of a family that it has."
+        )
+    _check_types(values, file)
+    values = {name: value for name, value in values.items() if name not in _OUTPUT}
+    kind: Any = CONFIG_MAPPING[family]
+    try:
+        config: PretrainedConfig = kind.from_dict(values)
+    except MODEL_ERRORS as error:
+        raise damaged(
+            file, f"transformers cannot read it ({type(error).__name__}: {str(error)[:200]})"
+        ) from error
+    n_layers = getattr(config, "num_hidden_layers", None)
+    if isinstance(n_layers, int) and n_layers > _MAX_LAYERS:
+        raise damaged(file, f"'num_hidden_layers' is {shorten(n_layers)}, over {_MAX_LAYERS:,}")
+    return config
+
+
+def _check_types(values: dict[str, Any], file: Path) -> None:
+    """Of the fields that are read here, or by model files not before they run."""
+    for field in (*_NUMBERS, *_NUMBERS_OR_NULL):
+        value: Any = values.get(field)
+        if field not in values or (value is None and field in _NUMBERS_OR_NULL):
+            continue
+        lowest = 0 if field in _NUMBERS else -_MAX
+        if type(value) not in (int, float) or not lowest < value < _MAX:
+            raise damaged(
+                file, f"expected a number above 0 in {field!r}, but found {shorten(value)}"
+            )
+    for field in ("quantization_config", "rope_scaling"):
+        take(values, field, (dict, None), file)
+    names = take(values, "architectures", (list, None), file) or []
+    if not all(isinstance(name, str) for name in names):
+        raise damaged(
+            file, f"expected a list of strings in 'architectures', but found {shorten(names)}"
+        )

@@ -1,0 +1,105 @@
+"""config.json as data: errors name file and field, and no other file is looked for."""
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from spacy_lgu.decoder.config import make_config
+
+from .helpers import build, vectors
+
+
+@pytest.fixture
+def edited(decoder_folder, tmp_path):
+    """A decoder's folder, and a function that changes a JSON file in it."""
+    folder = shutil.copytree(decoder_folder, tmp_path / "decoder")
+
+    def edit(name, **values):
+        file = folder / name
+        file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
+
+    return folder, edit
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"model_type": None}, "expected a string in 'model_type', but found None"),
+        ({"model_type": ["llama"]}, r"expected a string in 'model_type', but found \['llama'\]"),
+        ({"model_type": "nix"}, "transformers has no model_type 'nix'"),
+        ({"hidden_size": "64"}, "expected a number above 0 in 'hidden_size', but found '64'"),
+        ({"max_position_embeddings": []}, r"above 0 in 'max_position_embeddings', but found \[\]"),
+        ({"rms_norm_eps": True}, "expected a number above 0 in 'rms_norm_eps', but found True"),
+        ({"rope_scaling": 5}, "expected an object or null in 'rope_scaling', but found 5"),
+        ({"architectures": [5]}, r"expected a list of strings in 'architectures', but found \[5\]"),
+        ({"num_hidden_layers": 10**9}, "'num_hidden_layers' is 1000000000, over 1,000"),
+        ({"hidden_act": "nix"}, "makes no decoder of it .KeyError: 'nix'"),
+        ({"max_position_embeddings": None}, "above 0 in 'max_position_embeddings', but found None"),
+        ({"num_attention_heads": 0}, "above 0 in 'num_attention_heads', but found 0"),
+        ({"hidden_size": -64}, "above 0 in 'hidden_size', but found -64"),
+        ({"vocab_size": 10**400}, r"above 0 in 'vocab_size', but found 100.*\.\.\."),
+        ({"intermediate_size": "96"}, "makes no decoder of it .TypeError"),
+        ({"pruned_heads": {"0": [1]}}, "makes no decoder of it .AttributeError"),
+    ],
+)
+def test_values_that_are_wrong(edited, values, message):
+    folder, edit = edited
+    edit("config.json", **values)
+    with pytest.raises(ValueError, match=rf"config\.json'.*{message}"):
+        build(folder)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"transformers_weights": "OTHER/model.safetensors"},
+        {"configuration_files": ["../other/config.4.0.0.json"]},
+    ],
+)
+def test_config_that_names_other_files(edited, other_decoder_folder, values):
+    folder, edit = edited
+    values = json.loads(json.dumps(values).replace("OTHER", str(other_decoder_folder)))
+    edit("config.json", **values)
+    with pytest.raises(ValueError, match=rf"config\.json': {next(iter(values))} is .* beside it"):
+        build(folder)
+    with pytest.raises(ValueError, match="Put the right ones there"):
+        make_config(folder / "config.json")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"tokenizer_file": "OTHER/tokenizer.json"},
+        {"tokenizer_file": "tokenizer.json"},  # in the working directory
+        {"fast_tokenizer_files": ["../other/tokenizer.4.0.json"]},
+        {"fast_tokenizer_files": ["https://localhost/tokenizer.4.0.json"]},
+    ],
+)
+def test_tokenizer_that_names_other_files(edited, other_decoder_folder, values):
+    folder, edit = edited
+    values = json.loads(json.dumps(values).replace("OTHER", str(other_decoder_folder)))
+    edit("tokenizer_config.json", **values)
+    message = (
+        rf"tokenizer_config\.json': {next(iter(values))} is .* from the tokenizer\.json beside"
+    )
+    with pytest.raises(ValueError, match=message):
+        build(folder)
+
+
+@pytest.mark.parametrize(
+    "values", [{"tokenizer_class": 5}, {"added_tokens_decoder": {"1": {"content": []}}}]
+)
+def test_tokenizer_settings_that_are_wrong(edited, values):
+    folder, edit = edited
+    edit("tokenizer_config.json", **values)
+    with pytest.raises(ValueError, match=r"The tokenizer of .* cannot be read: .*r_config\.json"):
+        build(folder)
+
+
+@pytest.mark.parametrize("values", [{"return_dict": False}, {"torchscript": True}, {"x": [1]}])
+def test_values_without_effect(edited, decoder_folder, values):
+    folder, edit = edited
+    edit("config.json", **values)
+    assert torch.equal(vectors(build(folder)), vectors(build(decoder_folder)))
