@@ -110,6 +110,7 @@ FORMATS = {
         is_tokenized=True,
         suffixes=(".tsv",),
         looks_like=detection.looks_like_events,
+        refines=("conll",),
     ),
     "token-jsonl": Format(
         read_token_jsonl,

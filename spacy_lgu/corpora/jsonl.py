@@ -21,6 +21,7 @@ from .records import AnnotatedText, LabeledSpan, Note, ReportT, TokenizedText
 from .spans import FoundSpan, SpanForm, check_record, find_spans, take, take_text
 
 PRODIGY_FIELDS = ("answer", "_input_hash", "_task_hash")
+_WHOLE = ("label", "options", "accept")  # of its records that classify a whole text
 
 
 def read_token_jsonl(
@@ -179,6 +180,10 @@ def _read_accepted(path: Path, report: ReportT) -> Iterator[Record]:
         if record.get("answer") in ("reject", "ignore"):
             report(Note(f"record with the answer {record['answer']} left out", where))
         else:
+            if record.get("_view_id") == "ner":  # of ner.teach, which shows one span of a text
+                report(
+                    Note("decision on a span of Prodigy: the text is read as without others", where)
+                )
             yield Record(where, line, record)
 
 
@@ -186,6 +191,13 @@ def _take_spans(
     record: dict[str, Any], field: str, where: str, option: str, report: ReportT
 ) -> object:
     if field not in record and any(name in record for name in PRODIGY_FIELDS):
+        other = next((name for name in _WHOLE if name in record), None)
+        if other is not None:
+            raise ValueError(
+                f"{where}: expected a record of Prodigy with spans, but found one that classifies "
+                f"the text, with the field {other!r}. Export a dataset of ner.manual, ner.correct "
+                "or spans.manual."
+            )
         report(Note("record of Prodigy without spans read as having none", where))
         return []
     found = take(record, field, where, option)

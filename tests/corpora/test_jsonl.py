@@ -33,6 +33,25 @@ def test_tokens(path):
     assert notes == [("record without a token left out", f"{path}:3")]
 
 
+@pytest.mark.parametrize("field", ["label", "options", "accept"])
+def test_records_of_prodigy_that_classify_a_text_are_refused(path, field):
+    content = f'{{"text": "Ann ran", "{field}": ["X"], "answer": "accept"}}\n'
+    with pytest.raises(ValueError, match=rf"a\.jsonl:1: .* with the field '{field}'\. Export a"):
+        read(read_char_jsonl, path, content)
+
+
+def test_decisions_of_prodigy_on_one_span_are_told(path):
+    content = (
+        '{"text": "Ann met Bo", "spans": [{"start": 0, "end": 3, "label": "P"}], '
+        '"_view_id": "ner", "answer": "accept"}\n'
+    )
+    texts, notes = read(read_char_jsonl, path, content)
+    assert texts[0].spans == [(0, 3, "P")]
+    assert notes == [
+        ("decision on a span of Prodigy: the text is read as without others", f"{path}:1")
+    ]
+
+
 def test_fields_by_other_names(path):
     content = '{"w": ["Ann"], "m": [{"b": 0, "e": 1, "type": "PER"}], "id": 7}\n'
     names = {"tokens_field": "w", "spans_field": "m", "start_field": "b", "end_field": "e"}
