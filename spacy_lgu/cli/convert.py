@@ -62,7 +62,8 @@ def convert_cli(
         typer.Option(help=f"Of tags: {', '.join(SCHEMES)} [detected, but for io and bare]"),
     ] = None,
     outside: Annotated[
-        str | None, typer.Option(help="conll, conllu: tag of tokens outside, such as _ [O]")
+        str | None,
+        typer.Option(help="conll, conllu, token-jsonl: tag of tokens outside, such as _ [O]"),
     ] = None,
     layer: Annotated[
         str | None, typer.Option(help="webanno-tsv: layer to read [the only one]")
@@ -99,8 +100,8 @@ def convert_cli(
     label: Annotated[
         str | None,
         typer.Option(
-            help="*-jsonl: of all spans, which may be token numbers; conll, conllu and "
-            "webanno-tsv: of spans without one"
+            help="*-jsonl: of all spans, which may be token numbers; conll, conllu, webanno-tsv "
+            "and --tags-field: of spans without one"
         ),
     ] = None,
     tags_field: Annotated[

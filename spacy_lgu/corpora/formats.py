@@ -117,7 +117,7 @@ FORMATS = {
         is_tokenized=True,
         options=(
             *("tokens_field", "text_field", "spaces_field", "spaces", *_SPAN_OPTIONS),
-            *("document_field", "tags_field", "tag_names", "scheme"),
+            *("document_field", "tags_field", "tag_names", "scheme", "outside"),
         ),
         suffixes=_JSON,
         looks_like=detection.looks_like_tokens,
@@ -177,7 +177,7 @@ FORMATS = {
         suffixes=(".ann", ".txt"),
         is_pair=True,
         looks_like=detection.looks_like_brat,
-        refines=("inline",),
+        refines=("conll", "inline"),
     ),
     "inline": Format(
         read_inline,

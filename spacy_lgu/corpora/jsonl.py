@@ -18,7 +18,7 @@ from .json_records import Record, read_records
 from .json_tokens import Tags, TokenForm, Tokens, find_tokens
 from .offsets import Offsets
 from .records import AnnotatedText, LabeledSpan, Note, ReportT, TokenizedText
-from .spans import FoundSpan, SpanForm, check_record, find_spans, take, take_text
+from .spans import FoundSpan, SpanForm, check_record, find_spans, report_others, take, take_text
 
 PRODIGY_FIELDS = ("answer", "_input_hash", "_task_hash")
 _WHOLE = ("label", "options", "accept")  # of its records that classify a whole text
@@ -44,6 +44,7 @@ def read_token_jsonl(
     tags_field: str | None = None,
     tag_names: str | None = None,
     scheme: str | None = None,
+    outside: str | None = None,
 ) -> Iterator[TokenizedText]:
     """Read a file of gold tokens, one sentence per record.
 
@@ -66,23 +67,31 @@ def read_token_jsonl(
     offsets (str | None): What spans in characters count, see offsets.py.
     document_field (str | None): Field that is equal in sentences of one document. None: a file
         is a document.
-    label (str | None): Label of all spans, read from no field. None: they have their own.
+    label (str | None): Label of all spans, read from no field, or of tags that are a prefix alone.
+        None: they have their own.
     tags_field (str | None): Field with one tag per token, instead of spans. The file is read
-        twice, unless a scheme is given.
+        twice.
     tag_names (str | None): Names of tags that are numbers, divided by commas.
     scheme (str | None): Scheme of the tags. None: detect it over the whole file.
+    outside (str | None): The tag of tokens outside. None: O.
     RETURNS (Iterator[TokenizedText]): The sentences. Raises ValueError with file and line for
         what is not of this form.
     """
     span_form = SpanForm(start_field, end_field, label_field, span_text_field, label, ends)
     form = TokenForm(tokens_field, text_field, spaces_field, spaces is None)
     checked = Offsets(path, offsets, report)
-    tags = None
-    if tags_field is not None:
-        tags = Tags(path, tags_field, tag_names, scheme, report)
-        if next(_read_accepted(path, _ignore), None) is not None:
-            tags.detect(_read_accepted(path, _ignore))
-    for where, _, record in _read_accepted(path, report):
+    tags = notation = None
+    if tags_field is not None and next(_read_accepted(path, _ignore), None) is not None:
+        tags = Tags(path, tags_field, tag_names)
+        notation = tags.find_notation(
+            _read_accepted(path, _ignore),
+            report=report,
+            scheme=scheme,
+            outside=outside,
+            label=label,
+        )
+    for found_record in _read_accepted(path, report):
+        where, _, record = found_record
         tokens = find_tokens(record, form, checked, where, report)
         if not tokens.words:
             report(Note("record without a token left out", where))
@@ -96,8 +105,8 @@ def read_token_jsonl(
                     f"{shorten(name)}."
                 )
             document += f":{name}"
-        if tags is not None:
-            found = tags.decode(record, len(tokens.words), where)
+        if tags is not None and notation is not None:
+            found = tags.decode(found_record, len(tokens.words), notation, report)
         else:
             found = _read_spans(
                 record, spans_field, span_form, tokens, text_field, checked, where, report
@@ -175,6 +184,7 @@ def _resolve_spans(
 
 
 def _read_accepted(path: Path, report: ReportT) -> Iterator[Record]:
+    hashes: set[object] = set()
     for where, line, value in read_records(path):
         record = check_record(value, where)
         if record.get("answer") in ("reject", "ignore"):
@@ -184,6 +194,10 @@ def _read_accepted(path: Path, report: ReportT) -> Iterator[Record]:
                 report(
                     Note("decision on a span of Prodigy: the text is read as without others", where)
                 )
+            report_others(record, report)
+            if record.get("_input_hash") in hashes:
+                report(Note("text that Prodigy has more than once", where))
+            hashes.add(record.get("_input_hash", where))
             yield Record(where, line, record)
 
 

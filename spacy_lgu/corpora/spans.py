@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ..inputs import cut, shorten
+from .records import Note, ReportT
 
 ENDS = ("exclusive", "inclusive")
 # Half of a pair of escapes such as \\ud83d\\ude00; JSON lets it pass, no encoding does.
@@ -98,6 +99,14 @@ def check_record(value: object, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"{where}: expected a JSON object, but found {shorten(value)}.")
     return value
+
+
+def report_others(record: dict[str, Any], report: ReportT) -> None:
+    """Report what a record has of annotation beside spans, which is left out."""
+    for field, name in (("relations", "relation"), ("cats", "category")):
+        others = record.get(field)
+        for _ in others if isinstance(others, list | dict) else ():
+            report(Note(f"{name} left out"))
 
 
 def check_characters(text: str, where: str) -> None:

@@ -77,6 +77,8 @@ def test_other_white_space_divides_no_columns(tmp_path):
 def test_brat_is_a_pair_even_if_the_text_has_brackets(tmp_path):
     pair = {"a.txt": "[Ann|PER] ran", "a.ann": "T1\tPER 1 4\tAnn\n"}
     assert detect(tmp_path, pair) == "brat"
+    pair = {"a.txt": "Ann\tB-PER\n", "a.ann": ""}
+    assert detect(tmp_path, pair) == "brat"
 
 
 @pytest.mark.parametrize(
