@@ -26,7 +26,7 @@ def convert_cli(
     inputs: Annotated[list[Path], typer.Argument(help="Files, or folders (and their subfolders)")],
     output: Annotated[Path, typer.Argument(help="File to write, named *.spacy")],
     format_name: Annotated[
-        str, typer.Option("--format", help=f"{', '.join(FORMATS)}; auto: by the files [auto]")
+        str, typer.Option("--format", help=f"{', '.join(FORMATS)}; auto: by the files")
     ] = AUTO,
     target: Annotated[
         str | None,
