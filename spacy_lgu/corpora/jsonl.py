@@ -18,9 +18,19 @@ from .json_records import Record, read_records
 from .json_tokens import Tags, TokenForm, Tokens, find_tokens
 from .offsets import Offsets
 from .records import AnnotatedText, LabeledSpan, Note, ReportT, TokenizedText
-from .spans import FoundSpan, SpanForm, check_record, find_spans, report_others, take, take_text
+from .spans import (
+    FoundSpan,
+    SpanForm,
+    check_record,
+    find_spans,
+    is_number,
+    report_others,
+    take,
+    take_text,
+)
 
 PRODIGY_FIELDS = ("answer", "_input_hash", "_task_hash")
+_TOKENS = ("token_start", "token_end")  # of its spans: their first token and their last
 _WHOLE = ("label", "options", "accept")  # of its records that classify a whole text
 
 
@@ -240,11 +250,29 @@ def _read_spans(
             return []
         return [tokens.find(span, borders, where) for span, borders in resolved]
     spans = []
+    _check_units(found, form, where)
     for span in find_spans(found, field, form, len(tokens.words), "tokens", where):
         if span.said is not None:
             offsets.check_words(tokens.words, span.start, span.end, span.said, where, span.label)
         spans.append(LabeledSpan(span.start, span.end, span.label))
     return spans
+
+
+def _check_units(found: object, form: SpanForm, where: str) -> None:
+    """Raise ValueError for spans that say their tokens, and have other numbers where they are read:
+    those of characters.
+    """
+    for span in found if isinstance(found, list) else ():
+        if not isinstance(span, dict) or _TOKENS[0] not in span:
+            continue
+        end = span.get(_TOKENS[1])
+        borders = span[_TOKENS[0]], end + 1 if is_number(end) and form.ends == "exclusive" else end
+        if form.start not in _TOKENS and borders != (span.get(form.start), span.get(form.end)):
+            raise ValueError(
+                f"{where}: expected spans in tokens, since these have no places in the text, but "
+                f"found {shorten(span)}. Give --start-field {_TOKENS[0]} --end-field {_TOKENS[1]} "
+                "--ends inclusive."
+            )
 
 
 def _ignore(note: Note) -> None:

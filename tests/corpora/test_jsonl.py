@@ -208,6 +208,19 @@ def test_tokens_of_prodigy(path):
     ]
 
 
+def test_spans_in_characters_of_tokens_without_places_are_refused(path):
+    content = (
+        '{"text": "a b c", "tokens": ["a", "b", "c"], '
+        '"spans": [{"start": 2, "end": 3, "token_start": 1, "token_end": 1, "label": "X"}]}\n'
+    )
+    with pytest.raises(ValueError, match=r"a\.jsonl:1: .* Give --start-field token_start --end-f"):
+        read(read_token_jsonl, path, content)
+    names = {"start_field": "token_start", "end_field": "token_end", "ends": "inclusive"}
+    for other in (content, content.replace('"start": 2, "end": 3', '"start": 1, "end": 2')):
+        texts, _ = read(read_token_jsonl, path, other, **(names if other == content else {}))
+        assert texts[0].spans == [(1, 2, "X")]
+
+
 def test_tags_of_an_array_are_told_by_record(tmp_path):
     path = tmp_path / "a.json"
     content = '[{"tokens": ["a"], "t": ["O"]}, {"tokens": ["b", "c"], "t": ["B-X", "I-Y"]}]'
