@@ -262,12 +262,13 @@ def _check_units(found: object, form: SpanForm, where: str) -> None:
     """Raise ValueError for spans that say their tokens, and have other numbers where they are read:
     those of characters.
     """
+    if form.start in _TOKENS:
+        return
     for span in found if isinstance(found, list) else ():
-        if not isinstance(span, dict) or _TOKENS[0] not in span:
+        first, last = map(span.get, _TOKENS) if isinstance(span, dict) else (None, None)
+        if not (is_number(first) and is_number(last)):
             continue
-        end = span.get(_TOKENS[1])
-        borders = span[_TOKENS[0]], end + 1 if is_number(end) and form.ends == "exclusive" else end
-        if form.start not in _TOKENS and borders != (span.get(form.start), span.get(form.end)):
+        if (first, last + (form.ends == "exclusive")) != (span.get(form.start), span.get(form.end)):
             raise ValueError(
                 f"{where}: expected spans in tokens, since these have no places in the text, but "
                 f"found {shorten(span)}. Give --start-field {_TOKENS[0]} --end-field {_TOKENS[1]} "

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from ..inputs import cut, shorten
 from .records import Note, ReportT
@@ -119,7 +119,7 @@ def check_characters(text: str, where: str) -> None:
         )
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[int]:
     """Whether a value of JSON is an integer. In Python, but not in JSON, true and false are."""
     return isinstance(value, int) and not isinstance(value, bool)
 
