@@ -11,14 +11,20 @@ MAX_BYTES = 32 * 2**20
 _QUOTED = 80
 _CUT = 200
 _DIGITS = 1000  # Python itself stops at 4300
+_CONVERT = "Convert it, for instance: iconv -f UTF-16 -t UTF-8"
+_UNPACK = "Unpack it first"
+_EXPORT = "Export it as text"
 _STARTS = {
-    b"\xff\xfe": "UTF-16 or UTF-32",
-    b"\xfe\xff": "UTF-16",
-    b"\0\0\xfe\xff": "UTF-32",
-    b"\x1f\x8b": "compressed by gzip",
-    b"\xfd7zXZ\0": "compressed by xz",
-    b"BZh": "compressed by bzip2",
-    b"PK\x03\x04": "a zip archive",
+    b"\xff\xfe": ("UTF-16 or UTF-32", _CONVERT),
+    b"\xfe\xff": ("UTF-16", _CONVERT),
+    b"\0\0\xfe\xff": ("UTF-32", _CONVERT),
+    b"\x1f\x8b": ("compressed by gzip", _UNPACK),
+    b"\xfd7zXZ\0": ("compressed by xz", _UNPACK),
+    b"\x28\xb5\x2f\xfd": ("compressed by zstd", _UNPACK),
+    b"BZh": ("compressed by bzip2", _UNPACK),
+    b"PK\x03\x04": ("a zip archive, or of Excel or Word", f"{_UNPACK}, or export it as text"),
+    b"PAR1\x15": ("Parquet", f"{_EXPORT}, for instance as JSON lines"),
+    b"SQLite format 3\0": ("a database", f"{_EXPORT}, for instance with prodigy db-out"),
 }
 
 
@@ -45,12 +51,14 @@ def check_start(content: bytes, name: str) -> None:
     content (bytes): Its beginning.
     name (str): Its name, for the message.
     """
-    for start, kind in _STARTS.items():
+    for start, (kind, advice) in _STARTS.items():
         if content.startswith(start):
-            raise ValueError(
-                f"{name}:1: expected UTF-8, but the file is {kind}. Unpack it first, or convert "
-                "it, for instance: iconv -f UTF-16 -t UTF-8."
-            )
+            raise ValueError(f"{name}:1: expected UTF-8, but the file is {kind}. {advice}.")
+    if b"\0" in content[:2]:  # of the first character, which is of ASCII in JSON and most texts
+        raise ValueError(
+            f"{name}:1: expected UTF-8, but the file begins with a NUL, as UTF-16 without a byte "
+            "order mark. Convert it, for instance: iconv -f UTF-16LE -t UTF-8."
+        )
 
 
 def check_size(n_bytes: int, where: str, what: str) -> None:

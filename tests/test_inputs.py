@@ -23,7 +23,10 @@ def test_long_lines_are_refused_before_they_are_read(monkeypatch):
         ("a".encode("utf32"), "UTF-32"),
         (b"\x1f\x8b\x08", "compressed by gzip"),
         (b"\xfd7zXZ\0", "compressed by xz"),
-        (b"PK\x03\x04", "a zip archive"),
+        (b"PK\x03\x04", "a zip archive, or of Excel .*export it as text"),
+        (b"\x28\xb5\x2f\xfd\x04", r"compressed by zstd\. Unpack it first\.$"),
+        (b"PAR1\x15\x04", "Parquet.* as JSON lines"),
+        (b"SQLite format 3\0", "a database"),
     ],
 )
 def test_other_kinds_of_files(content, kind):

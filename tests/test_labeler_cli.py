@@ -115,6 +115,10 @@ def test_calibrate_says_what_it_needs(corpus, tmp_path):  # noqa: F811
     message = failure("lgu", "calibrate", tmp_path, tmp_path / "dev.spacy", tmp_path / "out")
     assert "There is no data at" in message
     assert "Give a .spacy file, or a folder of them." in message
+    (tmp_path / "dev.jsonl").touch()
+    for other in (tmp_path / "dev.jsonl", tmp_path):
+        message = failure("lgu", "calibrate", tmp_path, other, tmp_path / "out")
+        assert "There is no data at" in message
     nlp = spacy.blank("en")
     nlp.add_pipe("sentencizer")
     nlp.to_disk(tmp_path / "other")

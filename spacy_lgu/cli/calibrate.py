@@ -36,7 +36,7 @@ def calibrate_cli(
     from spacy.cli._util import import_code, setup_gpu
     from spacy.training import Corpus
 
-    if not dev.exists():
+    if dev.suffix != ".spacy" if dev.is_file() else not any(dev.rglob("*.spacy")):
         msg.fail(
             f"There is no data at {str(dev)!r}", "Give a .spacy file, or a folder of them.", exits=1
         )

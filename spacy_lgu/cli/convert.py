@@ -10,7 +10,8 @@ from spacy.tokens import Doc, DocBin
 from wasabi import msg
 
 from ..corpora.docs import Counts, draw_held_out
-from ..corpora.formats import AUTO, FORMATS, detect_format, find_format, read_docs
+from ..corpora.formats import FORMATS, find_format
+from ..corpora.reading import AUTO, detect_format, read_docs
 from ..corpora.records import Note
 from ..corpora.schemes import SCHEMES
 from ..replacing import replace_files
@@ -26,7 +27,7 @@ def convert_cli(
     inputs: Annotated[list[Path], typer.Argument(help="Files, or folders (and their subfolders)")],
     output: Annotated[Path, typer.Argument(help="File to write, named *.spacy")],
     format_name: Annotated[
-        str, typer.Option("--format", help=f"{', '.join(FORMATS)}; auto: by the files [auto]")
+        str, typer.Option("--format", help=f"{', '.join(FORMATS)}; auto: by the files")
     ] = AUTO,
     target: Annotated[
         str | None,
@@ -62,7 +63,8 @@ def convert_cli(
         typer.Option(help=f"Of tags: {', '.join(SCHEMES)} [detected, but for io and bare]"),
     ] = None,
     outside: Annotated[
-        str | None, typer.Option(help="conll, conllu: tag of tokens outside, such as _ [O]")
+        str | None,
+        typer.Option(help="conll, conllu, token-jsonl: tag of tokens outside, such as _ [O]"),
     ] = None,
     layer: Annotated[
         str | None, typer.Option(help="webanno-tsv: layer to read [the only one]")
@@ -99,8 +101,8 @@ def convert_cli(
     label: Annotated[
         str | None,
         typer.Option(
-            help="*-jsonl: of all spans, which may be token numbers; conll, conllu and "
-            "webanno-tsv: of spans without one"
+            help="*-jsonl: of all spans, which may be token numbers; conll, conllu, webanno-tsv "
+            "and --tags-field: of spans without one"
         ),
     ] = None,
     tags_field: Annotated[

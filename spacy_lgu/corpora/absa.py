@@ -29,6 +29,7 @@ POLARITIES = ("positive", "negative", "neutral", "conflict")
 _CHUNK = 1 << 16  # bytes
 _MOST_BYTES = 1 << 20  # of a sentence with its annotation
 _DIGITS = 9  # of an offset
+_LATER = ("Review", "Opinions", "Opinion")
 _E2E_TAGS = {"O": "O", "T-POS": "positive", "T-NEG": "negative", "T-NEU": "neutral"}
 
 
@@ -40,19 +41,10 @@ def read_semeval_xml(path: Path, *, report: ReportT) -> Iterator[AnnotatedText]:
     RETURNS (Iterator[AnnotatedText]): The sentences. Raises ValueError with file and sentence, or
         line if it is not XML, for what is not of this form.
     """
-    number = 0
     with path.open("rb") as stream:
-        for line, element in _read_elements(stream, path):
-            if element.tag == "sentence":
-                number += 1
-                name = cut(element.get("id") or f"number {number}")
-                yield _read_sentence(element, f"{path}:{line}: sentence {name}")
-            else:
-                raise ValueError(
-                    f"{path}:{line}: expected the aspectTerm elements of SemEval-2014, but found "
-                    "an Opinion, as of SemEval-2015 and 2016, which spans and polarity of "
-                    "categories share. Convert it to JSON lines and use --format char-jsonl."
-                )
+        for number, (line, element) in enumerate(_read_elements(stream, path), 1):
+            name = cut(element.get("id") or f"number {number}")
+            yield _read_sentence(element, f"{path}:{line}: sentence {name}")
 
 
 def read_e2e_absa(path: Path, *, report: ReportT) -> Iterator[TokenizedText]:
@@ -87,7 +79,7 @@ def read_e2e_absa(path: Path, *, report: ReportT) -> Iterator[TokenizedText]:
         yield TokenizedText(where, words, spans, document=where, spaces=spaces)
 
 
-class _DocumentTypeError(ValueError):
+class _RefusedError(ValueError):
     """Raised inside the parser, to be told from what the parser itself raises."""
 
 
@@ -126,7 +118,14 @@ class _Parser:
             )
 
     def _start(self, tag: str, attributes: dict[str, str]) -> None:
-        if self._builder is None and tag in ("sentence", "Opinion"):
+        if tag in _LATER:
+            raise _RefusedError(
+                f"{self.path}:{self._expat.CurrentLineNumber}: expected the aspectTerm elements of "
+                f"SemEval-2014, but found the element {tag} of SemEval-2015 and 2016, where spans "
+                "and polarities are those of categories. Convert it to JSON lines and use --format "
+                "char-jsonl."
+            )
+        if self._builder is None and tag == "sentence":
             self._builder = ElementTree.TreeBuilder()
             self._line = self._expat.CurrentLineNumber
         if self._builder is not None:
@@ -136,7 +135,7 @@ class _Parser:
         if self._builder is None:
             return
         element = self._builder.end(tag)
-        if tag == "sentence" or element.tag == "Opinion":
+        if tag == "sentence":
             self.finished.append(_Finished(self._line, element))
             self._builder = None
 
@@ -145,7 +144,7 @@ class _Parser:
             self._builder.data(text)
 
     def _refuse(self, *declaration: object) -> None:
-        raise _DocumentTypeError(
+        raise _RefusedError(
             f"{self.path}:{self._expat.CurrentLineNumber}: expected XML without a document type, "
             "which could define entities without end. Remove the declaration <!DOCTYPE ...>."
         )
@@ -163,7 +162,7 @@ def _read_elements(stream: BinaryIO, path: Path) -> Iterator[_Finished]:
                 f"{path}:{error.lineno}: expected XML, but at column {error.offset + 1}: "
                 f"{expat.ErrorString(error.code)}."
             ) from error
-        except _DocumentTypeError as error:
+        except _RefusedError as error:
             raise ValueError(str(error)) from error
         except (LookupError, ValueError) as error:  # an encoding that the parser does not have
             raise ValueError(f"{path}:1: {error}. Convert the file to UTF-8.") from error

@@ -87,8 +87,9 @@ def tokenize_texts(
     if errors.n_faults:
         raise ValueError(
             "Spans must begin and end with a token of spaCy's tokenizer and not with white space, "
-            f"but these {errors.n_faults} do not. Correct them, or give --misaligned split (divide "
-            f"the tokens, losing no span), expand, contract or drop:\n{errors}"
+            f"but these {errors.n_faults} do not. Correct them, or give the --lang of the text, if "
+            "it is another, or --misaligned split (divide the tokens, losing no span), expand, "
+            f"contract or drop:\n{errors}"
         )
 
 

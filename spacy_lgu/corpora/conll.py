@@ -11,6 +11,7 @@ CoNLL-2012. Several columns of tags, such as those of GermEval 2014, make spans 
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from ..inputs import shorten
 from .notation import TagsT, find_notation
 from .records import LabeledSpan, Note, ReportT, TokenizedText, read_lines
 
+_MOST_SENTENCES = 1000
 _DOCUMENT_START = "-DOCSTART-"
 # Comments of CoNLL-2012 and GermEval 2014.
 _DOCUMENT_COMMENTS = ("#begin document", "#\t")
@@ -26,6 +28,11 @@ _BYTE_ORDER_MARK = "\ufeff"
 # Rows of CoNLL-U that are no tokens: 2-3, over two words, and 4.1, not in the text.
 _NO_TOKEN = re.compile(r"[0-9]+[-.][0-9]+")
 _TAG = re.compile(r"O|[BIESLUMW]-\S+")
+_LIKE_TAG = re.compile(r"O|[BIESLUMW][-_]\S+")
+# A character and its place in a word, as in Weibo's corpus: their text is not that of the tokens.
+_PLACED = re.compile(r"\D[0-9]")
+# Such as """" for ": spreadsheets put quotation marks around a cell, and double those in it.
+_DOUBLED = re.compile(r'"(?:[^"]|"")*""(?:[^"]|"")*"')
 
 
 class Rows(NamedTuple):
@@ -104,14 +111,17 @@ def read_conll(
         )
         for of_column in tags
     ]
+    _report_others(_gather(path, comment, shape), columns, path, report)
     for rows in _gather(path, comment, shape, report):
         _check_numbers(rows, token_column, path)
+        tokens = take_tokens(rows, token_column or 0, path)
+        _check_spelling(tokens, rows, token_column, path, report)
         spans: list[LabeledSpan] = []
         for number, notation in zip(columns, notations, strict=True):
             spans += notation.decode(rows.lines, _take_column(rows, number, path), report)
         yield TokenizedText(
             f"{path}:{rows.lines[0]}",
-            take_tokens(rows, token_column or 0, path),
+            tokens,
             sorted(spans, key=from_outside_in),
             rows.document,
         )
@@ -201,6 +211,11 @@ def _read_fields(
             yield row
 
 
+def divide(line: str) -> list[str]:
+    """The columns of a line, but for empty ones at its end."""
+    return _divide(0, line).fields
+
+
 def _divide(number: int, line: str) -> _Row:
     # Not by split() alone: tokens may contain other white space.
     separator, line = "\t" if "\t" in line else " ", line.rstrip(" ")
@@ -235,7 +250,8 @@ def _find_shape(rows: Iterable[_Row], path: Path) -> _Shape:
         if row.separator and row.separator != shape.separator:
             raise ValueError(
                 f"{path}:{row.line}: expected columns divided as in line {shape.line}, but found "
-                f"another of tab and space in {shorten(_spell(row))}. Divide all by tabs."
+                f"another of tab and space in {shorten(_spell(row))}. Divide all by tabs, or give "
+                "--comment if one of them is a comment."
             )
         fewest, most = max(shape.n_columns, len(row.fields)), min(most, row.n_columns)
         if fewest > most:
@@ -287,6 +303,28 @@ def _check_numbers(rows: Rows, token_column: int | None, path: Path) -> None:
         )
 
 
+def _check_spelling(
+    tokens: list[str], rows: Rows, token_column: int | None, path: Path, report: ReportT
+) -> None:
+    """Tell what tokens have that may not be of the text."""
+    if (
+        token_column is None
+        and len(tokens) > 1
+        and all(map(_PLACED.fullmatch, tokens))
+        and not "".join(tokens).isascii()
+    ):
+        raise ValueError(
+            f"{path}:{rows.lines[0]}: all tokens of this sentence are a character and a digit, "
+            f"such as {shorten(tokens[0])}: its place in a word? Remove the digits, for instance: "
+            f"sed -E 's/^(.)[0-9]/\\1/' {path.name} > converted.txt, or give --token-column 0 if "
+            "they belong to the text."
+        )
+    for line, token in zip(rows.lines, tokens, strict=True):
+        if _DOUBLED.fullmatch(token):
+            detail = f"{path}:{line}: {shorten(token)}"
+            report(Note("token kept with what may be quotation marks of a spreadsheet", detail))
+
+
 def _take_tags(sentences: Iterable[Rows], columns: Sequence[int], path: Path) -> list[TagsT]:
     """The tags of each column; nothing if there is no sentence."""
     known: dict[str, str] = {}  # so that equal tags are one string
@@ -303,6 +341,17 @@ def _take_tags(sentences: Iterable[Rows], columns: Sequence[int], path: Path) ->
     if not rows:
         return []
     return [[(lines, tags[i]) for lines, tags in rows] for i in range(len(columns))]
+
+
+def _report_others(
+    sentences: Iterable[Rows], columns: Sequence[int], path: Path, report: ReportT
+) -> None:
+    """Tell of columns that hold tags, too, but are not read, by the first thousand sentences."""
+    rows = [fields for found in islice(sentences, _MOST_SENTENCES) for fields in found.fields]
+    read = {column % len(rows[0]) for column in columns}
+    for column, tags in enumerate(map(set, zip(*rows, strict=False))):
+        if column not in read and tags != {"O"} and all(map(_LIKE_TAG.fullmatch, tags)):
+            report(Note(f"column of tags not read: {column}, counted from 0", str(path)))
 
 
 def _take_column(rows: Rows, column: int, path: Path) -> list[str]:

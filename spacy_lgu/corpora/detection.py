@@ -10,19 +10,25 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .conll import divide
 from .exports import DOCCANO_FIELDS
 from .json_records import read_records
 from .jsonl import PRODIGY_FIELDS
 from .label_studio import ANNOTATIONS, MIN_FIELDS
 from .records import read_lines
+from .schemes import PREFIXES
 
 _MOST_LINES = 200
 _MOST_CHARACTERS = 1 << 20
 _MOST_RECORDS = 5
-_TAG = re.compile(r"O|[BIESLU]-.+")
+_TAG = re.compile(rf"O|[{PREFIXES}]-.+")
+# Of columns whose reader will tell what else is wrong: a tag of another spelling, or without label.
+_LIKE_TAG = re.compile(rf"[Oo]|[{PREFIXES}]([-_].+)?")
 _WORD = re.compile(r"[0-9]+([-.][0-9]+)?")
+_COMMENT = re.compile(r"# *(text|sent_id|global\.columns) *=")
 _TITLE = re.compile(r"[^|\t]+\|t\|")
 _INLINE = re.compile(r"\[[^\[\]|]+\|[^\[\]|]+\]")
+_SENTENCE = re.compile(r"<sentence[ >]")
 _BRAT = re.compile(r"[TREAMN#*]\S*\t")
 
 
@@ -67,17 +73,18 @@ def read_head(path: Path) -> Head:
 
 
 def looks_like_columns(head: Head) -> bool:
-    """Whether the last column holds tags with prefixes, and every line has as many columns."""
+    """Whether at least half of the lines end in a column with a tag: what is wrong with the others,
+    the reader tells better.
+    """
     rows = _divide(head)
-    return len({len(row) for row in rows}) == 1 and all(
-        len(row) > 1 and _TAG.fullmatch(row[-1]) for row in rows
-    )
+    tagged = [row for row in rows if len(row) > 1 and _LIKE_TAG.fullmatch(row[-1])]
+    return bool(rows) and 2 * len(tagged) >= len(rows)
 
 
 def looks_like_layers(head: Head) -> bool:
     """Whether there are several columns of tags with prefixes, and nothing else but tokens."""
     rows = _divide(head)
-    return looks_like_columns(head) and all(
+    return len({len(row) for row in rows}) == 1 and all(
         len(row) > 2 and all(map(_TAG.fullmatch, row[1:])) for row in rows
     )
 
@@ -114,7 +121,7 @@ def looks_like_label_studio(head: Head) -> bool:
 
 def looks_like_semeval(head: Head) -> bool:
     start = "".join(head.lines)
-    return start.lstrip().startswith("<") and "<sentence " in start and "<text>" in start
+    return start.lstrip().startswith("<") and bool(_SENTENCE.search(start)) and "<text>" in start
 
 
 def looks_like_e2e(head: Head) -> bool:
@@ -131,9 +138,14 @@ def looks_like_brat(head: Head) -> bool:
 
 
 def looks_like_conllu(head: Head) -> bool:
-    """Whether every line but comments has ten columns, and begins with the number of a word."""
+    """Whether every line but comments begins with the number of a word, and has ten columns, or
+    others where a comment is one of CoNLL-U.
+    """
     rows = [line.split("\t") for line in head.lines if not line.startswith("#")]
-    return bool(rows) and all(len(row) == 10 and _WORD.fullmatch(row[0]) for row in rows)
+    is_plus = any(map(_COMMENT.match, head.lines))
+    return bool(rows) and all(
+        (len(row) == 10 or (is_plus and len(row) > 2)) and _WORD.fullmatch(row[0]) for row in rows
+    )
 
 
 def looks_like_germeval(head: Head) -> bool:
@@ -157,12 +169,11 @@ def looks_like_inline(head: Head) -> bool:
 
 
 def _divide(head: Head) -> list[list[str]]:
-    """The columns of each line, as conll.py divides them."""
-    return [
-        line.rstrip().split("\t") if "\t" in line else line.split()
-        for line in head.lines
-        if not line.startswith(("#", "-DOCSTART-"))
-    ]
+    """The columns of each line, but for comments and borders of documents."""
+    # Lines that end in carriage returns alone are told by the reader.
+    lines = [part for line in head.lines for part in line.split("\r")]
+    rows = [divide(line) for line in lines if not line.startswith(("#", "-DOCSTART-"))]
+    return [row for row in rows if row]
 
 
 def _all(head: Head, is_one: Callable[[Any], bool]) -> bool:

@@ -18,7 +18,15 @@ from .json_tokens import TokenForm, find_tokens
 from .jsonl import read_char_spans
 from .offsets import Offsets
 from .records import AnnotatedText, LabeledSpan, Note, ReportT, TokenizedText
-from .spans import SpanForm, check_characters, check_record, find_spans, take, take_text
+from .spans import (
+    SpanForm,
+    check_characters,
+    check_record,
+    find_spans,
+    report_others,
+    take,
+    take_text,
+)
 
 DOCCANO_FIELDS = ("label", "labels", "entities")
 _DOCCANO_OBJECTS = SpanForm("start_offset", "end_offset")
@@ -55,9 +63,7 @@ def read_doccano(
             if isinstance(found, list):
                 part = [span for span in found if isinstance(span, dict) == is_object]
             spans += read_char_spans(text, part, fields[0], form, checked, where)
-        relations = record.get("relations")
-        for _ in relations if isinstance(relations, list) else ():
-            report(Note("relation left out"))
+        report_others(record, report)
         if text:
             yield AnnotatedText(where, text, spans)
         else:
@@ -82,6 +88,7 @@ def read_gliner(
         record = check_record(value, where)
         words, known, *_ = find_tokens(record, form, offsets, where, report)
         found = take(record, "ner", where, "--spans-field of the format token-jsonl")
+        report_others(record, report)
         spans = [
             LabeledSpan(span.start, span.end, span.label)
             for span in find_spans(found, "ner", _INCLUSIVE, len(words), "tokens", where)

@@ -6,15 +6,15 @@ Tokens are strings, or objects as in Prodigy's exports, with their places in the
     {"text": "Ann ran", "tokens": [{"text": "Ann", "start": 0, "end": 3, "ws": true}, ...]}
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..inputs import shorten
 from .json_records import Record
+from .notation import Notation, find_notation
 from .offsets import Offsets
 from .records import LabeledSpan, Note, ReportT
-from .schemes import check_scheme, decode_tags, detect_scheme, find_fault, find_needless
 from .spacing import find_spaces
 from .spans import FoundSpan, check_characters, is_number, take
 
@@ -115,29 +115,20 @@ class Tags:
     path (Path): The file.
     field (str): Field of a record with the list of tags.
     names (str | None): Names of tags that are numbers, from 0, divided by commas.
-    scheme (str | None): Scheme of the tags, see schemes.py. None: to be detected.
-    report (ReportT): Called as in conll.py.
     """
 
-    def __init__(
-        self, path: Path, field: str, names: str | None, scheme: str | None, report: ReportT
-    ) -> None:
+    def __init__(self, path: Path, field: str, names: str | None) -> None:
         self.path = path
         self.field = field
         self.names = None if names is None else [name.strip() for name in names.split(",")]
-        self.scheme = None if scheme is None else check_scheme(scheme)
-        self.report = report
 
-    def detect(self, records: Iterable[Record]) -> None:
-        """Detect the scheme, if none is given. Raises ValueError as detect_scheme."""
-        if self.scheme is None:
-            self.scheme = detect_scheme(self._read(records), str(self.path))
-            self.report(Note(f"tag scheme detected: {self.scheme}", str(self.path)))
-
-    def _read(self, records: Iterable[Record]) -> Iterator[tuple[list[int], list[str]]]:
+    def find_notation(self, records: Iterable[Record], **options: Any) -> Notation:
+        """How the tags are written; options and errors as in notation.find_notation."""
+        sentences = []
         for record in records:
             tags = self.find(record.value, record.where)
-            yield [record.line] * len(tags), tags
+            sentences.append(([self._place(record)] * len(tags), tags))
+        return find_notation(sentences, str(self.path), **options)
 
     def find(self, record: dict[str, Any], where: str) -> list[str]:
         """The tags of a record, by name. Raises ValueError for what is none."""
@@ -148,27 +139,23 @@ class Tags:
             )
         return [self._name(tag, where) for tag in found]
 
-    def decode(self, record: dict[str, Any], n_words: int, where: str) -> list[LabeledSpan]:
+    def decode(
+        self, record: Record, n_words: int, notation: Notation, report: ReportT
+    ) -> list[LabeledSpan]:
         """The spans of a record. Raises ValueError for tags that are not as many as the tokens,
-        or not valid in the scheme.
+        or not valid in their scheme.
         """
-        tags = self.find(record, where)
+        tags = self.find(record.value, record.where)
         if len(tags) != n_words:
             raise ValueError(
-                f"{where}: expected a tag for each of {n_words} tokens in {self.field!r}, but "
-                f"found {len(tags)}."
+                f"{record.where}: expected a tag for each of {n_words} tokens in {self.field!r}, "
+                f"but found {len(tags)}."
             )
-        scheme = self.scheme or ""
-        fault = find_fault(tags, scheme)
-        if fault is not None:
-            raise ValueError(
-                f"{where}: token {fault.place}, counted from 0, is not {scheme}: {fault.message}. "
-                "Correct the tag, or give another --scheme or --tags-field."
-            )
-        if scheme == "iob1":
-            for place in find_needless(tags):
-                self.report(Note("needless B- of iob1 read as begin", f"{where}: token {place}"))
-        return decode_tags(tags)
+        places = [f"{self._place(record)}: token {i}, counted from 0" for i in range(n_words)]
+        return notation.decode(places, tags, report)
+
+    def _place(self, record: Record) -> str:
+        return record.where.removeprefix(f"{self.path}:")
 
     def _name(self, tag: Any, where: str) -> str:
         if isinstance(tag, str) and tag and self.names is None:

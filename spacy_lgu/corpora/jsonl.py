@@ -18,9 +18,20 @@ from .json_records import Record, read_records
 from .json_tokens import Tags, TokenForm, Tokens, find_tokens
 from .offsets import Offsets
 from .records import AnnotatedText, LabeledSpan, Note, ReportT, TokenizedText
-from .spans import FoundSpan, SpanForm, check_record, find_spans, take, take_text
+from .spans import (
+    FoundSpan,
+    SpanForm,
+    check_record,
+    find_spans,
+    is_number,
+    report_others,
+    take,
+    take_text,
+)
 
 PRODIGY_FIELDS = ("answer", "_input_hash", "_task_hash")
+_TOKENS = ("token_start", "token_end")  # of its spans: their first token and their last
+_WHOLE = ("label", "options", "accept")  # of its records that classify a whole text
 
 
 def read_token_jsonl(
@@ -43,6 +54,7 @@ def read_token_jsonl(
     tags_field: str | None = None,
     tag_names: str | None = None,
     scheme: str | None = None,
+    outside: str | None = None,
 ) -> Iterator[TokenizedText]:
     """Read a file of gold tokens, one sentence per record.
 
@@ -65,23 +77,31 @@ def read_token_jsonl(
     offsets (str | None): What spans in characters count, see offsets.py.
     document_field (str | None): Field that is equal in sentences of one document. None: a file
         is a document.
-    label (str | None): Label of all spans, read from no field. None: they have their own.
+    label (str | None): Label of all spans, read from no field, or of tags that are a prefix alone.
+        None: they have their own.
     tags_field (str | None): Field with one tag per token, instead of spans. The file is read
-        twice, unless a scheme is given.
+        twice.
     tag_names (str | None): Names of tags that are numbers, divided by commas.
     scheme (str | None): Scheme of the tags. None: detect it over the whole file.
+    outside (str | None): The tag of tokens outside. None: O.
     RETURNS (Iterator[TokenizedText]): The sentences. Raises ValueError with file and line for
         what is not of this form.
     """
     span_form = SpanForm(start_field, end_field, label_field, span_text_field, label, ends)
     form = TokenForm(tokens_field, text_field, spaces_field, spaces is None)
     checked = Offsets(path, offsets, report)
-    tags = None
-    if tags_field is not None:
-        tags = Tags(path, tags_field, tag_names, scheme, report)
-        if next(_read_accepted(path, _ignore), None) is not None:
-            tags.detect(_read_accepted(path, _ignore))
-    for where, _, record in _read_accepted(path, report):
+    tags = notation = None
+    if tags_field is not None and next(_read_accepted(path, _ignore), None) is not None:
+        tags = Tags(path, tags_field, tag_names)
+        notation = tags.find_notation(
+            _read_accepted(path, _ignore),
+            report=report,
+            scheme=scheme,
+            outside=outside,
+            label=label,
+        )
+    for found_record in _read_accepted(path, report):
+        where, _, record = found_record
         tokens = find_tokens(record, form, checked, where, report)
         if not tokens.words:
             report(Note("record without a token left out", where))
@@ -95,8 +115,8 @@ def read_token_jsonl(
                     f"{shorten(name)}."
                 )
             document += f":{name}"
-        if tags is not None:
-            found = tags.decode(record, len(tokens.words), where)
+        if tags is not None and notation is not None:
+            found = tags.decode(found_record, len(tokens.words), notation, report)
         else:
             found = _read_spans(
                 record, spans_field, span_form, tokens, text_field, checked, where, report
@@ -174,11 +194,20 @@ def _resolve_spans(
 
 
 def _read_accepted(path: Path, report: ReportT) -> Iterator[Record]:
+    hashes: set[object] = set()
     for where, line, value in read_records(path):
         record = check_record(value, where)
         if record.get("answer") in ("reject", "ignore"):
             report(Note(f"record with the answer {record['answer']} left out", where))
         else:
+            if record.get("_view_id") == "ner":  # of ner.teach, which shows one span of a text
+                report(
+                    Note("decision on a span of Prodigy: the text is read as without others", where)
+                )
+            report_others(record, report)
+            if record.get("_input_hash") in hashes:
+                report(Note("text that Prodigy has more than once", where))
+            hashes.add(record.get("_input_hash", where))
             yield Record(where, line, record)
 
 
@@ -186,6 +215,13 @@ def _take_spans(
     record: dict[str, Any], field: str, where: str, option: str, report: ReportT
 ) -> object:
     if field not in record and any(name in record for name in PRODIGY_FIELDS):
+        other = next((name for name in _WHOLE if name in record), None)
+        if other is not None:
+            raise ValueError(
+                f"{where}: expected a record of Prodigy with spans, but found one that classifies "
+                f"the text, with the field {other!r}. Export a dataset of ner.manual, ner.correct "
+                "or spans.manual."
+            )
         report(Note("record of Prodigy without spans read as having none", where))
         return []
     found = take(record, field, where, option)
@@ -214,11 +250,30 @@ def _read_spans(
             return []
         return [tokens.find(span, borders, where) for span, borders in resolved]
     spans = []
+    _check_units(found, form, where)
     for span in find_spans(found, field, form, len(tokens.words), "tokens", where):
         if span.said is not None:
             offsets.check_words(tokens.words, span.start, span.end, span.said, where, span.label)
         spans.append(LabeledSpan(span.start, span.end, span.label))
     return spans
+
+
+def _check_units(found: object, form: SpanForm, where: str) -> None:
+    """Raise ValueError for spans that say their tokens, and have other numbers where they are read:
+    those of characters.
+    """
+    if form.start in _TOKENS:
+        return
+    for span in found if isinstance(found, list) else ():
+        first, last = map(span.get, _TOKENS) if isinstance(span, dict) else (None, None)
+        if not (is_number(first) and is_number(last)):
+            continue
+        if (first, last + (form.ends == "exclusive")) != (span.get(form.start), span.get(form.end)):
+            raise ValueError(
+                f"{where}: expected spans in tokens, since these have no places in the text, but "
+                f"found {shorten(span)}. Give --start-field {_TOKENS[0]} --end-field {_TOKENS[1]} "
+                "--ends inclusive."
+            )
 
 
 def _ignore(note: Note) -> None:

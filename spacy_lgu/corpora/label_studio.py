@@ -24,7 +24,6 @@ from .spans import SpanForm, check_record, take_text
 ANNOTATIONS = ("annotations", "completions")  # the name before version 1.0
 MIN_FIELDS = ("annotation_id", "annotator", "lead_time")
 _DATES = ("created_at", "updated_at")
-_ELSEWHERE = ("hypertextlabels", "paragraphlabels", "timeserieslabels")
 _FORM = SpanForm(label_field="labels")
 
 
@@ -118,11 +117,7 @@ def _read_regions(
     for region in _check_list(result, "result", where):
         region = check_record(region, where)
         kind, name = region.get("type"), region.get("from_name")
-        if kind in _ELSEWHERE:
-            raise ValueError(
-                f"{where}: expected labels of a plain text, but found a region of the type "
-                f"{kind!r}, whose offsets do not count in one."
-            )
+        _check_kind(kind, where)
         if kind != "labels" or (from_name or name) != name:
             report(Note(f"region left out: {shorten(kind)} of {shorten(name)}"))
             continue
@@ -152,7 +147,7 @@ def _read_minimal(
         for name, value in record.items()
         if isinstance(value, list)
         and value
-        and all(isinstance(span, dict) and "labels" in span for span in value)
+        and any(isinstance(span, dict) and "labels" in span for span in value)
     ]
     if from_name is not None:
         fields = [from_name] if from_name in record else []
@@ -171,6 +166,9 @@ def _read_minimal(
             f"one of the fields {', '.join(MIN_FIELDS)}, but found {shorten(sorted(record))}."
         )
     for name, value in record.items():
+        for region in value if isinstance(value, list) and from_name is None else ():
+            for kind in region if isinstance(region, dict) else ():
+                _check_kind(kind, where)
         if isinstance(value, dict | list) and value and name not in fields:
             report(Note(f"field left out: {shorten(name)}"))
     values = record[fields[0]] if fields else []
@@ -212,6 +210,15 @@ def _differ(where: str, found: str) -> ValueError:
         f"{where}: expected one annotation of a task, but found {found}, and they differ. Keep one "
         "of them: cancel the others in Label Studio, or delete them from the file."
     )
+
+
+def _check_kind(kind: object, where: str) -> None:
+    """Raise ValueError for labels of something else, such as hypertextlabels, rectanglelabels."""
+    if isinstance(kind, str) and kind.endswith("labels") and kind != "labels":
+        raise ValueError(
+            f"{where}: expected labels of a plain text, but found a region of the type "
+            f"{shorten(kind)}, which has no offsets in one."
+        )
 
 
 def _take(record: dict[str, Any], field: str, where: str) -> Any:

@@ -24,8 +24,8 @@ from .schemes import (
     split_tag,
 )
 
-# The tags of one column: for each sentence the numbers of its lines, and its tags.
-TagsT = Sequence[tuple[Sequence[int], Sequence[str]]]
+# The tags of one column: for each sentence the lines, or places in JSON, and the tags there.
+TagsT = Sequence[tuple[Sequence[int | str], Sequence[str]]]
 
 # With Cyrillic and Greek letters that look like O.
 _MARKERS = {"o", "\u043e", "\u03bf", "out", "outside", "none", "null", "nil", "na", "n/a", "nan"}
@@ -54,11 +54,11 @@ class Notation:
     tags: dict[str, str]
 
     def decode(
-        self, lines: Sequence[int], tags: Sequence[str], report: ReportT
+        self, lines: Sequence[int | str], tags: Sequence[str], report: ReportT
     ) -> list[LabeledSpan]:
         """The spans of a sentence.
 
-        lines (Sequence[int]): The line of each token.
+        lines (Sequence[int | str]): The line of each token, or its place in JSON.
         tags (Sequence[str]): Its tag, as in the column.
         report (ReportT): Called for each needless B- of iob1.
         RETURNS (list[LabeledSpan]): In tokens. Raises ValueError with file and line for a tag
@@ -69,7 +69,7 @@ class Notation:
         if fault is not None:
             raise ValueError(
                 f"{self.where}:{lines[fault.place]}: not {self.scheme}: {fault.message}. Correct "
-                "the tag, or give another --scheme or --column."
+                "the tag, or give another --scheme, or --column (of JSON --tags-field)."
             )
         if self.scheme == "iob1":
             for place in find_needless(read):

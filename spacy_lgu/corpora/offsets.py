@@ -9,6 +9,7 @@ from itertools import accumulate
 from pathlib import Path
 
 from ..inputs import cut, shorten
+from .quoting import guess_form
 from .records import Faults, Note, ReportT
 
 UNITS = ("codepoints", "utf16", "bytes")
@@ -54,7 +55,7 @@ class Offsets:
         text (str): The whole text.
         start (int): Where the span begins, in the unit.
         end (int): Where it ends, exclusive.
-        said (str | None): The text that it says to be. White space may differ in kind and number.
+        said (str | None): The text that it says to be. White space is not compared.
         where (str): File and line, for messages.
         label (str): Its label, for messages.
         RETURNS (tuple[int, int] | None): Start and end. None if it is another text, which `close`
@@ -82,7 +83,8 @@ class Offsets:
             return found
         there = shorten(text[slice(*found)]) if found else "no such place"
         self.faults.add(
-            f"{where}: {shorten(said)} ({cut(label)}), but at {start} to {end} there is {there}"
+            f"{where}: {shorten(said)} ({cut(label)}), but at {start} to {end} there is {there}."
+            f"{guess_form(text, said)}"
         )
         return None
 
@@ -144,4 +146,4 @@ def _count(text: str, unit: str) -> Sequence[int]:
 
 
 def _is_said(text: str, borders: tuple[int, int] | None, said: str) -> bool:
-    return borders is not None and text[slice(*borders)].split() == said.split()
+    return borders is not None and "".join(text[slice(*borders)].split()) == "".join(said.split())

@@ -1,5 +1,7 @@
 """What messages say of offsets that are wrong."""
 
+from unicodedata import normalize
+
 
 def guess_unit(text: str, start: int, end: int, expected: str) -> str:
     """What else offsets may count than characters, where these do not find what they should.
@@ -15,4 +17,17 @@ def guess_unit(text: str, start: int, end: int, expected: str) -> str:
         content = text.encode(encoding, "surrogatepass")[start * size : end * size]
         if content and content == expected.encode(encoding, "surrogatepass"):
             return f" It is there if offsets count {unit}: let them count characters."
+    return guess_form(text, expected)
+
+
+def guess_form(text: str, expected: str) -> str:
+    """Whether a text has what is expected in another normal form of Unicode, which looks the same.
+
+    text (str): The whole text.
+    expected (str): What a span should be.
+    RETURNS (str): As guess_unit.
+    """
+    for form in ("NFC", "NFD"):
+        if expected not in text and normalize(form, expected) in text:
+            return f" The text has it in Unicode's normal form {form}: write both alike."
     return ""

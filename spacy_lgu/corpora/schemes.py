@@ -82,7 +82,9 @@ def find_needless(tags: Sequence[str]) -> list[int]:
     ]
 
 
-def detect_scheme(sentences: Iterable[tuple[Sequence[int], Sequence[str]]], where: str) -> str:
+def detect_scheme(
+    sentences: Iterable[tuple[Sequence[int | str], Sequence[str]]], where: str
+) -> str:
     """The scheme of a file: the first in the order below in which all its tags are valid.
 
     1. iob2
@@ -93,13 +95,14 @@ def detect_scheme(sentences: Iterable[tuple[Sequence[int], Sequence[str]]], wher
 
     Labels without prefix (bare) are not detected: any column would pass as such.
 
-    sentences (Iterable[tuple[Sequence[int], Sequence[str]]]): Line numbers and tags of each.
+    sentences (Iterable[tuple[Sequence[int | str], Sequence[str]]]): Line numbers, or places in
+        JSON, and tags of each.
     where (str): The file, for the message.
     RETURNS (str): A member of SCHEMES. Raises ValueError that names, for each scheme, the first
         line against it, if there is no such scheme.
     """
     faults: dict[str, str] = {}
-    needless: list[int] = []
+    needless: list[int | str] = []
     n_spans = 0
     for lines, tags in sentences:
         for scheme in _DETECTED:

@@ -2,9 +2,10 @@
 
 import re
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from ..inputs import cut, shorten
+from .records import Note, ReportT
 
 ENDS = ("exclusive", "inclusive")
 # Half of a pair of escapes such as \\ud83d\\ude00; JSON lets it pass, no encoding does.
@@ -100,6 +101,14 @@ def check_record(value: object, where: str) -> dict[str, Any]:
     return value
 
 
+def report_others(record: dict[str, Any], report: ReportT) -> None:
+    """Report what a record has of annotation beside spans, which is left out."""
+    for field, name in (("relations", "relation"), ("cats", "category")):
+        others = record.get(field)
+        for _ in others if isinstance(others, list | dict) else ():
+            report(Note(f"{name} left out"))
+
+
 def check_characters(text: str, where: str) -> None:
     """Raise ValueError for half a surrogate pair."""
     found = _LONE_SURROGATE.search(text)
@@ -110,7 +119,7 @@ def check_characters(text: str, where: str) -> None:
         )
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[int]:
     """Whether a value of JSON is an integer. In Python, but not in JSON, true and false are."""
     return isinstance(value, int) and not isinstance(value, bool)
 

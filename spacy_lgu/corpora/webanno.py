@@ -105,6 +105,8 @@ def read_webanno(
         with file and line for what is not valid, and if there are several features to choose from.
     """
     columns, sentences = _read_file(path)
+    if not sentences:
+        return
     column = _choose_column(columns, sentences, layer, feature, path)
     for other in columns:
         verb = "read" if other == column else "left out"
@@ -154,6 +156,11 @@ def _read_file(path: Path) -> tuple[list[_Column], list[_Sentence]]:
             sentences[-1].text.append(line.removeprefix(_TEXT))
             sentences[-1].text_line = sentences[-1].text_line or number
         elif found := _LAYER.fullmatch(line):
+            if sentences[0].rows:
+                raise ValueError(
+                    f"{path}:{number}: expected all layers above the first row, but found "
+                    f"{shorten(line)}. If these are several files in one, divide it."
+                )
             kind, layer, features = found.groups()
             for name in features.split("|"):
                 columns.append(_Column(_KINDS[kind], layer, name, len(columns)))

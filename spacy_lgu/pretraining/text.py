@@ -92,7 +92,8 @@ def _as_it_is(stream: BinaryIO) -> BinaryIO:
 
 
 def _read_text(line: str, where: str) -> str:
-    record = parse_json(line, where)
+    # Plain text is no JSON either, but what is missing is the object.
+    record = parse_json(line, where) if line.lstrip().startswith("{") else None
     text = record.get("text") if isinstance(record, dict) else None
     if not isinstance(text, str):
         raise ValueError(

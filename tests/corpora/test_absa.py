@@ -64,7 +64,12 @@ def test_aspect_terms(tmp_path):
         (
             "aspectTerm term",
             "Opinion term",
-            r"a\.xml:3: expected the aspectTerm elements .*Opinion",
+            r"a\.xml:6: expected the aspectTerm elements .*Opinion",
+        ),
+        (
+            "<sentences>",
+            '<Review rid="1"><sentences>',
+            r"a\.xml:2: expected the aspectTerm elements .*Review of SemEval-2015",
         ),
     ],
 )

@@ -36,14 +36,48 @@ def test_sentences_documents_and_lines(path):
     assert [text.spans for text in texts] == [[(0, 2, "PER"), (3, 4, "PER")], [], [(0, 1, "LOC")]]
     assert [text.where for text in texts] == [f"{path}:{line}" for line in (3, 8, 12)]
     assert [text.document for text in texts] == [f"{path}:1", f"{path}:1", f"{path}:10"]
-    assert notes == [("tag scheme detected: iob1", str(path))]
+    assert notes == [
+        ("tag scheme detected: iob1", str(path)),
+        ("column of tags not read: 2, counted from 0", str(path)),
+    ]
 
 
 @pytest.mark.parametrize("column", [-2, 2])
 def test_another_column_has_another_scheme(path, column):
     texts, notes = read(path, NEWS, column=column)
     assert texts[0].spans == [(0, 2, "NP"), (2, 3, "VP"), (3, 4, "NP")]
-    assert notes == [("tag scheme detected: iob2", str(path))]
+    assert notes == [
+        ("tag scheme detected: iob2", str(path)),
+        ("column of tags not read: 3, counted from 0", str(path)),
+    ]
+
+
+def test_places_in_words_are_not_read_as_text(path):
+    content = "\u79d10\tB-PER\n\u62801\tI-PER\nA0\tO\n"
+    with pytest.raises(ValueError, match=r"a\.conll:1: all tokens .* such as '\u79d10': .*sed -E"):
+        read(path, content)
+    texts, _ = read(path, content, token_column=0)
+    assert texts[0].words == ["\u79d10", "\u62801", "A0"]
+    texts, _ = read(path, "A1\tB-X\nB2\tI-X\n")
+    assert texts[0].words == ["A1", "B2"]
+
+
+def test_quotation_marks_of_a_spreadsheet_are_told(path):
+    texts, notes = read(path, '""""\tO\n"a ""b"""\tO\n"\tO\n""\tO\n"c"\tO\n')
+    assert texts[0].words == ['""""', '"a ""b"""', '"', '""', '"c"']
+    kind = "token kept with what may be quotation marks of a spreadsheet"
+    assert [note for note in notes if note.kind == kind] == [
+        (kind, f'{path}:1: \'""""\''),
+        (kind, f'{path}:2: \'"a ""b"""\''),
+    ]
+
+
+def test_a_comment_with_a_tab_above_columns_of_spaces(path):
+    content = "# id 1\tdomain=en\nann _ _ B-PER\n"
+    with pytest.raises(ValueError, match=r"a\.conll:2: .* as in line 1, .* or give --comment"):
+        read(path, content)
+    texts, _ = read(path, content, comment="# id")
+    assert (texts[0].words, texts[0].spans) == (["ann"], [(0, 1, "PER")])
 
 
 def test_tabs_and_lines_of_tabs_only(path):

@@ -3,7 +3,8 @@ import json
 import pytest
 
 from spacy_lgu.corpora.detection import read_head
-from spacy_lgu.corpora.formats import FORMATS, detect_format
+from spacy_lgu.corpora.formats import FORMATS
+from spacy_lgu.corpora.reading import detect_format, read_docs
 
 FILES = {
     "conll": "-DOCSTART- -X- O\n\nAnn NNP B-PER\nran VBD O\n",
@@ -42,6 +43,9 @@ def test_files_say_what_they_are(tmp_path, name):
         ("char-jsonl", '{"text": "a", "_input_hash": 1, "answer": "accept"}'),
         ("token-jsonl", '{"tokens": ["a"], "ner_tags": [0]}'),
         ("token-jsonl", '{"text": "a", "tokens": [{"text": "a", "start": 0}], "answer": "accept"}'),
+        ("conll", "\u5e0c B-P\n\u671b M-P\n\u5e0c E-P\n\u671b O\n"),
+        ("conllu", "# text = Ann ran\n1\tAnn\tB-PER\t-\tbo\n2\tran\tO\t-\tbo\n"),
+        ("semeval-xml", "<sentences><sentence><text>a</text></sentence></sentences>"),
         ("conll", "# from a paper\nAnn\tU-PER\r\n\r\nran\tO\r\n"),
     ],
 )
@@ -49,8 +53,32 @@ def test_variants(tmp_path, name, content):
     assert detect(tmp_path, {"a": content}) == name
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("Ann\tB-PER\nran\t0\n", r"a:2: the tag '0' is not O\. Give --outside '0'"),
+        ("Ann\tB-PER\nran\t_\n", r"a:2: the tag '_' is not O\. Give --outside '_'"),
+        ("token\ttag\nAnn\tB-PER\nran\tO\n", r"a:1: not iob2: tag is not O"),
+        ("Ann\tperson\nran\tO\n", r"give --scheme, which is bare for labels"),
+        ("aspirin\tB\nhelps\tO\n", r"a:1: the tag 'B' has no label\. Give one"),
+        ("Ann NNP B-PER\nran O\n", r"a:2: expected 3 columns as in line 1, but found 2"),
+        ("Ann B-PER\rran O\r", r"a:1: there is a carriage return inside the line"),
+    ],
+)
+def test_of_columns_with_faults_the_reader_tells_these(tmp_path, content, message):
+    assert detect(tmp_path, {"a": content}) == "conll"
+    with pytest.raises(ValueError, match=message):
+        list(read_docs([tmp_path / "a"], "conll", report=[].append))
+
+
+def test_other_white_space_divides_no_columns(tmp_path):
+    assert detect(tmp_path, {"a": "Ann B-PER\n\u00a0 O\n10\u00a0000 O\n"}) == "conll"
+
+
 def test_brat_is_a_pair_even_if_the_text_has_brackets(tmp_path):
     pair = {"a.txt": "[Ann|PER] ran", "a.ann": "T1\tPER 1 4\tAnn\n"}
+    assert detect(tmp_path, pair) == "brat"
+    pair = {"a.txt": "Ann\tB-PER\n", "a.ann": ""}
     assert detect(tmp_path, pair) == "brat"
 
 

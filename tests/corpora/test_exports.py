@@ -33,6 +33,10 @@ def test_relations_are_counted(tmp_path):
     texts, notes = read(read_doccano, tmp_path, line)
     assert texts[0].spans == []
     assert notes == [("relation left out", "")] * 2
+    line = '{"text": "Mira", "entities": [], "cats": ["a"], "relations": []}'
+    assert read(read_doccano, tmp_path, line)[1] == [("category left out", "")]
+    line = '{"tokenized_text": ["Mira"], "ner": [], "relations": [[0, 0, "x"]]}'
+    assert read(read_gliner, tmp_path, line)[1] == [("relation left out", "")]
 
 
 def test_offsets_of_doccano(tmp_path):

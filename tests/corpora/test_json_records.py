@@ -54,7 +54,10 @@ def test_lines_and_arrays(tmp_path, content, records):
         ('{"a": 1}\n{"a"\n', r"a\.json:2: expected JSON, but at column 5"),
         (b'[{"a": "x"},\n {"a": "\xfc"}]', r"a\.json:2: expected UTF-8, but found the byte 0xfc"),
         (b'{"a": 1}\n{"\xfc": 1}', r"a\.json:2: expected UTF-8, but found the byte 0xfc"),
-        ('{"a": 1}'.encode("utf-16-le"), r"a\.json:1: expected text, but found a NUL"),
+        (
+            '{"a": 1}'.encode("utf-16-le"),
+            r"a\.json:1: expected UTF-8, but the file begins with a NUL",
+        ),
         ('[{"a": 1}]'.encode("utf16"), r"a\.json:1: expected UTF-8, but the file is UTF-16"),
     ],
 )

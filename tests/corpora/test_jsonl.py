@@ -33,6 +33,25 @@ def test_tokens(path):
     assert notes == [("record without a token left out", f"{path}:3")]
 
 
+@pytest.mark.parametrize("field", ["label", "options", "accept"])
+def test_records_of_prodigy_that_classify_a_text_are_refused(path, field):
+    content = f'{{"text": "Ann ran", "{field}": ["X"], "answer": "accept"}}\n'
+    with pytest.raises(ValueError, match=rf"a\.jsonl:1: .* with the field '{field}'\. Export a"):
+        read(read_char_jsonl, path, content)
+
+
+def test_decisions_of_prodigy_on_one_span_are_told(path):
+    content = (
+        '{"text": "Ann met Bo", "spans": [{"start": 0, "end": 3, "label": "P"}], '
+        '"_view_id": "ner", "answer": "accept"}\n'
+    )
+    texts, notes = read(read_char_jsonl, path, content)
+    assert texts[0].spans == [(0, 3, "P")]
+    assert notes == [
+        ("decision on a span of Prodigy: the text is read as without others", f"{path}:1")
+    ]
+
+
 def test_fields_by_other_names(path):
     content = '{"w": ["Ann"], "m": [{"b": 0, "e": 1, "type": "PER"}], "id": 7}\n'
     names = {"tokens_field": "w", "spans_field": "m", "start_field": "b", "end_field": "e"}
@@ -182,9 +201,41 @@ def test_tokens_of_prodigy(path):
     assert [text.spaces for text in texts] == [[True, False]] * 3
     assert [text.spans for text in texts] == [[(0, 2, "X")], [], []]
     assert notes == [
+        ("text that Prodigy has more than once", f"{path}:2"),
         ("record of Prodigy without spans read as having none", f"{path}:2"),
+        ("text that Prodigy has more than once", f"{path}:3"),
         ("record with null as 'spans' read as having none", f"{path}:3"),
     ]
+
+
+def test_spans_in_characters_of_tokens_without_places_are_refused(path):
+    content = (
+        '{"text": "a b c", "tokens": ["a", "b", "c"], '
+        '"spans": [{"start": 2, "end": 3, "token_start": 1, "token_end": 1, "label": "X"}]}\n'
+    )
+    with pytest.raises(ValueError, match=r"a\.jsonl:1: .* Give --start-field token_start --end-f"):
+        read(read_token_jsonl, path, content)
+    names = {"start_field": "token_start", "end_field": "token_end", "ends": "inclusive"}
+    for other in (content, content.replace('"start": 2, "end": 3', '"start": 1, "end": 2')):
+        texts, _ = read(read_token_jsonl, path, other, **(names if other == content else {}))
+        assert texts[0].spans == [(1, 2, "X")]
+
+
+def test_tags_of_an_array_are_told_by_record(tmp_path):
+    path = tmp_path / "a.json"
+    content = '[{"tokens": ["a"], "t": ["O"]}, {"tokens": ["b", "c"], "t": ["B-X", "I-Y"]}]'
+    with pytest.raises(ValueError, match=r"a\.json:1: record 2: not iob2: I-Y follows"):
+        read(read_token_jsonl, path, content, tags_field="t")
+    with pytest.raises(ValueError, match=r"a\.json:1: record 2: token 1, counted from 0: not iob2"):
+        read(read_token_jsonl, path, content, tags_field="t", scheme="iob2")
+
+
+def test_relations_of_prodigy_are_told(path):
+    record = (
+        '{"text": "a", "spans": [], "relations": [{"head": 0, "child": 1}], "answer": "accept"}'
+    )
+    _, notes = read(read_char_jsonl, path, record)
+    assert notes == [("relation left out", "")]
 
 
 @pytest.mark.parametrize(("end", "last"), [(6, 1), (8, 2)])
@@ -206,12 +257,18 @@ TAGGED = '{"tokens": ["Mira", "Holt", "ran"], "ner_tags": %s}\n'
         ('["B-PER", "L-PER", "O"]', {}, "bilou"),
         ("[1, 2, 0]", {"tag_names": "O, B-PER,I-PER"}, "iob2"),
         ('["PER", "PER", "O"]', {"scheme": "bare"}, None),
+        ('["(PER*", "*)", "*"]', {}, "brackets"),
+        ('["(PER*", "*)", "*"]', {"scheme": "brackets"}, None),
+        ('["PER", "PER", "_"]', {"scheme": "bare", "outside": "_"}, None),
+        ('["B-PER", "I-PER", "_"]', {"outside": "_"}, "iob2"),
+        ('["B", "I", "O"]', {"scheme": "iob2", "label": "PER"}, None),
     ],
 )
 def test_one_tag_per_token(path, tags, options, scheme):
     texts, notes = read(read_token_jsonl, path, TAGGED % tags, tags_field="ner_tags", **options)
     assert texts[0].spans == [(0, 2, "PER")]
-    assert notes == ([(f"tag scheme detected: {scheme}", str(path))] if scheme else [])
+    kinds = [note.kind for note in notes if note.kind != "tag read as another"]
+    assert kinds == ([f"tag scheme detected: {scheme}"] if scheme else [])
 
 
 @pytest.mark.parametrize(
@@ -224,8 +281,11 @@ def test_one_tag_per_token(path, tags, options, scheme):
         ('["O", "O", "O"]', {"tag_names": "O,B-X"}, r"from 0 to 1, .*but found 'O'"),
         ('["O", "O"]', {}, r"a\.jsonl:1: expected a tag for each of 3 tokens .* but found 2"),
         ('"O"', {}, r"a\.jsonl:1: expected a list of tags in 'ner_tags', but found 'O'"),
-        ('["O", "I-X", "O"]', {"scheme": "iob2"}, r"a\.jsonl:1: token 1, .* is not iob2: I-X fol"),
+        ('["O", "I-X", "O"]', {"scheme": "iob2"}, r"a\.jsonl:1: token 1, .*: not iob2: I-X fol"),
         ('["O", "X", "O"]', {}, r"a\.jsonl:1: not iob2: X is not O"),
+        ('["O", "X", "_"]', {"scheme": "bare"}, r"a\.jsonl:1: the tag '_' looks like a marker"),
+        ('["O", "B", "I"]', {}, r"a\.jsonl:1: the tag 'B' has no label\. Give one"),
+        ('["O", "B-X", "0"]', {}, r"a\.jsonl:1: the tag '0' is not O\. Give --outside '0'"),
     ],
 )
 def test_tags_that_are_not_valid(path, tags, options, message):

@@ -128,6 +128,9 @@ def test_minimal_export(tmp_path):
         (task("a", [region(0, 2, "a", "X")]), "'a' .X., but at 0 to 2 there is no such place"),
         (task("a", [region(0, 1, "a", 5)]), "record 1: expected a non-empty string as label"),
         (task("a", [{"type": "hypertextlabels"}]), "region of the type 'hypertextlabels'"),
+        (task("a", [{"type": "rectanglelabels"}]), "region of the type 'rectanglelabels'"),
+        (minimal("a", {"startOffset": 0, "paragraphlabels": ["X"]}), "type 'paragraphlabels'"),
+        (minimal("Mira", MIRA["value"], {"start": 0, "end": 1}), "there is no 'labels' in"),
         ({"data": {"a": "x", "b": "y"}, "annotations": []}, "no field 'text' .* --text-field"),
         (
             {"text": "a", "label": []},

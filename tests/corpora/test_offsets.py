@@ -39,9 +39,23 @@ def test_another_unit_is_named_if_all_spans_of_the_file_fit(tmp_path):
     with pytest.raises(ValueError, match=r"2 spans .*Correct these spans, or the text") as error:
         read(tmp_path, content)
     assert str(error.value).split("\n")[1:] == [
-        f"{tmp_path / 'a.jsonl'}:2: 'Ann' (P), but at 3 to 6 there is 'nn '",
-        f"{tmp_path / 'a.jsonl'}:3: 'Ann' (P), but at 0 to 3 there is 'Bo '",
+        f"{tmp_path / 'a.jsonl'}:2: 'Ann' (P), but at 3 to 6 there is 'nn '.",
+        f"{tmp_path / 'a.jsonl'}:3: 'Ann' (P), but at 0 to 3 there is 'Bo '.",
     ]
+
+
+def test_another_normal_form_of_the_text_is_told(tmp_path):
+    content = record("Jose\u0301 ran", 0, 5, "Jos\u00e9") + record("Jos\u00e9", 0, 4, "Jose\u0301")
+    with pytest.raises(ValueError, match=r"2 spans") as error:
+        read(tmp_path, content)
+    lines = str(error.value).split("\n")
+    assert lines[1].endswith("The text has it in Unicode's normal form NFD: write both alike.")
+    assert lines[2].endswith("The text has it in Unicode's normal form NFC: write both alike.")
+
+
+def test_white_space_proves_nothing(tmp_path):
+    texts, _ = read(tmp_path, record("Ann\nLee ran", 0, 7, "AnnLee"))
+    assert texts[0].spans == [(0, 7, "P")]
 
 
 def test_a_span_behind_the_text(tmp_path):

@@ -45,6 +45,15 @@ def small(*rows: str, text: str = "ab cd", layers: str = "#T_SP=x.Span|value") -
     return "\n".join(("#FORMAT=WebAnno TSV 3.3", layers, "", "", f"#Text={text}", *rows))
 
 
+def test_a_document_without_text(path):
+    assert read(path, small().removesuffix("#Text=ab cd")) == ([], [])
+
+
+def test_a_layer_below_rows(path):
+    with pytest.raises(ValueError, match=r"a\.tsv:7: expected all layers above .* divide it\."):
+        read(path, small("1-1 0-2 ab X", "#T_SP=x.Other|value"))
+
+
 def test_sentences_tokens_and_white_space(path):
     texts, notes = read(path, ENTITIES)
     assert [text.words for text in texts] == [

@@ -36,6 +36,7 @@ def test_reads_plain_and_compressed_files(tmp_path, text_file):
     ("line", "message"),
     [
         ("{", r"a\.jsonl:2: expected JSON, but at column 2"),
+        ("Ann ran", r"a\.jsonl:2: there is no text: expected a JSON object .*but got 'Ann ran'"),
         ('"text"', r"a\.jsonl:2: there is no text: expected a JSON object"),
         ('{"tokens": ["a"]}', "there is no text"),
         ('{"text": 3}', "there is no text"),
