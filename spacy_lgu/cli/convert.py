@@ -10,9 +10,9 @@ from spacy.tokens import Doc, DocBin
 from wasabi import msg
 
 from ..corpora.docs import Counts, draw_held_out
-from ..corpora.formats import FORMATS, find_format
-from ..corpora.reading import AUTO, detect_format, read_docs
+from ..corpora.formats import AUTO, detect_format, read_docs
 from ..corpora.records import Note
+from ..corpora.registry import FORMATS, find_format
 from ..corpora.schemes import SCHEMES
 from ..replacing import replace_files
 from . import app

@@ -3,8 +3,8 @@ import json
 import pytest
 
 from spacy_lgu.corpora.detection import read_head
-from spacy_lgu.corpora.formats import FORMATS
-from spacy_lgu.corpora.reading import detect_format, read_docs
+from spacy_lgu.corpora.formats import detect_format, read_docs
+from spacy_lgu.corpora.registry import FORMATS
 
 FILES = {
     "conll": "-DOCSTART- -X- O\n\nAnn NNP B-PER\nran VBD O\n",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from spacy_lgu.corpora.reading import detect_format
+from spacy_lgu.corpora.formats import detect_format
 
 WORD = "{}\tMira\tMira\tPROPN\t_\t_\t0\troot\t_\tname=B-PER\n"
 

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from spacy_lgu import inputs
+from spacy_lgu.corpora.formats import read_docs
 from spacy_lgu.corpora.inline import parse_inline, read_inline
-from spacy_lgu.corpora.reading import read_docs
 
 ROOT = Path(__file__).parents[2]
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spacy_lgu.corpora.reading import read_docs
+from spacy_lgu.corpora.formats import read_docs
 from spacy_lgu.corpora.records import TokenizedText
 from spacy_lgu.corpora.spacing import choose_spaces, find_spaces
 

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from spacy_lgu.corpora.formats import find_format
-from spacy_lgu.corpora.reading import list_files, read_docs
+from spacy_lgu.corpora.formats import list_files, read_docs
+from spacy_lgu.corpora.registry import find_format
 
 
 def test_files_of_a_folder_are_sorted(tmp_path):
