@@ -31,6 +31,8 @@ _TAG = re.compile(r"O|[BIESLUMW]-\S+")
 _LIKE_TAG = re.compile(r"O|[BIESLUMW][-_]\S+")
 # A character and its place in a word, as in Weibo's corpus: their text is not that of the tokens.
 _PLACED = re.compile(r"\D[0-9]")
+# Before each word of WikiANN.
+_LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z]+)*:(?=.)")
 # Such as """" for ": spreadsheets put quotation marks around a cell, and double those in it.
 _DOUBLED = re.compile(r'"(?:[^"]|"")*""(?:[^"]|"")*"')
 
@@ -307,18 +309,21 @@ def _check_spelling(
     tokens: list[str], rows: Rows, token_column: int | None, path: Path, report: ReportT
 ) -> None:
     """Tell what tokens have that may not be of the text."""
-    if (
-        token_column is None
-        and len(tokens) > 1
-        and all(map(_PLACED.fullmatch, tokens))
-        and not "".join(tokens).isascii()
-    ):
-        raise ValueError(
-            f"{path}:{rows.lines[0]}: all tokens of this sentence are a character and a digit, "
-            f"such as {shorten(tokens[0])}: its place in a word? Remove the digits, for instance: "
-            f"sed -E 's/^(.)[0-9]/\\1/' {path.name} > converted.txt, or give --token-column 0 if "
-            "they belong to the text."
-        )
+    if token_column is None and len(tokens) > 1:
+        found, advice = "", ""
+        if all(map(_PLACED.fullmatch, tokens)) and not "".join(tokens).isascii():
+            found, advice = "a character and a digit, its place in a word", r"s/^(.)[0-9]/\1/"
+        elif (language := _LANGUAGE.match(tokens[0])) and all(
+            token.startswith(language[0]) for token in tokens
+        ):
+            found, advice = "a language and a word", f"s/^{language[0]}//"
+        if found:
+            raise ValueError(
+                f"{path}:{rows.lines[0]}: all tokens of this sentence, such as "
+                f"{shorten(tokens[0])}, look like {found}. Remove what is not of the text, for "
+                f"instance: sed -E '{advice}' {path.name} > converted.txt, or give --token-column "
+                "0 if all of it is."
+            )
     for line, token in zip(rows.lines, tokens, strict=True):
         if _DOUBLED.fullmatch(token):
             detail = f"{path}:{line}: {shorten(token)}"

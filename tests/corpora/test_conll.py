@@ -54,10 +54,14 @@ def test_another_column_has_another_scheme(path, column):
 
 def test_places_in_words_are_not_read_as_text(path):
     content = "\u79d10\tB-PER\n\u62801\tI-PER\nA0\tO\n"
-    with pytest.raises(ValueError, match=r"a\.conll:1: all tokens .* such as '\u79d10': .*sed -E"):
+    with pytest.raises(
+        ValueError, match=r"a\.conll:1: all tokens .* such as '\u79d10', .* sed -E 's/\^"
+    ):
         read(path, content)
     texts, _ = read(path, content, token_column=0)
     assert texts[0].words == ["\u79d10", "\u62801", "A0"]
+    with pytest.raises(ValueError, match=r"such as 'en:Ann', .* sed -E 's/\^en://'"):
+        read(path, "en:Ann\tB-PER\nen:ran\tO\n")
     texts, _ = read(path, "A1\tB-X\nB2\tI-X\n")
     assert texts[0].words == ["A1", "B2"]
 

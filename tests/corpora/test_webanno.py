@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 import spacy
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spacy_lgu.corpora.docs import make_docs
@@ -93,6 +93,7 @@ def test_sentences_with_nothing_in_between(path):
 WORDS = st.text("a\\[]|_*;\u00e4\u00a0\U0001f600#->", min_size=1).filter(str.strip)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["", " ", "  ", "\t"]), WORDS, WORDS), min_size=1))
 def test_any_text_and_label_survive(tmp_path_factory, words):
     words = [(gap if i else "", word.strip(), label) for i, (gap, word, label) in enumerate(words)]
