@@ -30,7 +30,7 @@ from .loading import (
     weight_shapes,
 )
 from .locking import one_at_a_time
-from .reading import read_json
+from .reading import find_inside, read_json, take
 from .self_test import check_decoder
 from .settings import DecoderSettings, LoraSettings
 
@@ -243,10 +243,10 @@ def compare_lora(
 
 def _compare_pattern(folder: Path, unmasking: str) -> None:
     """Say so when an adapter was adapted under another pattern than it will be trained under."""
-    record = folder / "training.json"
+    record = find_inside(folder, "training.json", named_in=folder)
     adapted = read_json(record) if record.is_file() else {}
-    pattern = adapted.get("unmasking", unmasking)
-    if pattern != unmasking:
+    pattern = take(adapted, "unmasking", (str, None), record)
+    if pattern not in (None, unmasking):
         logger.warning(
             "The adapter in %r was adapted under the pattern %s, but will be trained under %s.",
             str(folder),

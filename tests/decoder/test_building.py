@@ -129,10 +129,19 @@ def test_an_adapter_keeps_what_the_config_has_no_settings_for(decoder_folder, tm
     assert "keeps its own alphas = {'q_proj': 2}, rslora = True; the config's" in caplog.text
 
 
-def test_an_adapter_with_a_damaged_record_of_its_training(decoder_folder, tmp_path):
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('["ccbb"]', "expected a JSON object"),
+        ('{"unmasking": 1100}', "expected a string or null in 'unmasking', but found 1100"),
+    ],
+)
+def test_an_adapter_with_a_damaged_record_of_its_training(
+    decoder_folder, tmp_path, content, message
+):
     save_adapter(build(decoder_folder).decoder.adapter, tmp_path)
-    (tmp_path / "training.json").write_text('["ccbb"]')
-    with pytest.raises(ValueError, match=r"training\.json' is damaged: expected a JSON object"):
+    (tmp_path / "training.json").write_text(content)
+    with pytest.raises(ValueError, match=rf"training\.json' is damaged: {message}"):
         check_settings(make_settings(decoder_folder, lora=LoraSettings(path=str(tmp_path))), {})
 
 
