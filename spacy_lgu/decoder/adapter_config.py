@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from ..inputs import shorten
 from ..replacing import finished_folder
-from .reading import find_inside, read_json, shorten
+from .reading import find_inside, read_json
 
 ALL_LINEAR = "all-linear"
 _CONFIG = "adapter_config.json"

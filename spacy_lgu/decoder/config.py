@@ -9,7 +9,8 @@ from typing import Any
 
 from transformers import CONFIG_MAPPING, PretrainedConfig
 
-from .reading import damaged, read_json, shorten, take
+from ..inputs import shorten
+from .reading import damaged, read_json, take
 
 # What transformers' config and model files, written for right values, raise for others.
 MODEL_ERRORS = (

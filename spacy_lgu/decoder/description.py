@@ -21,7 +21,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from .reading import damaged, read_json, shorten, take
+from ..inputs import shorten
+from .reading import damaged, read_json, take
 from .settings import DTYPES, QUANTIZATIONS, SUBTOKENS, TUNINGS
 
 DESCRIPTION = "lgu.json"

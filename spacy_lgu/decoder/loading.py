@@ -32,12 +32,13 @@ from transformers import (
 )
 from transformers.utils import hub as transformers_hub
 
+from ..inputs import shorten
 from ..replacing import finished_folder
 from .attention import ATTENTION, register_attention
 from .checkpoint import decoder_shapes, match_weights, read_headers, staged
 from .config import MODEL_ERRORS, make_config
 from .locking import LOADING
-from .reading import damaged, find_inside, read_json, shorten, take
+from .reading import damaged, find_inside, read_json, take
 
 TORCH_DTYPES = {
     "float32": torch.float32,

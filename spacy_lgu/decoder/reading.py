@@ -4,9 +4,10 @@ Whatever is wrong with them is said with file and field, before anything else is
 """
 
 import json
-import reprlib
 from pathlib import Path
 from typing import Any, NoReturn
+
+from ..inputs import shorten
 
 # The largest that is read is the index of a decoder in hundreds of files, of a few megabytes.
 _MAX_BYTES = 64 * 2**20
@@ -81,13 +82,3 @@ def damaged(file: Path, reason: str) -> ValueError:
     return ValueError(
         f"{str(file)!r} is damaged: {reason}. Copy it again from where it was saved or published."
     )
-
-
-def shorten(value: Any) -> str:
-    """A value as a message shows it, cut wherever it is long, deep or both."""
-    shown = _SHORT.repr(value)
-    return shown if len(shown) <= 200 else f"{shown[:200]}..."
-
-
-_SHORT = reprlib.Repr()
-_SHORT.maxstring = _SHORT.maxother = 80

@@ -19,8 +19,9 @@ import torch
 
 from ..decoder.adapter import save_adapter
 from ..decoder.building import BuiltDecoder, build_decoder
-from ..decoder.reading import damaged, read_json, shorten, take
+from ..decoder.reading import damaged, read_json, take
 from ..decoder.settings import DecoderSettings
+from ..inputs import shorten
 from ..replacing import finish_folder, replace_folder
 from ..unmasking import parse_pattern
 from .evaluation import prediction_scores

@@ -204,7 +204,7 @@ def test_an_adapter_is_no_decoder(tmp_path):
 @pytest.mark.parametrize(
     ("weight_map", "message"),
     [
-        (None, "expected an object in 'weight_map', but found None"),
+        (None, "expected an object in 'weight_map', but found null"),
         ([1], r"expected an object in 'weight_map', but found \[1\]"),
         ({"a": 3}, "expected a string in 'a', but found 3"),
         ({"a": "../other/model.safetensors"}, "'../other/model.safetensors' does not lie in"),

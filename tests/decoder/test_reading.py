@@ -1,7 +1,7 @@
 import pytest
 
 from spacy_lgu.decoder import reading
-from spacy_lgu.decoder.reading import find_inside, read_json, shorten, take
+from spacy_lgu.decoder.reading import find_inside, read_json, take
 
 
 @pytest.mark.parametrize(
@@ -76,9 +76,3 @@ def test_files_of_the_cache_are_links_to_its_blobs(tmp_path):
     (snapshot / "z").symlink_to(tmp_path / "models--org--y")
     with pytest.raises(ValueError, match="'z' does not lie in"):
         find_inside(snapshot, "z", named_in=snapshot)
-
-
-def test_quotes_are_short():
-    assert shorten({"a": 1}) == "{'a': 1}"
-    assert len(shorten("x" * 10_000)) <= 80
-    assert len(shorten([["x" * 10_000] * 100] * 100)) < 1000
