@@ -14,6 +14,7 @@ from spacy_lgu.decoder.storage import (
     decoder_from_files,
     decoder_to_files,
     load_decoder_folder,
+    record_decoder,
     resolve_base_weights,
     save_decoder,
     verify_decoder,
@@ -404,8 +405,8 @@ def referring(decoder_folder, tmp_path):
     """A decoder saved without its base, the folder, and the folder of the base."""
     base = Path(shutil.copytree(decoder_folder, tmp_path / "base"))
     built = build(base)
-    save(built, tmp_path / "x", "reference")
-    return built, tmp_path / "x", base
+    save(built, tmp_path / "referring", "reference")
+    return built, tmp_path / "referring", base
 
 
 def test_no_decoder(saved, tmp_path):
@@ -427,6 +428,51 @@ def test_newer_format(saved):
     built, folder = saved
     edit(folder, format=3, spacy_lgu="9.0")
     with pytest.raises(ValueError, match=r"saved in format 3 by spacy-lgu '9\.0'.*spacy-lgu==9\.0"):
+        load(folder, built)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"tuning": "full"}, "tuning = 'full' does not go with base_weights = 'bundle'"),
+        ({"bundle": None}, "'bundle' is missing"),
+        ({"files": None}, "'files' is missing"),
+        ({"dtype": "float64"}, "expected one of .*, float16 in 'dtype', but found 'float64'"),
+        ({"width": "64"}, "expected a whole number in 'width', but found '64'"),
+        ({"heads": ["ner"]}, "its checksum is not that of its content.*--record` accepts that"),
+    ],
+)
+def test_description_that_is_wrong(saved, values, message):
+    built, folder = saved
+    edit(folder, **values)
+    with pytest.raises(ValueError, match=rf"lgu\.json' is damaged: {message}"):
+        load(folder, built)
+
+
+def test_description_that_does_not_fit_the_decoder(saved, referring):
+    built, folder = saved
+    make_format_1(folder, width=65)
+    with pytest.raises(ValueError, match="the width is 65, but the decoder's 64"):
+        load(folder, built)
+    built, folder, _ = referring
+    make_format_1(folder, base={**read(folder)["base"], "files": None})
+    with pytest.raises(ValueError, match="'base' has neither 'commit' nor 'files'"):
+        load(folder, built)
+
+
+def test_description_changed_on_purpose(saved):
+    built, folder = saved
+    expected = vectors(built)
+    edit(folder, dtype="bfloat16")
+    record_decoder(folder)
+    assert verify_decoder(folder) == []
+    assert torch.equal(vectors(load(folder, built, dtype="float32")), expected)
+
+
+def test_file_that_the_tokenizer_would_read(saved):
+    built, folder = saved
+    (folder / "tokenizer" / "added_tokens.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"'added_tokens\.json' in .* was not saved with the deco"):
         load(folder, built)
 
 
