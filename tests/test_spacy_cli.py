@@ -13,15 +13,12 @@ from pathlib import Path
 import pytest
 import spacy
 import spacy.cli
-from huggingface_hub.errors import EntryNotFoundError
 from spacy.tokens import DocBin
 from spacy.training import Corpus
 from spacy.util import load_config
-from transformers.utils import hub as transformers_hub
 from typer.testing import CliRunner
 
 from spacy_lgu.cli import package
-from spacy_lgu.cli.fetch import download_weights
 from spacy_lgu.decoder.building import check_settings
 from spacy_lgu.decoder.loading import Source
 from spacy_lgu.unmasking import list_patterns
@@ -360,29 +357,8 @@ def test_fetch_downloads_the_weights_of_a_decoder_from_the_hub(decoder_folder, m
         return str(decoder_folder / file)
 
     monkeypatch.setattr("spacy_lgu.decoder.building.check_settings", check)
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    monkeypatch.setattr("spacy_lgu.decoder.loading.hf_hub_download", download)
     assert "1 weights file(s) at commit abc" in run("lgu", "fetch", decoder_folder)
-
-
-@pytest.mark.parametrize("is_sharded", [False, True])
-def test_fetch_downloads_what_is_loaded_and_no_more(is_sharded, tmp_path, monkeypatch):
-    asked = []
-
-    def download(name, file, *, revision, cache_dir):
-        assert cache_dir == transformers_hub.TRANSFORMERS_CACHE
-        if file == "model.safetensors" and is_sharded:
-            raise EntryNotFoundError("no such file")
-        asked.append((name, file, revision))
-        if file == "model.safetensors.index.json":
-            (tmp_path / file).write_text(json.dumps({"weight_map": {"a": "1.st", "b": "0.st"}}))
-        return str(tmp_path / file)
-
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
-    n_files = download_weights(Source("org/name", None, "abc"))
-    index = ["model.safetensors.index.json"]
-    wanted = [*index, "0.st", "1.st"] if is_sharded else ["model.safetensors"]
-    assert n_files == (2 if is_sharded else 1)
-    assert asked == [("org/name", file, "abc") for file in wanted]
 
 
 def test_fetch_checks_the_quantization(decoder_folder, tmp_path):

@@ -305,6 +305,29 @@ def test_repository_with_bin_weights_only(hub_cache, copied_folder, no_weights, 
     loading.check_weights(source, read_config(source))
 
 
+@pytest.mark.parametrize("is_sharded", [False, True])
+def test_what_is_loaded_is_downloaded_and_no_more(copied_folder, tmp_path, monkeypatch, is_sharded):
+    if is_sharded:
+        shard(copied_folder)
+    cache, asked = tmp_path / "cache", set()
+    cache.mkdir()
+    names = [*(file.name for file in copied_folder.iterdir()), "pytorch_model.bin"]
+
+    def download(name, file, *, revision, cache_dir):
+        assert (name, revision) == ("org/x", FIRST)
+        asked.add(file)
+        return shutil.copy(copied_folder / file, cache / file)
+
+    monkeypatch.setattr(loading, "hf_hub_download", download)
+    monkeypatch.setattr(loading.HfApi, "list_repo_files", lambda *args, **kwargs: names)
+    files = loading.fetch_weights(Source("org/x", None, FIRST))
+    shards = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
+    weights = shards if is_sharded else ["model.safetensors"]
+    assert files == [cache / name for name in weights]
+    index = {"model.safetensors.index.json"} if is_sharded else set()
+    assert asked == {"config.json", *weights} | index
+
+
 def test_cached_repository_with_damaged_or_missing_shards(
     hub_cache, copied_folder, no_weights, monkeypatch
 ):
