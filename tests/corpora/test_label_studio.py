@@ -141,3 +141,21 @@ def test_minimal_export(tmp_path):
 def test_errors_name_the_record(tmp_path, record, message):
     with pytest.raises(ValueError, match=message):
         read(tmp_path, record)
+
+
+def test_what_has_nothing_to_read_is_told(tmp_path):
+    texts, notes = read(tmp_path, task("", []), task("Mira", [region(0, 4, "Mira")]))
+    assert [text.text for text in texts] == ["Mira"]
+    assert [note.kind for note in notes] == [
+        "task without text left out",
+        "region without a label left out",
+    ]
+    texts, notes = read(tmp_path, minimal("", {"start": 0, "end": 0, "labels": ["PER"]}))
+    assert (texts, [note.kind for note in notes]) == ([], ["task without text left out"])
+
+
+def test_field_of_the_minimal_form_by_name(tmp_path):
+    mira = {"start": 0, "end": 4, "text": "Mira", "labels": ["PER"]}
+    record = {**minimal("Mira", mira), "other": [{**mira, "labels": ["STAR"]}]}
+    texts, _ = read(tmp_path, record, from_name="other")
+    assert texts[0].spans == [(0, 4, "STAR")]
