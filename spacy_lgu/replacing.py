@@ -53,7 +53,7 @@ def replace_folder(
     keep_others (bool): Whether what lies in the folder and is not written anew stays in it.
     """
     folder = folder.resolve()
-    if (folder.exists() and not folder.is_dir()) or os.path.ismount(folder):
+    if _is_no_folder(folder) or os.path.ismount(folder):
         raise NotADirectoryError(
             f"{str(folder)!r} is a file or a mount point, which cannot be replaced by a folder. "
             "Name a folder in it or beside it."
@@ -199,6 +199,13 @@ def _identity(folder: Path) -> tuple[int, int, int] | None:
         return None
     state = folder.stat()
     return state.st_dev, state.st_ino, state.st_mtime_ns  # numbers of removed folders come again
+
+
+def _is_no_folder(path: Path) -> bool:
+    try:  # asked once: between two questions another saver may take it away
+        return not stat.S_ISDIR(path.stat().st_mode)
+    except FileNotFoundError:
+        return False
 
 
 def _previous(folder: Path) -> Path:
