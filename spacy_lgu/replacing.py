@@ -53,7 +53,8 @@ def replace_folder(
     keep_others (bool): Whether what lies in the folder and is not written anew stays in it.
     """
     folder = folder.resolve()
-    if _is_no_folder(folder) or os.path.ismount(folder):
+    state = _state(folder)
+    if (state and not stat.S_ISDIR(state.st_mode)) or os.path.ismount(folder):
         raise NotADirectoryError(
             f"{str(folder)!r} is a file or a mount point, which cannot be replaced by a folder. "
             "Name a folder in it or beside it."
@@ -92,9 +93,10 @@ def replace_files(contents: Mapping[Path, FileContent]) -> None:
     with ExitStack() as stack:
         moves: list[tuple[Path, Path]] = []
         for file, content in contents.items():
-            if file.is_dir():
+            state = _state(file)
+            if state and stat.S_ISDIR(state.st_mode):
                 raise IsADirectoryError(f"{str(file)!r} is a folder: expected a file to write.")
-            if file.exists() and not file.is_file():
+            if state and not stat.S_ISREG(state.st_mode):
                 _write_file(file, content)
                 continue
             file = file.resolve()
@@ -195,17 +197,17 @@ def _keep_others(folder: Path, hidden: Path) -> None:
 
 
 def _identity(folder: Path) -> tuple[int, int, int] | None:
-    if not folder.exists():
-        return None
-    state = folder.stat()
-    return state.st_dev, state.st_ino, state.st_mtime_ns  # numbers of removed folders come again
+    state = _state(folder)
+    # Numbers of removed folders come again.
+    return state and (state.st_dev, state.st_ino, state.st_mtime_ns)
 
 
-def _is_no_folder(path: Path) -> bool:
-    try:  # asked once: between two questions another saver may take it away
-        return not stat.S_ISDIR(path.stat().st_mode)
+def _state(path: Path) -> os.stat_result | None:
+    """None if there is nothing. Asked once: between two questions another saver may take it."""
+    try:
+        return path.stat()
     except FileNotFoundError:
-        return False
+        return None
 
 
 def _previous(folder: Path) -> Path:
