@@ -86,7 +86,11 @@ def fingerprint_pipeline(
     """
     if not ((root / _CONFIG).is_file() and (root / _META).is_file()):
         return None, []
-    names = Config().from_disk(root / _CONFIG, interpolate=False)["nlp"]["pipeline"]
+    try:
+        config = Config().from_disk(root / _CONFIG, interpolate=False)
+    except ValueError:  # half of it: another process is saving here
+        return None, []
+    names = config.get("nlp", {}).get("pipeline", [])
     if transformer.name not in names:
         return None, []
     position = names.index(transformer.name)
