@@ -290,3 +290,10 @@ def test_load_waits_for_the_rest_of_a_save(copied, newer):
     saver.start()
     assert spacy.load(copied)(TEXTS[0]).to_json() == spacy.load(newer)(TEXTS[0]).to_json()
     saver.join()
+
+
+@pytest.mark.parametrize("content", ["", '[nlp]\nlang = "en"\npipeline = ["transf'])
+def test_config_that_another_process_is_writing(saved, copied, content):
+    (copied / "config.cfg").write_text(content)
+    saved[0].get_pipe("transformer").to_disk(copied / "transformer", exclude=["vocab"])
+    assert description(copied)["pipeline"] is None
