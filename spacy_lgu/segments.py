@@ -1,0 +1,56 @@
+"""Row arithmetic of segments that lie end to end in one array: starts, positions, rows.
+
+The sequences of a packed batch, the tokens of a Doc and the subtokens of a token are all known by
+their lengths alone; what follows from them stands here, once.
+"""
+
+import numpy
+from numpy.typing import NDArray
+
+IntsT = NDArray[numpy.integer]
+
+
+def find_starts(lengths: IntsT) -> IntsT:
+    """The row at which each segment begins.
+
+    lengths (ndarray): Rows of each segment, may be 0. Shape: (n,).
+    RETURNS (ndarray): Shape: (n,).
+    """
+    return lengths.cumsum() - lengths
+
+
+def find_bounds(lengths: IntsT) -> IntsT:
+    """Where each segment begins, and the end of the last: segment i is bounds[i]:bounds[i + 1].
+
+    lengths (ndarray): Rows of each segment. Shape: (n,).
+    RETURNS (ndarray): Shape: (n + 1,).
+    """
+    return numpy.append(0, lengths.cumsum())
+
+
+def number_rows(lengths: IntsT) -> IntsT:
+    """Each row's position in its segment: lengths 2, 0, 3 give 0 1 0 1 2.
+
+    lengths (ndarray): Rows of each segment. Shape: (n,).
+    RETURNS (ndarray): Shape: (sum of lengths,).
+    """
+    return list_rows(numpy.zeros_like(lengths), lengths)
+
+
+def list_rows(starts: IntsT, lengths: IntsT) -> IntsT:
+    """The rows of segments that lie anywhere: starts 7, 3 and lengths 2, 3 give 7 8 3 4 5.
+
+    starts (ndarray): First row of each segment. Shape: (n,).
+    lengths (ndarray): Rows of each segment. Shape: (n,).
+    RETURNS (ndarray): Shape: (sum of lengths,).
+    """
+    return numpy.repeat(starts - find_starts(lengths), lengths) + numpy.arange(lengths.sum())
+
+
+def find_segments(lengths: IntsT) -> IntsT:
+    """The segment to which each row belongs: lengths 2, 0, 3 give 0 0 2 2 2.
+
+    lengths (ndarray): Rows of each segment. Shape: (n,).
+    RETURNS (ndarray): Shape: (sum of lengths,).
+    """
+    return numpy.repeat(numpy.arange(len(lengths)), lengths)
