@@ -1,0 +1,71 @@
+"""`python -m spacy lgu init-config`: a training config to begin with."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from wasabi import msg
+
+from ..configs.heads import HEADS
+from ..replacing import replace_file
+from . import app
+
+
+@app.command("init-config")
+def init_config_cli(
+    output: Annotated[Path, typer.Argument(help="File to write, or - for stdout", allow_dash=True)],
+    pipeline: Annotated[
+        str, typer.Option("--pipeline", "-p", help=f"With commas, of: {', '.join(HEADS)}")
+    ] = "ner",
+    decoder: Annotated[
+        str, typer.Option("--decoder", "-d", help="Name on the Hugging Face hub, or a folder")
+    ] = "mistralai/Mistral-7B-v0.3",
+    revision: Annotated[
+        str | None, typer.Option(help="Branch, tag or commit on the hub [the default branch]")
+    ] = None,
+    unmasking: Annotated[
+        str | None,
+        typer.Option(
+            help="Pattern, a letter per layer group: c causal, b bidirectional [the upper half b]"
+        ),
+    ] = None,
+    lang: Annotated[str, typer.Option("--lang", "-l", help="Language, such as en, or xx")] = "en",
+    optimize: Annotated[
+        str, typer.Option("--optimize", "-o", help="efficiency or accuracy")
+    ] = "efficiency",
+    gpu: Annotated[bool, typer.Option("--gpu/--cpu", "-G/-C", help="What will train")] = False,
+    force: Annotated[bool, typer.Option("--force", "-F", help="Replace the file")] = False,
+) -> None:
+    """Write a complete training config, with comments, for the pipes and the decoder named.
+
+    Quantization, tuning, pattern, learning rate and sizes follow from the decoder's size, as far as
+    its config lies in a folder or in the local cache; nothing is downloaded.
+    """
+    # Every `python -m spacy` imports this file: the rest only where it is used.
+    from ..configs.starting import make_config
+
+    is_stdout = str(output) == "-"
+    if not is_stdout and output.exists() and not force:
+        msg.fail(f"{str(output)!r} exists already. Use --force to replace it.", exits=1)
+    try:
+        made = make_config(
+            output="config.cfg" if is_stdout else str(output),
+            lang=lang,
+            heads=[name.strip() for name in pipeline.split(",") if name.strip()],
+            decoder=decoder,
+            revision=revision,
+            unmasking=unmasking,
+            optimize=optimize,
+            gpu=gpu,
+        )
+        if is_stdout:
+            typer.echo(made.text, nl=False)
+        else:
+            replace_file(output, made.text.encode("utf8"))
+    except (ValueError, OSError) as error:
+        msg.fail(str(error), exits=1)
+    for remark in made.remarks:
+        typer.echo(f"! {remark}", err=True)
+    if not is_stdout:
+        msg.good(f"Saved the config to {output}. To train:")
+        typer.echo(made.command)  # not by msg, which would wrap the line

@@ -1,0 +1,116 @@
+"""What this machine has: processor, GPUs, memory."""
+
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gpu:
+    """A CUDA GPU.
+
+    name (str): Its name.
+    capability (tuple[int, int]): Of CUDA.
+    free, total (int): Bytes.
+    """
+
+    name: str
+    capability: tuple[int, int]
+    free: int
+    total: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """A machine.
+
+    processor (str): Name and instruction set.
+    n_cores (int): That this process may use.
+    features (tuple[str, ...]): Of avx2, avx512f, avx512_bf16, amx_tile, as far as it has them.
+    fast_bfloat16 (bool): Whether the processor computes in bfloat16 without detours.
+    free, total (int | None): Bytes of memory; None: not known.
+    gpu (Gpu | None): The one that would be used.
+    """
+
+    processor: str
+    n_cores: int
+    features: tuple[str, ...]
+    fast_bfloat16: bool
+    free: int | None
+    total: int | None
+    gpu: Gpu | None
+
+
+def look_at_machine(gpu_id: int) -> Machine:
+    """Look at this machine.
+
+    gpu_id (int): Number of the GPU that would be used; -1: the CPU.
+    RETURNS (Machine): Raises ValueError for a GPU that is not there.
+    """
+    import torch
+
+    features = {
+        "avx2": torch.cpu._is_avx2_supported(),
+        "avx512f": torch.cpu._is_avx512_supported(),
+        "avx512_bf16": torch.cpu._is_avx512_bf16_supported(),
+        "amx_tile": torch.cpu._is_amx_tile_supported(),
+    }
+    memory = _read_memory()
+    return Machine(
+        processor=_processor(),
+        n_cores=len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count() or 1,
+        features=tuple(name for name, has in features.items() if has),
+        fast_bfloat16=features["avx512_bf16"] or features["amx_tile"],
+        free=memory.get("MemAvailable"),
+        total=memory.get("MemTotal"),
+        gpu=None if gpu_id < 0 else _look_at_gpu(gpu_id),
+    )
+
+
+def resolve_dtype(dtype: str, *, gpu: bool) -> str:
+    """ "auto" as it is resolved on this machine; see decoder.loading.resolve_dtype."""
+    import torch
+
+    from ..decoder import loading
+
+    return loading.resolve_dtype(dtype, torch.device("cuda" if gpu else "cpu"))
+
+
+def _look_at_gpu(gpu_id: int) -> Gpu:
+    import torch
+
+    n_gpus = torch.cuda.device_count()
+    if gpu_id >= n_gpus:
+        raise ValueError(
+            f"There is no GPU {gpu_id}: torch {torch.__version__} sees {n_gpus}. Leave --gpu-id "
+            "out for the CPU, or install torch with CUDA."
+        )
+    free, total = torch.cuda.mem_get_info(gpu_id)
+    return Gpu(
+        name=torch.cuda.get_device_name(gpu_id),
+        capability=torch.cuda.get_device_capability(gpu_id),
+        free=free,
+        total=total,
+    )
+
+
+def _read_memory() -> dict[str, int]:
+    """RETURNS (dict[str, int]): Bytes by name, as Linux gives them; empty elsewhere."""
+    file = Path("/proc/meminfo")
+    if not file.is_file():
+        return {}
+    lines = (line.split() for line in file.read_text().splitlines())
+    return {words[0].rstrip(":"): int(words[1]) * 1024 for words in lines}
+
+
+def _processor() -> str:
+    file = Path("/proc/cpuinfo")
+    names = [
+        line.partition(":")[2].strip()
+        for line in (file.read_text().splitlines() if file.is_file() else [])
+        if line.startswith("model name")
+    ]
+    return f"{names[0] if names else platform.processor() or 'CPU'} ({platform.machine()})"

@@ -1,0 +1,163 @@
+"""How much memory a decoder takes: formulas, in bytes, without loading a weight.
+
+Units: bytes; a row is a subtoken that the decoder computes, windows that overlap included. What
+counts is what stays allocated at the worst moment. Not counted: the process itself (Python, torch,
+spaCy, some 500 MB), the heads, whose weights are small, and what an allocator keeps beyond what it
+was asked for. How near this comes to measured memory: docs/commands/inspect.md, and
+`python benchmarks/memory_estimates.py` for any other machine.
+
+Weights (bitsandbytes): a linear layer in nf4 with double quantization takes, for each weight, half
+a byte, one byte for 64 (absmax) and four bytes for 64 * 256 (absmax of the absmax): Dettmers et
+al., "QLoRA", 2023 (arXiv 2305.14314), section 3. In int8 it takes one byte for each weight and four
+for each output (Dettmers et al., "LLM.int8()", 2022, arXiv 2208.07339). All others have the dtype
+they compute in, and those that are trained are float32.
+
+Training: of each trained weight its gradient, and two moments of AdamW, in float32 (4 + 8 bytes),
+or in 8 bits (4 + 2).
+
+Activations are what autograd keeps of each row for the backward pass. They were read off the model
+files of Llama, Mistral and Qwen in transformers, which agree in them: see _kept_per_layer.
+"""
+
+from dataclasses import dataclass
+
+from .sizes import DecoderShape
+
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+# Rows that a CPU computes at once at inference, whatever max_batch_items says (decoder.py).
+CPU_ROWS = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Use:
+    """How a decoder is used.
+
+    quantization, tuning (str): As in DecoderSettings.
+    dtype (str): "float32", "bfloat16" or "float16".
+    adapted (dict[str, int]): The rank of each linear module with LoRA weights, by name.
+    dropout (float): Of the adapter.
+    gradient_checkpointing (bool): Whether activations are computed again.
+    paged_8bit (bool): Whether the moments are in 8 bits.
+    gpu (bool): Whether it runs on a GPU.
+    """
+
+    quantization: str
+    dtype: str
+    tuning: str
+    adapted: dict[str, int]
+    dropout: float = 0.1
+    gradient_checkpointing: bool = False
+    paged_8bit: bool = False
+    gpu: bool = False
+
+
+def adapter_parameters(shape: DecoderShape, use: Use) -> int:
+    """RETURNS (int): LoRA weights: for each module, rank * (input width + output width)."""
+    return sum(rank * sum(shape.linear[name]) for name, rank in use.adapted.items())
+
+
+def trained_parameters(shape: DecoderShape, use: Use) -> int:
+    """RETURNS (int): Weights that training changes."""
+    return shape.n_parameters if use.tuning == "full" else adapter_parameters(shape, use)
+
+
+def weights_bytes(shape: DecoderShape, use: Use) -> int:
+    """RETURNS (int): Of the weights, an adapter included."""
+    if use.tuning == "full":
+        return 4 * shape.n_parameters
+    linear = sum(width * height for width, height in shape.linear.values())
+    n_bytes = BYTES[use.dtype]
+    quantized = {
+        "none": n_bytes * linear,
+        "nf4": round(linear * (1 / 2 + 1 / 64 + 4 / (64 * 256))),
+        "int8": linear + 4 * sum(height for _, height in shape.linear.values()),
+    }[use.quantization]
+    rest = shape.n_parameters - linear
+    return quantized + n_bytes * rest + 4 * adapter_parameters(shape, use)
+
+
+def inference_bytes(shape: DecoderShape, use: Use, *, n_rows: int) -> int:
+    """What inference takes at most, weights included.
+
+    n_rows (int): Of the Docs that are in memory at once. Real subtokens per forward pass are
+        max_batch_items at most, and CPU_ROWS on a CPU.
+    """
+    n_bytes = BYTES[use.dtype]
+    n_computed = n_rows if use.gpu else min(n_rows, CPU_ROWS)
+    computing = n_computed * _computed_per_layer(shape, use, n_bytes)
+    output = n_rows * 3 * 4 * shape.width  # of the batch, of the Docs and pooled, in float32
+    return weights_bytes(shape, use) + _dequantized(shape, use, n_bytes) + computing + output
+
+
+def training_bytes(shape: DecoderShape, use: Use, *, n_rows: int) -> int:
+    """What training takes at most, weights, gradients and the optimizer's moments included.
+
+    n_rows (int): Of a batch.
+    """
+    if use.tuning == "frozen":
+        return inference_bytes(shape, use, n_rows=n_rows)
+    n_bytes = BYTES[use.dtype]
+    moments = (2 if use.paged_8bit else 8) + 4
+    trained = trained_parameters(shape, use) * moments
+    cast = 0
+    if use.tuning == "full" and n_bytes != 4:
+        cast = n_bytes * sum(a * b for a, b in shape.linear.values())  # autocast keeps copies
+    stream = shape.width * (4 if use.tuning == "full" else n_bytes)
+    kept = _kept_per_layer(shape, use, n_bytes)
+    layers = shape.n_layers * (stream if use.gradient_checkpointing else kept)
+    once = kept if use.gradient_checkpointing else 0
+    # Around the layers: embedding, last norm, output and its gradient, and in the backward pass the
+    # gradients within one layer.
+    around = 6 * 4 * shape.width + _computed_per_layer(shape, use, n_bytes)
+    return (
+        weights_bytes(shape, use)
+        + trained
+        + cast
+        + _dequantized(shape, use, n_bytes)
+        + n_rows * (layers + once + around)
+    )
+
+
+def _kept_per_layer(shape: DecoderShape, use: Use, n_bytes: int) -> int:
+    """Bytes that autograd keeps of a row in one layer.
+
+    W width, Q and K widths of queries and keys, I inner width, b bytes of the dtype:
+
+                               weights frozen            all weights trained
+        two norms              2 * 4W                    2 * 8W (input, and normalized)
+        inputs of q, k, v      -                         3bW (if b = 4, the norm's own)
+        queries, keys, values  a * (2Q + 2K)             the same, with the output; a = 4 on a
+                                                         CPU, which attends in float32, else b
+        input of o             -                         bQ
+        inputs of gate and up  -                         2bW (if b = 4, the norm's own)
+        MLP                    3bI                       4bI (with the input of down)
+        LoRA, each module      4 * input + 4 * rank      -
+          with dropout         5 * input + 4 * rank
+    """
+    W, inner = shape.width, shape.inner_width
+    Q, K = shape.n_heads * shape.head_width, shape.n_key_value_heads * shape.head_width
+    attention = (n_bytes if use.gpu else 4) * (2 * Q + 2 * K)
+    if use.tuning == "full":
+        own = 0 if n_bytes == 4 else 5 * n_bytes * W
+        return 16 * W + own + attention + n_bytes * Q + 4 * n_bytes * inner
+    per_input = 5 if use.dropout else 4
+    adapted = sum(
+        per_input * shape.linear[name][0] + 4 * rank for name, rank in use.adapted.items()
+    )
+    return 8 * W + attention + 3 * n_bytes * inner + adapted // shape.n_layers
+
+
+def _computed_per_layer(shape: DecoderShape, use: Use, n_bytes: int) -> int:
+    """Bytes of a row within one layer that are needed at once: in the MLP, or in attention."""
+    W, inner = shape.width, shape.inner_width
+    Q, K = shape.n_heads * shape.head_width, shape.n_key_value_heads * shape.head_width
+    mlp = 3 * n_bytes * inner + 2 * n_bytes * W
+    attention = n_bytes * (3 * Q + 4 * K + 2 * W) + 4 * W
+    return max(mlp, attention)
+
+
+def _dequantized(shape: DecoderShape, use: Use, n_bytes: int) -> int:
+    """A quantized layer is computed from a copy of its weights, one at a time."""
+    if use.quantization == "none" or use.tuning == "full":
+        return 0
+    return n_bytes * max(width * height for width, height in shape.linear.values())

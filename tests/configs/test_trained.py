@@ -1,0 +1,75 @@
+"""What init-config writes trains as it is, for every head that a decoder can have."""
+
+from functools import partial
+
+import pytest
+import spacy
+from spacy.cli.init_config import fill_config
+from spacy.cli.train import train
+from spacy.util import load_config, load_config_from_str
+
+from spacy_lgu.configs.heads import HEADS
+from spacy_lgu.configs.starting import make_config
+
+from .conftest import WORDS
+
+PIPELINES = [
+    *([name] for name in HEADS),
+    ["span_finder", "spancat"],
+    ["span_finder", "spancat_singlelabel"],
+    ["ner", "spancat", "sequence_labeler"],
+    ["tagger", "morphologizer", "trainable_lemmatizer", "parser", "senter", "ner", "entity_linker"],
+    ["spancat", "spancat_singlelabel", "textcat", "textcat_multilabel"],
+]
+ANNOTATED = {
+    "tagger": lambda doc: doc.has_annotation("TAG"),
+    "morphologizer": lambda doc: doc.has_annotation("POS"),
+    "trainable_lemmatizer": lambda doc: doc.has_annotation("LEMMA"),
+    "parser": lambda doc: doc.has_annotation("DEP"),
+    "senter": lambda doc: doc.has_annotation("SENT_START"),
+    "ner": lambda doc: doc.has_annotation("ENT_IOB"),
+    "sequence_labeler": lambda doc: "sequence_labeler" in doc.spans,
+    "span_finder": lambda doc: "sc" in doc.spans,
+    "spancat": lambda doc: "scores" in doc.spans["sc"].attrs,
+    "spancat_singlelabel": lambda doc: "sc" in doc.spans,
+    "textcat": lambda doc: set(doc.cats) == {"travel", "food"},
+    "textcat_multilabel": lambda doc: set(doc.cats) == {"travel", "food"},
+    "entity_linker": lambda doc: doc.has_annotation("SENT_START"),
+}
+
+
+def write(folder, decoder, **options):
+    options = {"heads": ["ner"], "lang": "en", "output": "x.cfg", **options}
+    path = folder / "x.cfg"
+    path.write_text(make_config(decoder=str(decoder), **options).text, encoding="utf8")
+    return path
+
+
+@pytest.mark.parametrize("optimize", ["efficiency", "accuracy"])
+@pytest.mark.parametrize("heads", PIPELINES, ids=",".join)
+def test_trained_pipeline_loads_and_annotates(
+    heads, optimize, decoder_folder, annotated, kb, tmp_path
+):
+    path = write(tmp_path, decoder_folder, heads=heads, optimize=optimize)
+    overrides = {
+        "paths.train": str(annotated),
+        "paths.dev": str(annotated),
+        "training.max_steps": 2,
+        "training.eval_frequency": 1,
+    }
+    if "entity_linker" in heads:
+        overrides["paths.kb"] = str(kb)
+    train(path, tmp_path / "out", overrides=overrides)
+    nlp = spacy.load(tmp_path / "out" / "model-last")
+    assert [name for name in nlp.pipe_names if name in HEADS] == heads
+    doc = nlp(" ".join(WORDS))
+    assert [name for name in heads if not ANNOTATED[name](doc)] == []
+    scores = nlp.meta["performance"]
+    assert sorted({key for name in heads for key in HEADS[name].scores} - scores.keys()) == []
+
+
+@pytest.mark.parametrize("heads", PIPELINES, ids=",".join)
+def test_nothing_is_left_to_fill(heads, decoder_folder, tmp_path):
+    path = write(tmp_path, decoder_folder, heads=heads, optimize="accuracy")
+    fill_config(tmp_path / "filled.cfg", path, silent=True)
+    assert load_config(tmp_path / "filled.cfg") == load_config(path)
