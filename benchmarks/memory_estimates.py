@@ -5,9 +5,11 @@
 
 "random" is a decoder of 100 million parameters with random weights, made on the spot. Every row is
 measured in a process of its own, in which a tiny decoder was trained and used before in the same
-way: what the libraries take is there already. Memory is resident memory beyond that.
+way: what the libraries take is there already. Memory is resident memory beyond that, after what
+the allocator held back from earlier steps was given back.
 """
 
+import ctypes
 import gc
 import json
 import multiprocessing
@@ -16,8 +18,6 @@ from itertools import cycle
 from pathlib import Path
 from typing import Annotated, Any
 
-import spacy
-import torch
 import typer
 from spacy.language import Language
 from spacy.tokens import Doc
@@ -26,10 +26,11 @@ from texts import load_articles, split_entities
 from training_memory import DECODER, make_pipeline
 from transformers import AutoTokenizer, MistralConfig, MistralForCausalLM
 
+from spacy_lgu.decoder.adapter import find_lora_modules
 from spacy_lgu.decoder.settings import LoraSettings
+from spacy_lgu.inspection.decoders import match_modules, read_decoder
 from spacy_lgu.inspection.machine import resolve_dtype
 from spacy_lgu.inspection.memory import Use, inference_bytes, training_bytes, weights_bytes
-from spacy_lgu.inspection.shapes import find_adapted, read_decoder
 from spacy_lgu.replacing import replace_file
 
 RANDOM = "random"
@@ -95,12 +96,12 @@ def measure(decoder: str, tiny: str, variant: dict[str, Any], n_subtokens: int) 
     RETURNS (dict[str, int]): Bytes "loaded", "inference" and "training", the latter at their peaks.
     """
     run(tiny, variant, 256)
-    gc.collect()
     return run(decoder, variant, n_subtokens)
 
 
 def run(decoder: str, variant: dict[str, Any], n_subtokens: int) -> dict[str, int]:
     """As measure; the decoder is gone in the end."""
+    clean()
     before = resident("VmRSS")
     nlp = make_pipeline(decoder, variant)
     examples = make_examples(nlp, n_subtokens)
@@ -109,14 +110,14 @@ def run(decoder: str, variant: dict[str, Any], n_subtokens: int) -> dict[str, in
         return examples
 
     optimizer = nlp.initialize(get_examples)
-    gc.collect()
+    clean()
     found = {"loaded": resident("VmRSS") - before}
     reset_peak()
     docs: list[Doc] = [nlp.make_doc(example.text) for example in examples]
     list(nlp.pipe(docs, batch_size=len(docs)))
     found["inference"] = resident("VmHWM") - before
     del docs
-    gc.collect()
+    clean()
     reset_peak()
     for _ in range(2):  # the first makes the optimizer's moments
         nlp.update(examples, sgd=optimizer)
@@ -127,14 +128,13 @@ def run(decoder: str, variant: dict[str, Any], n_subtokens: int) -> dict[str, in
 def estimate(decoder: str, variant: dict[str, Any], n_subtokens: int) -> dict[str, int]:
     """The same from the decoder's config alone."""
     found = read_decoder(decoder)
-    if found is None:
-        raise ValueError(f"Expected a folder, but got {decoder!r}.")
     shape = found.shape
+    names = find_lora_modules(LoraSettings(), found.config)
     use = Use(
         quantization=variant["quantization"],
         dtype=resolve_dtype(variant.get("dtype", "auto"), gpu=False),
         tuning=variant["tuning"],
-        adapted=find_adapted(found, LoraSettings()) if variant["tuning"] == "lora" else {},
+        adapted=match_modules(shape, names, 64) if variant["tuning"] == "lora" else {},
         gradient_checkpointing=variant.get("gradient_checkpointing", False),
     )
     return {
@@ -142,6 +142,12 @@ def estimate(decoder: str, variant: dict[str, Any], n_subtokens: int) -> dict[st
         "inference": inference_bytes(shape, use, n_rows=n_subtokens),
         "training": training_bytes(shape, use, n_rows=n_subtokens),
     }
+
+
+def clean() -> None:
+    """Give freed memory back to the system, which would count as resident."""
+    gc.collect()
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def resident(name: str) -> int:

@@ -7,4 +7,4 @@ app = typer.Typer(name="lgu", help="Decoders with layer group unmasking", no_arg
 spacy_app.add_typer(app)
 
 # Each adds its command to `app`.
-from . import adapt, calibrate, convert, fetch, init_config, package, verify  # noqa: E402, F401
+from . import adapt, calibrate, convert, fetch, init_config, inspect, package, verify  # noqa: E402, F401

@@ -77,9 +77,9 @@ def make_config(
 
 def _find_size(decoder: str, revision: str | None) -> Size | None:
     # transformers takes seconds to import, which a bad name in the pipeline need not wait for.
-    from ..inspection.shapes import read_decoder
+    from ..inspection.decoders import read_usable
 
-    found = read_decoder(decoder, revision)
+    found = read_usable(decoder, revision)
     if found is None:
         return None
     return Size(n_parameters=found.shape.n_parameters, n_layers=found.shape.n_layers)

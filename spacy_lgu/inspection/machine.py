@@ -79,6 +79,24 @@ def resolve_dtype(dtype: str, *, gpu: bool) -> str:
     return loading.resolve_dtype(dtype, torch.device("cuda" if gpu else "cpu"))
 
 
+def attention_kind(dtype: str, head_width: int, *, gpu: Gpu | None) -> str:
+    """Which of the two ways of decoder/attention.py a decoder takes at inference.
+
+    dtype (str): "float32", "bfloat16" or "float16".
+    head_width (int): Of attention.
+    gpu (Gpu | None): None: the CPU.
+    RETURNS (str): In words.
+    """
+    from ..decoder import attention
+
+    is_short = head_width <= 256 and head_width % 8 == 0
+    if gpu is not None and gpu.capability >= (8, 0) and dtype != "float32" and is_short:
+        if attention._torch_has_varlen():
+            return "varlen_attn, nothing padded"
+        return "scaled_dot_product_attention by length; a newer torch has the faster varlen_attn"
+    return "scaled_dot_product_attention, sequences of similar length together"
+
+
 def _look_at_gpu(gpu_id: int) -> Gpu:
     import torch
 

@@ -125,22 +125,22 @@ def _kept_per_layer(shape: DecoderShape, use: Use, n_bytes: int) -> int:
 
                                weights frozen            all weights trained
         two norms              2 * 4W                    2 * 8W (input, and normalized)
-        inputs of q, k, v      -                         3bW (if b = 4, the norm's own)
+        inputs of q, k, v      -                         3bW (one copy each; if b = 4, 4W for all)
         queries, keys, values  a * (2Q + 2K)             the same, with the output; a = 4 on a
                                                          CPU, which attends in float32, else b
         input of o             -                         bQ
-        inputs of gate and up  -                         2bW (if b = 4, the norm's own)
+        inputs of gate and up  -                         2bW (likewise)
         MLP                    3bI                       4bI (with the input of down)
         LoRA, each module      4 * input + 4 * rank      -
-          with dropout         5 * input + 4 * rank
+          with dropout         8 * input + 4 * rank on a CPU, whose masks are floats; 5 on a GPU
     """
     W, inner = shape.width, shape.inner_width
     Q, K = shape.n_heads * shape.head_width, shape.n_key_value_heads * shape.head_width
     attention = (n_bytes if use.gpu else 4) * (2 * Q + 2 * K)
     if use.tuning == "full":
-        own = 0 if n_bytes == 4 else 5 * n_bytes * W
+        own = 8 * W if n_bytes == 4 else 5 * n_bytes * W
         return 16 * W + own + attention + n_bytes * Q + 4 * n_bytes * inner
-    per_input = 5 if use.dropout else 4
+    per_input = (5 if use.gpu else 8) if use.dropout else 4
     adapted = sum(
         per_input * shape.linear[name][0] + 4 * rank for name, rank in use.adapted.items()
     )

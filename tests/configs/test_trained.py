@@ -1,12 +1,10 @@
 """What init-config writes trains as it is, for every head that a decoder can have."""
 
-from functools import partial
-
 import pytest
 import spacy
 from spacy.cli.init_config import fill_config
 from spacy.cli.train import train
-from spacy.util import load_config, load_config_from_str
+from spacy.util import load_config
 
 from spacy_lgu.configs.heads import HEADS
 from spacy_lgu.configs.starting import make_config

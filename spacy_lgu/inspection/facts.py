@@ -1,0 +1,261 @@
+"""What is known of a decoder or a pipeline, as plain values that JSON holds.
+
+Bytes are integers, settings are as in the config, None stands for what is not known, and notes say
+why.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..decoder.adapter_config import read_adapter_config
+from ..decoder.settings import DecoderSettings
+from ..unmasking import unmask_layers
+from .libraries import BROKEN
+from .machine import Machine, attention_kind, resolve_dtype
+from .memory import Use, inference_bytes, trained_parameters, training_bytes, weights_bytes
+from .pipelines import SavedDecoder, SavedPipeline, disk_bytes
+from .sizes import DecoderShape
+
+FactsT = dict[str, Any]
+# Python, torch, spaCy and the other libraries, before a decoder is loaded.
+PROCESS_BYTES = 500 * 2**20
+_MAX_BATCH_ITEMS = 4096  # of lgu_transformer, where the config says nothing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """Where a decoder would run, and how much it would compute at once.
+
+    machine (Machine): The machine.
+    max_batch_items (int | None): Subtokens per forward pass at inference. None: as in the config.
+    batch_size (int): Subtokens per update.
+    """
+
+    machine: Machine
+    max_batch_items: int | None = None
+    batch_size: int = 512
+
+
+def pipeline_facts(pipeline: SavedPipeline, load: Load) -> FactsT:
+    """What is known of a saved pipeline.
+
+    pipeline (SavedPipeline): From read_pipeline.
+    load (Load): Where it would run.
+    RETURNS (FactsT): "pipeline", "decoders" and "notes". Raises ValueError for damaged files.
+    """
+    notes = [
+        f"The pipe {name!r} has a decoder of its own, {section.get('name')!r} under the pattern "
+        f"{section.get('unmasking')!r}, saved within it."
+        for name, section in pipeline.own_decoders().items()
+    ]
+    if not pipeline.decoders and not notes:
+        notes.append("No pipe of it has a decoder under layer group unmasking.")
+    meta = pipeline.meta
+    return {
+        "pipeline": {
+            "folder": str(pipeline.folder),
+            **{key: meta.get(key) for key in ("lang", "name", "version")},
+            "pipes": [
+                {
+                    "name": name,
+                    "factory": pipeline.section(name).get("factory"),
+                    "listens_to": pipeline.listens_to(name),
+                }
+                for name in pipeline.pipes
+            ],
+            "disk": disk_bytes(pipeline.folder),
+        },
+        "decoders": [_saved_facts(decoder, pipeline, load) for decoder in pipeline.decoders],
+        "notes": notes,
+    }
+
+
+def decoder_facts(settings: DecoderSettings, load: Load, *, offline: bool) -> FactsT:
+    """What is known of a decoder that is not part of a pipeline.
+
+    settings (DecoderSettings): Its name, and how it would be used.
+    load (Load): Where it would run.
+    offline (bool): Whether the hub must not be asked for sizes.
+    RETURNS (FactsT): "decoders" with one element, and "notes". Raises ValueError or OSError for a
+        decoder that cannot be found, settings that do not go with it and libraries that are broken.
+    """
+    decoders, reason = _import_decoders()
+    if decoders is None:
+        raise ValueError(reason)
+    from ..decoder.adapter import find_lora_modules
+    from ..decoder.families import FamilyError, check_family
+
+    found = decoders.read_decoder(settings.name, settings.revision)
+    problem = None
+    try:
+        check_family(found.config)
+    except FamilyError as error:
+        problem = str(error)
+    adapter, adapted = None, {}
+    if settings.tuning == "lora":
+        lora, names = settings.lora, find_lora_modules(settings.lora, found.config)
+        adapted = decoders.match_modules(found.shape, names, lora.rank)
+        adapter = {"rank": lora.rank, "alpha": lora.alpha, "dropout": lora.dropout}
+        adapter |= {"modules": names, "n_modules": len(adapted)}
+    disk = decoders.stored_bytes(found, offline=offline)
+    notes = []
+    if not disk["here"]:
+        notes.append(
+            "Its weights are not on this machine: `python -m spacy lgu fetch "
+            f"{settings.name}` downloads them."
+        )
+    facts = {
+        "component": None,
+        "base": {
+            "name": settings.name,
+            "commit": found.source.commit,
+            "found": str(found.folder),
+        },
+        "problem": problem,
+        "subtokens": "split",
+        "tokenizer": decoders.describe_tokenizer(found.folder),
+        "adapter": adapter,
+        "disk": disk,
+        "saved_with": {"transformers": getattr(found.config, "transformers_version", None)},
+        **_size_facts(found.shape, settings, adapted, load),
+    }
+    return {"decoders": [facts], "notes": notes}
+
+
+def _saved_facts(saved: SavedDecoder, pipeline: SavedPipeline, load: Load) -> FactsT:
+    description, folder = saved.description, saved.folder
+    decoders, problem = _import_decoders()
+    found = tokenizer = None
+    if decoders is not None:
+        found = decoders.read_saved_base(folder, description)
+        tokenizer = decoders.describe_tokenizer(folder / "tokenizer")
+        if found is None:
+            problem = (
+                f"Its base {description.base.name!r}, of which it keeps the name alone, is not on "
+                "this machine: it cannot be loaded before that is there."
+            )
+    settings = DecoderSettings(
+        name=description.base.name,
+        unmasking=description.unmasking,
+        quantization=description.quantization,
+        dtype=description.dtype,
+        tuning=description.tuning,
+        gradient_checkpointing=saved.option("gradient_checkpointing", False),
+    )
+    adapter, adapted = None, {}
+    dropout = 0.0
+    if description.tuning == "lora":
+        config = read_adapter_config(folder / "adapter")
+        dropout = config.dropout
+        for name in [] if found is None else found.shape.linear:
+            if config.targets(name):
+                adapted[name] = config.rank_of(name)
+        adapter = {"rank": config.rank, "alpha": config.alpha, "dropout": config.dropout}
+        adapter |= {"modules": list(config.modules), "n_modules": len(adapted) or None}
+    base: FactsT = {
+        "name": description.base.name,
+        "commit": description.base.commit,
+        "kept": description.base_weights,
+        "found": None if found is None else str(found.folder),
+    }
+    if description.base.files is not None:
+        hashes = {name: file.get("sha256") for name, file in description.base.files.items()}
+        base["sha256"] = {name: value for name, value in hashes.items() if value}
+    facts: FactsT = {
+        "component": saved.name,
+        "base": base,
+        "problem": problem,
+        "pattern": description.unmasking,
+        "quantization": description.quantization,
+        "dtype": description.dtype,
+        "tuning": description.tuning,
+        "width": description.width,
+        "subtokens": description.subtokens,
+        "tokenizer": tokenizer,
+        "adapter": adapter,
+        "disk": disk_bytes(folder),
+        "listeners": [
+            name
+            for name in pipeline.pipes
+            if {saved.name, "*"}.intersection(pipeline.listens_to(name))
+        ],
+        "saved_with": {
+            "spacy-lgu": saved.version,
+            "spacy": pipeline.meta.get("spacy_version"),
+            "transformers": found and getattr(found.config, "transformers_version", None),
+        },
+    }
+    if found is not None:
+        items = load.max_batch_items or saved.option("max_batch_items", _MAX_BATCH_ITEMS)
+        load = Load(machine=load.machine, max_batch_items=items, batch_size=load.batch_size)
+        facts |= _size_facts(found.shape, settings, adapted, load, dropout=dropout)
+    return facts
+
+
+def _size_facts(
+    shape: DecoderShape,
+    settings: DecoderSettings,
+    adapted: dict[str, int],
+    load: Load,
+    *,
+    dropout: float = 0.1,
+) -> FactsT:
+    """What follows from a decoder's sizes: layers, parameters, memory, where it runs."""
+    unmasked = unmask_layers(settings.unmasking, shape.n_layers)
+    gpu = load.machine.gpu
+    dtype = resolve_dtype(settings.dtype, gpu=gpu is not None)
+    use = Use(
+        quantization=settings.quantization,
+        dtype=dtype,
+        tuning=settings.tuning,
+        adapted=adapted,
+        dropout=dropout,
+        gradient_checkpointing=settings.gradient_checkpointing,
+        paged_8bit=settings.optimizer is not None and settings.optimizer.paged_8bit,
+        gpu=gpu is not None,
+    )
+    n_items = load.max_batch_items or _MAX_BATCH_ITEMS
+    memory = {
+        "weights": weights_bytes(shape, use),
+        "inference": inference_bytes(shape, use, n_rows=n_items),
+        "training": training_bytes(shape, use, n_rows=load.batch_size),
+        "max_batch_items": n_items,
+        "batch_size": load.batch_size,
+    }
+    free = load.machine.free if gpu is None else gpu.free
+    process = PROCESS_BYTES if gpu is None else 0
+    sizes = asdict(shape)
+    sizes.pop("linear")
+    return {
+        **sizes,
+        "pattern": settings.unmasking,
+        "layers": "".join("b" if flag else "c" for flag in unmasked),
+        "parameters": {
+            "total": shape.n_parameters + sum(r * sum(shape.linear[m]) for m, r in adapted.items()),
+            "trained": trained_parameters(shape, use),
+        },
+        "quantization": settings.quantization,
+        "dtype": dtype,
+        "tuning": settings.tuning,
+        "memory": memory,
+        "runs": {
+            "on": "CPU" if gpu is None else gpu.name,
+            "attention": attention_kind(dtype, shape.head_width, gpu=gpu),
+            "free": free,
+            "inference_fits": None if free is None else memory["inference"] + process < free,
+            "training_fits": None if free is None else memory["training"] + process < free,
+        },
+    }
+
+
+def _import_decoders() -> tuple[Any, str | None]:
+    """The part that needs torch and transformers, or why they cannot be used."""
+    try:
+        from . import decoders
+    except BROKEN as error:
+        return None, (
+            f"torch or transformers cannot be used here ({type(error).__name__}: "
+            f"{str(error)[:200]}): sizes and memory are not known. Install the versions that "
+            "spacy-lgu asks for."
+        )
+    return decoders, None

@@ -1,0 +1,49 @@
+"""Which versions of the libraries are installed, and whether they can be imported."""
+
+from collections.abc import Iterable
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+
+LIBRARIES = (
+    "spacy-lgu",
+    "spacy",
+    "spacy-transformers",
+    "thinc",
+    "torch",
+    "transformers",
+    "peft",
+    "bitsandbytes",
+    "accelerate",
+    "safetensors",
+    "huggingface-hub",
+)
+# What a library that does not go with another one raises when it is imported.
+BROKEN = (ImportError, OSError, AttributeError, RuntimeError, TypeError, ValueError)
+
+
+def list_versions() -> dict[str, str | None]:
+    """RETURNS (dict[str, str | None]): Installed versions by name; None: not installed."""
+    return {name: _version(name) for name in LIBRARIES}
+
+
+def find_broken(names: Iterable[str]) -> dict[str, str]:
+    """Import libraries that are needed, and tell what is wrong with them.
+
+    names (Iterable[str]): As in LIBRARIES.
+    RETURNS (dict[str, str]): The reason by name, of those that cannot be imported.
+    """
+    found = {}
+    for name in names:
+        try:
+            import_module(name.replace("-", "_"))
+        except BROKEN as error:
+            what = "is not installed" if _version(name) is None else "cannot be imported"
+            found[name] = f"{name} {what}: {type(error).__name__}: {str(error)[:200]}"
+    return found
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
