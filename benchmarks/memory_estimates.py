@@ -30,7 +30,13 @@ from spacy_lgu.decoder.adapter import find_lora_modules
 from spacy_lgu.decoder.settings import LoraSettings
 from spacy_lgu.inspection.decoders import match_modules, read_decoder
 from spacy_lgu.inspection.machine import resolve_dtype
-from spacy_lgu.inspection.memory import Use, inference_bytes, training_bytes, weights_bytes
+from spacy_lgu.inspection.memory import (
+    PER_ENTRY,
+    Use,
+    inference_bytes,
+    training_bytes,
+    weights_bytes,
+)
 from spacy_lgu.replacing import replace_file
 
 RANDOM = "random"
@@ -138,7 +144,7 @@ def estimate(decoder: str, variant: dict[str, Any], n_subtokens: int) -> dict[st
         gradient_checkpointing=variant.get("gradient_checkpointing", False),
     )
     return {
-        "loaded": weights_bytes(shape, use),
+        "loaded": weights_bytes(shape, use) + PER_ENTRY * shape.vocab_size,
         "inference": inference_bytes(shape, use, n_rows=n_subtokens),
         "training": training_bytes(shape, use, n_rows=n_subtokens),
     }

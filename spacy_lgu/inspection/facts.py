@@ -12,13 +12,18 @@ from ..decoder.settings import DecoderSettings
 from ..unmasking import unmask_layers
 from .libraries import BROKEN
 from .machine import Machine, attention_kind, resolve_dtype
-from .memory import Use, inference_bytes, trained_parameters, training_bytes, weights_bytes
+from .memory import (
+    PROCESS,
+    Use,
+    inference_bytes,
+    trained_parameters,
+    training_bytes,
+    weights_bytes,
+)
 from .pipelines import SavedDecoder, SavedPipeline, disk_bytes
 from .sizes import DecoderShape
 
 FactsT = dict[str, Any]
-# Python, torch, spaCy and the other libraries, before a decoder is loaded.
-PROCESS_BYTES = 500 * 2**20
 _MAX_BATCH_ITEMS = 4096  # of lgu_transformer, where the config says nothing
 
 
@@ -91,7 +96,8 @@ def decoder_facts(settings: DecoderSettings, load: Load, *, offline: bool) -> Fa
         check_family(found.config)
     except FamilyError as error:
         problem = str(error)
-    adapter, adapted = None, {}
+    adapter: FactsT | None = None
+    adapted: dict[str, int] = {}
     if settings.tuning == "lora":
         lora, names = settings.lora, find_lora_modules(settings.lora, found.config)
         adapted = decoders.match_modules(found.shape, names, lora.rank)
@@ -142,7 +148,8 @@ def _saved_facts(saved: SavedDecoder, pipeline: SavedPipeline, load: Load) -> Fa
         tuning=description.tuning,
         gradient_checkpointing=saved.option("gradient_checkpointing", False),
     )
-    adapter, adapted = None, {}
+    adapter: FactsT | None = None
+    adapted: dict[str, int] = {}
     dropout = 0.0
     if description.tuning == "lora":
         config = read_adapter_config(folder / "adapter")
@@ -223,7 +230,7 @@ def _size_facts(
         "batch_size": load.batch_size,
     }
     free = load.machine.free if gpu is None else gpu.free
-    process = PROCESS_BYTES if gpu is None else 0
+    process = PROCESS if gpu is None else 0
     sizes = asdict(shape)
     sizes.pop("linear")
     return {

@@ -1,10 +1,9 @@
 """How much memory a decoder takes: formulas, in bytes, without loading a weight.
 
 Units: bytes; a row is a subtoken that the decoder computes, windows that overlap included. What
-counts is what stays allocated at the worst moment. Not counted: the process itself (Python, torch,
-spaCy, some 500 MB), the heads, whose weights are small, and what an allocator keeps beyond what it
-was asked for. How near this comes to measured memory: docs/commands/inspect.md, and
-`python benchmarks/memory_estimates.py` for any other machine.
+counts is the worst moment. Not counted is the process itself (Python, torch, spaCy: PROCESS). How
+near this comes to measured memory: docs/commands/inspect.md, and for any other machine
+`python benchmarks/memory_estimates.py`.
 
 Weights (bitsandbytes): a linear layer in nf4 with double quantization takes, for each weight, half
 a byte, one byte for 64 (absmax) and four bytes for 64 * 256 (absmax of the absmax): Dettmers et
@@ -16,7 +15,10 @@ Training: of each trained weight its gradient, and two moments of AdamW, in floa
 or in 8 bits (4 + 2).
 
 Activations are what autograd keeps of each row for the backward pass. They were read off the model
-files of Llama, Mistral and Qwen in transformers, which agree in them: see _kept_per_layer.
+files of Llama, Mistral and Qwen in transformers, which agree in them, and a test counts them: see
+kept_per_layer.
+
+Three constants are measured, not derived: PER_ROW, PER_ENTRY and ALLOCATOR.
 """
 
 from dataclasses import dataclass
@@ -24,6 +26,14 @@ from dataclasses import dataclass
 from .sizes import DecoderShape
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+# Python, torch, spaCy and the other libraries, before there is a decoder.
+PROCESS = 500 * 2**20
+# Of the Docs, of what the transformer writes on them, and of a small head (spaCy's ner).
+PER_ROW = 12 * 2**10
+# Of the tokenizer, for each entry of its vocabulary.
+PER_ENTRY = 1500
+# On CPUs glibc holds more than is in use, where large arrays come and go between those that stay.
+ALLOCATOR = 1.25
 # Rows that a CPU computes at once at inference, whatever max_batch_items says (decoder.py).
 CPU_ROWS = 1024
 
@@ -82,11 +92,10 @@ def inference_bytes(shape: DecoderShape, use: Use, *, n_rows: int) -> int:
     n_rows (int): Of the Docs that are in memory at once. Real subtokens per forward pass are
         max_batch_items at most, and CPU_ROWS on a CPU.
     """
-    n_bytes = BYTES[use.dtype]
     n_computed = n_rows if use.gpu else min(n_rows, CPU_ROWS)
-    computing = n_computed * _computed_per_layer(shape, use, n_bytes)
+    computing = n_computed * _computed_per_layer(shape, use)
     output = n_rows * 3 * 4 * shape.width  # of the batch, of the Docs and pooled, in float32
-    return weights_bytes(shape, use) + _dequantized(shape, use, n_bytes) + computing + output
+    return _loaded(shape, use) + _allocated(computing, use) + output + n_rows * PER_ROW
 
 
 def training_bytes(shape: DecoderShape, use: Use, *, n_rows: int) -> int:
@@ -103,22 +112,20 @@ def training_bytes(shape: DecoderShape, use: Use, *, n_rows: int) -> int:
     if use.tuning == "full" and n_bytes != 4:
         cast = n_bytes * sum(a * b for a, b in shape.linear.values())  # autocast keeps copies
     stream = shape.width * (4 if use.tuning == "full" else n_bytes)
-    kept = _kept_per_layer(shape, use, n_bytes)
-    layers = shape.n_layers * (stream if use.gradient_checkpointing else kept)
-    once = kept if use.gradient_checkpointing else 0
+    kept = kept_per_layer(shape, use)
+    layers = shape.n_layers * kept
+    if use.gradient_checkpointing:
+        # The inputs of all layers, and two layers computed again: the next one is, before the last
+        # one has been let go.
+        layers = shape.n_layers * stream + 2 * kept
     # Around the layers: embedding, last norm, output and its gradient, and in the backward pass the
     # gradients within one layer.
-    around = 6 * 4 * shape.width + _computed_per_layer(shape, use, n_bytes)
-    return (
-        weights_bytes(shape, use)
-        + trained
-        + cast
-        + _dequantized(shape, use, n_bytes)
-        + n_rows * (layers + once + around)
-    )
+    around = 6 * 4 * shape.width + _computed_per_layer(shape, use)
+    activations = _allocated(n_rows * (layers + around), use)
+    return _loaded(shape, use) + trained + cast + activations + n_rows * PER_ROW
 
 
-def _kept_per_layer(shape: DecoderShape, use: Use, n_bytes: int) -> int:
+def kept_per_layer(shape: DecoderShape, use: Use) -> int:
     """Bytes that autograd keeps of a row in one layer.
 
     W width, Q and K widths of queries and keys, I inner width, b bytes of the dtype:
@@ -134,6 +141,7 @@ def _kept_per_layer(shape: DecoderShape, use: Use, n_bytes: int) -> int:
         LoRA, each module      4 * input + 4 * rank      -
           with dropout         8 * input + 4 * rank on a CPU, whose masks are floats; 5 on a GPU
     """
+    n_bytes = BYTES[use.dtype]
     W, inner = shape.width, shape.inner_width
     Q, K = shape.n_heads * shape.head_width, shape.n_key_value_heads * shape.head_width
     attention = (n_bytes if use.gpu else 4) * (2 * Q + 2 * K)
@@ -147,17 +155,23 @@ def _kept_per_layer(shape: DecoderShape, use: Use, n_bytes: int) -> int:
     return 8 * W + attention + 3 * n_bytes * inner + adapted // shape.n_layers
 
 
-def _computed_per_layer(shape: DecoderShape, use: Use, n_bytes: int) -> int:
+def _computed_per_layer(shape: DecoderShape, use: Use) -> int:
     """Bytes of a row within one layer that are needed at once: in the MLP, or in attention."""
-    W, inner = shape.width, shape.inner_width
+    W, inner, n_bytes = shape.width, shape.inner_width, BYTES[use.dtype]
     Q, K = shape.n_heads * shape.head_width, shape.n_key_value_heads * shape.head_width
     mlp = 3 * n_bytes * inner + 2 * n_bytes * W
     attention = n_bytes * (3 * Q + 4 * K + 2 * W) + 4 * W
     return max(mlp, attention)
 
 
-def _dequantized(shape: DecoderShape, use: Use, n_bytes: int) -> int:
-    """A quantized layer is computed from a copy of its weights, one at a time."""
-    if use.quantization == "none" or use.tuning == "full":
-        return 0
-    return n_bytes * max(width * height for width, height in shape.linear.values())
+def _loaded(shape: DecoderShape, use: Use) -> int:
+    """Weights and tokenizer, and the copy of a layer's weights from which a quantized one, one at a
+    time, is computed."""
+    largest = 0
+    if use.quantization != "none":
+        largest = BYTES[use.dtype] * max(a * b for a, b in shape.linear.values())
+    return weights_bytes(shape, use) + PER_ENTRY * shape.vocab_size + largest
+
+
+def _allocated(n_bytes: int, use: Use) -> int:
+    return n_bytes if use.gpu else round(ALLOCATOR * n_bytes)

@@ -1,0 +1,85 @@
+"""`python -m spacy lgu init-config`: files, messages and what is possible."""
+
+import pytest
+from spacy.util import load_config, load_config_from_str
+
+from ..test_spacy_cli import run
+
+
+def init_config(*args) -> str:
+    """What the command printed; its errors on one line."""
+    try:
+        return run("lgu", "init-config", *args)
+    except AssertionError as error:
+        raise AssertionError(" ".join(str(error).split())) from error
+
+
+def test_file_is_written_and_the_command_shown(decoder_folder, tmp_path):
+    path = tmp_path / "new" / "ner.cfg"
+    printed = init_config(path, "--decoder", decoder_folder, "--unmasking", "cccb")
+    command = f"python -m spacy train {path} --paths.train train.spacy --paths.dev dev.spacy"
+    assert command in printed
+    assert f"#     {command}" in path.read_text("utf8")
+    config = load_config(path)
+    assert config["nlp"]["pipeline"] == ["transformer", "ner", "doc_cleaner"]
+    assert config["components"]["transformer"]["model"]["unmasking"] == "cccb"
+    assert config["components"]["transformer"]["model"]["tuning"] == "full"
+    assert config["paths"]["decoder"] == str(decoder_folder)
+
+
+def test_stdout_gets_the_config_alone(decoder_folder):
+    printed = init_config("-", "--decoder", decoder_folder, "-p", "tagger,parser")
+    config = load_config_from_str(printed)
+    assert config["nlp"]["pipeline"] == ["transformer", "tagger", "parser", "doc_cleaner"]
+    assert printed.startswith("# tagger, parser, on a decoder")
+
+
+def test_file_is_kept_without_force(decoder_folder, tmp_path):
+    path = tmp_path / "mine.cfg"
+    path.write_text("mine")
+    with pytest.raises(AssertionError, match="exists already"):
+        init_config(path, "--decoder", decoder_folder)
+    assert path.read_text() == "mine"
+    init_config(path, "--decoder", decoder_folder, "--force")
+    assert path.read_text().startswith("# ner, ")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("-p", "ner,nerr"), "no head 'nerr'"),
+        (("--lang", "qq"), "no language 'qq': expected one of af,"),
+        (("--optimize", "speed"), "expected one of efficiency,"),
+        (("--unmasking", "ccccb"), "Cannot divide 4 decoder layers"),
+        (("--unmasking", "ccbx"), "The unmasking pattern is 'ccbx'"),
+        (("--decoder", "./nowhere"), "There is no folder './nowhere'"),
+    ],
+)
+def test_wrong_options_write_nothing(options, message, decoder_folder, tmp_path):
+    path = tmp_path / "x.cfg"
+    with pytest.raises(AssertionError, match=message):
+        init_config(path, "--decoder", decoder_folder, *options)
+    assert not path.exists()
+
+
+def test_encoder_is_refused(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(AssertionError, match="is not a decoder-only language model"):
+        init_config(tmp_path / "x.cfg", "--decoder", tmp_path)
+
+
+def test_unknown_decoder_is_taken_for_a_large_one(tmp_path):
+    path = tmp_path / "x.cfg"
+    printed = init_config(path, "--decoder", "org/none", "--gpu")
+    assert "'org/none' is neither a folder here nor in the local cache" in printed
+    assert "--gpu-id 0" in printed
+    model = load_config(path)["components"]["transformer"]["model"]
+    assert (model["quantization"], model["tuning"]) == ("nf4", "lora")
+
+
+def test_tokenizer_of_the_language(decoder_folder, tmp_path):
+    path = tmp_path / "x.cfg"
+    init_config(path, "--decoder", decoder_folder, "--lang", "zh")
+    config = load_config(path)
+    assert config["nlp"]["tokenizer"]["segmenter"] == "char"
+    assert config["initialize"]["tokenizer"]["pkuseg_user_dict"] == "default"

@@ -1,0 +1,184 @@
+"""`python -m spacy lgu inspect`: pipelines, decoders, and what is wrong with them."""
+
+import json
+import shutil
+import sys
+
+import pytest
+
+from spacy_lgu.inspection import facts, libraries
+
+from ..conftest import make_nlp
+from ..decoder.conftest import SECOND, hub_cache, hub_name, other_decoder_folder  # noqa: F401
+from ..test_spacy_cli import run
+
+
+def inspect(*args) -> str:
+    """What the command printed, on one line, and so are its errors."""
+    try:
+        return " ".join(run("lgu", "inspect", *args).split())
+    except AssertionError as error:
+        raise AssertionError(" ".join(str(error).split())) from error
+
+
+def inspect_json(*args) -> dict:
+    return json.loads(run("lgu", "inspect", *args, "--json"))
+
+
+@pytest.fixture(scope="module")
+def saved(decoder_folder, tmp_path_factory):
+    """A pipeline with an adapter of rank 4 on an NF4 base, and a ner that listens."""
+    folder = tmp_path_factory.mktemp("saved") / "pipeline"
+    make_nlp(decoder_folder, quantization="nf4").to_disk(folder)
+    return folder
+
+
+def test_saved_pipeline(saved):
+    (decoder,) = (found := inspect_json(saved))["decoders"]
+    assert found["pipeline"]["pipes"][1] == {
+        "name": "ner",
+        "factory": "ner",
+        "listens_to": ["*"],
+    }
+    assert decoder["layers"] == "ccbb"
+    assert decoder["listeners"] == ["ner"]
+    assert decoder["quantization"] == "nf4"
+    # 4 layers, query (64 to 64) and value (64 to 32), rank 4
+    assert decoder["parameters"]["trained"] == 4 * 4 * (128 + 96)
+    assert decoder["adapter"]["modules"] == ["q_proj", "v_proj"]
+    assert decoder["tokenizer"]["puts_bos_first"] is True
+    assert decoder["disk"]["base"] > decoder["disk"]["adapter"] > 0
+    assert decoder["saved_with"]["spacy-lgu"] == found["versions"]["spacy-lgu"]
+    assert set(decoder["base"]["sha256"]) == {"model.safetensors"}
+    assert decoder["runs"]["on"] == "CPU"
+    assert found["notes"] == []
+
+
+def test_report_is_drawn(saved):
+    printed = inspect(saved)
+    assert "│ 0 │ 1 │ 2 │ 3 │ │ c │ c │ b │ b │" in printed
+    assert "ccbb = layers 0-1 causal, layers 2-3 bidirectional" in printed
+    assert "rank 4, alpha 8, dropout 0, on 8 modules: q_proj, v_proj" in printed
+    assert "listened to by ner" in printed
+
+
+def test_no_weight_is_read(saved, tmp_path):
+    copied = shutil.copytree(saved, tmp_path / "pipeline")
+    for file in copied.rglob("*.safetensors"):
+        file.write_bytes(b"")
+    (copied / "ner" / "model").unlink()
+    assert inspect_json(copied)["decoders"][0]["layers"] == "ccbb"
+
+
+def test_base_by_name_that_is_not_here(decoder_folder, tmp_path):
+    moved = shutil.copytree(decoder_folder, tmp_path / "decoder")
+    nlp = make_nlp(moved, component={"base_weights": "reference"})
+    nlp.to_disk(tmp_path / "pipeline")
+    shutil.rmtree(moved)
+    printed = inspect(tmp_path / "pipeline")
+    assert "PROBLEM Its base" in printed
+    assert "is not on this machine: it cannot be loaded before that is there" in printed
+    assert "quantization none, computing in float32, tuning lora" in printed
+
+
+def test_damaged_description_is_named(saved, tmp_path):
+    copied = shutil.copytree(saved, tmp_path / "pipeline")
+    (copied / "transformer" / "lgu.json").write_text("{")
+    with pytest.raises(AssertionError, match=r"lgu.json' is damaged"):
+        inspect(copied)
+
+
+def test_pipeline_without_a_decoder(tmp_path):
+    import spacy
+
+    spacy.blank("en").to_disk(tmp_path / "blank")
+    assert "No pipe of it has a decoder under" in inspect(tmp_path / "blank")
+
+
+def test_decoder_with_settings(decoder_folder):
+    (decoder,) = inspect_json(
+        decoder_folder, "--unmasking", "cb", "--quantization", "nf4", "--tuning", "lora",
+        "--rank", 8, "--batch-size", 100, "--max-batch-items", 200,
+    )["decoders"]  # fmt: skip
+    assert decoder["layers"] == "ccbb"
+    assert decoder["parameters"]["trained"] == 8 * 4 * (128 + 96)
+    assert decoder["memory"]["batch_size"] == 100
+    assert decoder["memory"]["max_batch_items"] == 200
+    (chosen,) = inspect_json(decoder_folder)["decoders"]
+    assert (chosen["tuning"], chosen["quantization"]) == ("full", "none")
+    assert chosen["parameters"]["trained"] == chosen["parameters"]["total"]
+
+
+def test_decoder_of_the_hub(hub_name):  # noqa: F811
+    (decoder,) = inspect_json(hub_name)["decoders"]
+    assert decoder["base"]["commit"] == SECOND
+    assert decoder["disk"]["here"] > 0
+    assert decoder["disk"]["on_hub"] is None
+
+
+def test_decoder_of_which_only_the_config_is_here(hub_cache, hub_name):  # noqa: F811
+    snapshot = hub_cache / "models--org--tiny" / "snapshots" / SECOND
+    for file in snapshot.iterdir():
+        if file.name != "config.json":
+            file.unlink()
+    printed = inspect(hub_name)
+    assert "! Its weights are not on this machine: `python -m spacy lgu fetch org/tiny`" in printed
+    assert "tokenizer not on this machine" in printed
+    assert "4 layers of width 64" in printed
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--unmasking", "cccccc"), "Cannot divide 4 decoder layers into 6 layer groups"),
+        (("--quantization", "nf5"), "quantization is 'nf5': expected one of"),
+        (("--tuning", "full", "--quantization", "nf4"), "cannot train weights quantized"),
+        (("--gpu-id", "7"), "There is no GPU 7"),
+    ],
+)
+def test_wrong_options(options, message, decoder_folder):
+    with pytest.raises(AssertionError, match=message):
+        inspect(decoder_folder, *options)
+
+
+def test_settings_are_for_decoders(saved):
+    with pytest.raises(AssertionError, match="is a saved pipeline, which has its own unmasking"):
+        inspect(saved, "--unmasking", "cb")
+
+
+def test_part_of_a_pipeline(saved):
+    with pytest.raises(AssertionError, match="is one component of a pipeline: give"):
+        inspect(saved / "transformer")
+
+
+def test_name_that_is_nowhere(hub_cache):  # noqa: F811
+    with pytest.raises(AssertionError, match="'org/none' is not in the local cache"):
+        inspect("org/none")
+
+
+def test_family_that_cannot_be_unmasked(tmp_path):
+    from transformers import GPT2Config
+
+    GPT2Config(n_layer=4, n_embd=32, n_head=2, vocab_size=100).save_pretrained(tmp_path)
+    printed = inspect(tmp_path, "--tuning", "frozen")
+    assert "PROBLEM Decoders of the family 'gpt2' cannot be unmasked" in printed
+
+
+def test_broken_libraries_get_a_word(saved, monkeypatch):
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    printed = inspect(saved)
+    assert "! It cannot run here: bitsandbytes cannot be imported" in printed
+
+    def fail():
+        return None, "torch or transformers cannot be used here"
+
+    monkeypatch.setattr(facts, "_import_decoders", fail)
+    printed = inspect(saved)
+    assert "PROBLEM torch or transformers cannot be used here" in printed
+    assert "listened to by ner" in printed
+
+
+def test_library_that_is_not_installed():
+    assert libraries.find_broken(["no-such-library"])["no-such-library"].startswith(
+        "no-such-library is not installed: ModuleNotFoundError"
+    )

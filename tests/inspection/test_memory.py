@@ -1,0 +1,118 @@
+"""The estimates against what autograd keeps, counted byte by byte."""
+
+import numpy
+import pytest
+import torch
+
+from spacy_lgu.decoder.building import build_decoder
+from spacy_lgu.decoder.packing import PackedBatch
+from spacy_lgu.decoder.settings import DecoderSettings, LoraSettings
+from spacy_lgu.inspection.decoders import match_modules, read_decoder
+from spacy_lgu.inspection.memory import (
+    Use,
+    kept_per_layer,
+    trained_parameters,
+    training_bytes,
+    weights_bytes,
+)
+from spacy_lgu.inspection.sizes import DecoderShape
+
+SHAPE = DecoderShape(
+    family="mistral",
+    n_layers=2,
+    n_parameters=1000 + 2 * 64 * 64,
+    width=64,
+    inner_width=128,
+    n_heads=4,
+    n_key_value_heads=2,
+    head_width=16,
+    vocab_size=10,
+    context=64,
+    linear={"layers.0.q_proj": (64, 64), "layers.1.q_proj": (64, 64)},
+)
+
+
+def make_use(**options) -> Use:
+    return Use(
+        **{"quantization": "none", "dtype": "float32", "tuning": "lora", "adapted": {}, **options}
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "n_bytes"),
+    [
+        ({}, 4 * 9192),
+        ({"dtype": "bfloat16"}, 2 * 9192),
+        # 8192 weights in linear layers: 4096 bytes, 128 of absmax, 2 of its absmax
+        ({"dtype": "bfloat16", "quantization": "nf4"}, 4226 + 2000),
+        ({"dtype": "bfloat16", "quantization": "int8"}, 8192 + 4 * 128 + 2000),
+        ({"dtype": "bfloat16", "tuning": "full"}, 4 * 9192),
+        # rank 8 between 64 and 64, in float32
+        ({"adapted": {"layers.0.q_proj": 8}}, 4 * 9192 + 4 * 8 * 128),
+    ],
+)
+def test_weights(options, n_bytes):
+    assert weights_bytes(SHAPE, make_use(**options)) == n_bytes
+
+
+def test_what_is_trained():
+    assert trained_parameters(SHAPE, make_use(tuning="full")) == 9192
+    assert trained_parameters(SHAPE, make_use(adapted={"layers.0.q_proj": 8})) == 1024
+    assert trained_parameters(SHAPE, make_use(tuning="frozen")) == 0
+
+
+def test_training_of_more_rows_costs_more_and_checkpointing_less():
+    use = make_use(tuning="full")
+    assert training_bytes(SHAPE, use, n_rows=200) > training_bytes(SHAPE, use, n_rows=100)
+    checkpointed = make_use(tuning="full", gradient_checkpointing=True)
+    assert training_bytes(SHAPE, checkpointed, n_rows=200) < training_bytes(SHAPE, use, n_rows=200)
+
+
+@pytest.mark.parametrize(
+    ("tuning", "quantization", "dtype"),
+    [
+        ("lora", "none", "float32"),
+        ("lora", "nf4", "bfloat16"),
+        ("full", "none", "float32"),
+        ("full", "none", "bfloat16"),
+    ],
+)
+def test_what_autograd_keeps(tuning, quantization, dtype, decoder_folder):
+    settings = DecoderSettings(
+        name=str(decoder_folder),
+        unmasking="cb",
+        tuning=tuning,
+        quantization=quantization,
+        dtype=dtype,
+        lora=LoraSettings(rank=8),
+        self_test=False,
+    )
+    built = build_decoder(settings, {}, device=torch.device("cpu"))
+    decoder = built.decoder.train()
+    shape = read_decoder(str(decoder_folder)).shape
+    adapted = match_modules(shape, ["q_proj", "v_proj"], 8) if tuning == "lora" else {}
+    use = make_use(tuning=tuning, quantization=quantization, dtype=dtype, adapted=adapted)
+    lengths = [32] * 32
+    kept = count_kept(decoder, lengths) / sum(lengths) / shape.n_layers
+    # Of what lies around the layers, which counts more in few of them: embedding and last norm.
+    around = 3 * 4 * shape.width / shape.n_layers
+    assert kept == pytest.approx(kept_per_layer(shape, use) + around, rel=0.15)
+
+
+def count_kept(decoder, lengths: list[int]) -> int:
+    """Bytes of the storages that a forward pass keeps, weights and copies of them left out."""
+    parameters = {p.untyped_storage().data_ptr() for p in decoder.parameters()}
+    shapes = {tuple(p.shape) for p in decoder.parameters()}
+    shapes |= {shape[::-1] for shape in shapes}
+    kept = {}
+
+    def keep(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in parameters and tuple(tensor.shape) not in shapes:
+            kept[storage.data_ptr()] = (storage.nbytes(), tensor)  # so that none is reused
+        return tensor
+
+    ids = numpy.arange(sum(lengths)) % 300 + 2
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        decoder(PackedBatch.pack(ids, lengths, device=torch.device("cpu")))
+    return sum(n_bytes for n_bytes, _ in kept.values())
