@@ -29,7 +29,7 @@ BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 # Python, torch, spaCy and the other libraries, before there is a decoder.
 PROCESS = 500 * 2**20
 # Of the Docs, of what the transformer writes on them, and of a small head (spaCy's ner).
-PER_ROW = 12 * 2**10
+PER_ROW = 10 * 2**10
 # Of the tokenizer, for each entry of its vocabulary.
 PER_ENTRY = 1500
 # On CPUs glibc holds more than is in use, where large arrays come and go between those that stay.
@@ -108,9 +108,6 @@ def training_bytes(shape: DecoderShape, use: Use, *, n_rows: int) -> int:
     n_bytes = BYTES[use.dtype]
     moments = (2 if use.paged_8bit else 8) + 4
     trained = trained_parameters(shape, use) * moments
-    cast = 0
-    if use.tuning == "full" and n_bytes != 4:
-        cast = n_bytes * sum(a * b for a, b in shape.linear.values())  # autocast keeps copies
     stream = shape.width * (4 if use.tuning == "full" else n_bytes)
     kept = kept_per_layer(shape, use)
     layers = shape.n_layers * kept
@@ -122,7 +119,7 @@ def training_bytes(shape: DecoderShape, use: Use, *, n_rows: int) -> int:
     # gradients within one layer.
     around = 6 * 4 * shape.width + _computed_per_layer(shape, use)
     activations = _allocated(n_rows * (layers + around), use)
-    return _loaded(shape, use) + trained + cast + activations + n_rows * PER_ROW
+    return _loaded(shape, use) + trained + activations + n_rows * PER_ROW
 
 
 def kept_per_layer(shape: DecoderShape, use: Use) -> int:
@@ -165,12 +162,14 @@ def _computed_per_layer(shape: DecoderShape, use: Use) -> int:
 
 
 def _loaded(shape: DecoderShape, use: Use) -> int:
-    """Weights and tokenizer, and the copy of a layer's weights from which a quantized one, one at a
-    time, is computed."""
-    largest = 0
+    """Weights and tokenizer, and copies of weights in the dtype of computing: of a quantized
+    decoder one layer's at a time, and of float32 weights all that autocast keeps."""
+    linear, n_bytes, copied = [a * b for a, b in shape.linear.values()], BYTES[use.dtype], 0
     if use.quantization != "none":
-        largest = BYTES[use.dtype] * max(a * b for a, b in shape.linear.values())
-    return weights_bytes(shape, use) + PER_ENTRY * shape.vocab_size + largest
+        copied = n_bytes * max(linear)
+    elif use.tuning == "full" and n_bytes != 4:
+        copied = n_bytes * sum(linear)
+    return weights_bytes(shape, use) + PER_ENTRY * shape.vocab_size + copied
 
 
 def _allocated(n_bytes: int, use: Use) -> int:

@@ -2,7 +2,6 @@
 
 import textwrap
 from collections.abc import Iterator
-from typing import Any
 
 from ..unmasking import describe_layers, parse_pattern
 from .drawing import Strokes, draw_layers
@@ -109,7 +108,12 @@ def _decoder_rows(decoder: FactsT) -> Iterator[tuple[str, str]]:
     yield "tokenizer", _show_tokenizer(decoder)
     if decoder.get("listeners") is not None:
         yield "listened to by", ", ".join(decoder["listeners"]) or "no pipe"
-    yield "on disk", _show_parts(decoder["disk"])
+    disk = decoder["disk"]
+    if decoder["component"] is None:
+        on_hub = f", {show_bytes(disk['on_hub'])} on the hub" if "on_hub" in disk else ""
+        yield "weights files", f"{show_bytes(disk['here'])} here{on_hub}"
+    else:
+        yield "on disk", _show_parts(disk)
     yield (
         "saved with",
         ", ".join(f"{name} {value}" for name, value in decoder["saved_with"].items() if value)
@@ -166,7 +170,11 @@ def _show_fit(fits: bool | None) -> str:
 def _machine_rows(machine: FactsT, versions: FactsT) -> Iterator[tuple[str, str]]:
     features = ", ".join(machine["features"]) or "none that matter"
     yield "processor", f"{machine['processor']}, {machine['n_cores']} cores; {features}"
-    fast = "as fast as it gets" if machine["fast_bfloat16"] else "slow, so that auto is float32"
+    fast = (
+        "computed fast, so that auto is bfloat16"
+        if machine["fast_bfloat16"]
+        else "computed slowly, so that auto is float32"
+    )
     yield "bfloat16", fast
     yield "memory", f"{show_bytes(machine['free'])} of {show_bytes(machine['total'])} free"
     gpu = machine["gpu"]
@@ -180,9 +188,6 @@ def _machine_rows(machine: FactsT, versions: FactsT) -> Iterator[tuple[str, str]
     yield "libraries", ", ".join(f"{n} {v or 'not installed'}" for n, v in versions.items())
 
 
-def _show_parts(sizes: dict[str, Any]) -> str:
-    known = {name: value for name, value in sizes.items() if value is not None}
-    if len(sizes) > 2:
-        total = f"{show_bytes(sum(known.values()))}: "
-        return total + ", ".join(f"{name} {show_bytes(value)}" for name, value in known.items())
-    return ", ".join(f"{name.replace('_', ' ')} {show_bytes(v)}" for name, v in sizes.items())
+def _show_parts(sizes: dict[str, int]) -> str:
+    total = show_bytes(sum(sizes.values()))
+    return f"{total}: " + ", ".join(f"{name} {show_bytes(n)}" for name, n in sizes.items())
