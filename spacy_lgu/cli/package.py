@@ -115,7 +115,7 @@ def package_pipeline(
     force (bool): Whether to replace NAME-VERSION.
     RETURNS (Path): The wheel, or the package's folder if none was built. Raises ValueError for
         names, versions and requirements that packages cannot have, before anything is written,
-        and RuntimeError with the end of what the build said, if it failed.
+        and ChildProcessError with the end of what the build said, if it failed.
     """
     if build and not (find_spec("build") and find_spec("setuptools")):
         raise ImportError(
@@ -249,7 +249,7 @@ def _build_wheel(folder: Path) -> None:
     )
     if result.returncode:
         end = "\n".join(result.stdout.strip().splitlines()[-_ERROR_LINES:])
-        raise RuntimeError(
+        raise ChildProcessError(
             f"The wheel could not be built. Nothing was replaced. `python -m build` said:\n{end}"
         )
     shutil.rmtree(folder / "build", ignore_errors=True)  # a second copy of all weights

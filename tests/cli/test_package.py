@@ -157,7 +157,7 @@ def test_a_failed_build_leaves_the_earlier_package(pipeline, tmp_path, monkeypat
 
     with monkeypatch.context() as patch:
         patch.setattr(subprocess, "run", fail)
-        with pytest.raises(RuntimeError, match=r"could not be built.*said:\nbegun\nno disk left"):
+        with pytest.raises(ChildProcessError, match=r"could not be built.*said:\nbegun\nno disk left"):
             package()
     assert names(tmp_path / "out") == []
     edit(pipeline, description="earlier")
@@ -168,7 +168,7 @@ def test_a_failed_build_leaves_the_earlier_package(pipeline, tmp_path, monkeypat
         package()
     with monkeypatch.context() as patch:
         patch.setattr(subprocess, "run", fail)
-        with pytest.raises(RuntimeError, match="no disk left"):
+        with pytest.raises(ChildProcessError, match="no disk left"):
             package(force=True)
     assert wheel.read_bytes() == content
     assert description(tmp_path / "out" / "x-1.0") == "earlier"
