@@ -13,11 +13,11 @@ from spacy.vocab import create_vocab
 
 from ..inputs import shorten
 from . import detection
-from .alignment import tokenize_texts, trim_spans
 from .docs import make_docs
 from .records import Note, ReportT
 from .registry import FORMATS, find_format
 from .spacing import choose_spaces, has_spaces
+from .tokenizing import tokenize_texts, trim_spans
 
 AUTO = "auto"
 

@@ -25,8 +25,8 @@ from spacy.tokens import Doc
 from spacy.vocab import Vocab
 
 from ..inputs import shorten
-from .alignment import tokenize_texts
 from .records import AnnotatedText, LabeledSpan, Note, ReportT, TokenizedText, read_lines
+from .tokenizing import tokenize_texts
 
 _FORMAT = re.compile(r"#FORMAT=WebAnno TSV 3(\.[0-9]+)?\s*")
 _LAYER = re.compile(r"#(T_SP|T_CH|T_RL)=([^|]+)\|?(.*)")

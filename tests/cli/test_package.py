@@ -157,7 +157,9 @@ def test_a_failed_build_leaves_the_earlier_package(pipeline, tmp_path, monkeypat
 
     with monkeypatch.context() as patch:
         patch.setattr(subprocess, "run", fail)
-        with pytest.raises(ChildProcessError, match=r"could not be built.*said:\nbegun\nno disk left"):
+        with pytest.raises(
+            ChildProcessError, match=r"could not be built.*said:\nbegun\nno disk left"
+        ):
             package()
     assert names(tmp_path / "out") == []
     edit(pipeline, description="earlier")
