@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .conll import divide
+from .columns import divide
 from .exports import DOCCANO_FIELDS
 from .json_records import read_records
 from .jsonl import PRODIGY_FIELDS
@@ -95,30 +95,6 @@ def looks_like_events(head: Head) -> bool:
     return ("EVENT",) in tags and set(tags) <= {("O",), ("EVENT",)}
 
 
-def looks_like_tokens(head: Head) -> bool:
-    return _all(head, _has_tokens)
-
-
-def looks_like_texts(head: Head) -> bool:
-    return _all(head, _has_text_and_spans)
-
-
-def looks_like_doccano(head: Head) -> bool:
-    return _all(head, _is_doccano)
-
-
-def looks_like_gliner(head: Head) -> bool:
-    return _all(head, _is_gliner)
-
-
-def looks_like_pairs(head: Head) -> bool:
-    return _all(head, _is_pair)
-
-
-def looks_like_label_studio(head: Head) -> bool:
-    return _all(head, _is_task)
-
-
 def looks_like_semeval(head: Head) -> bool:
     start = "".join(head.lines)
     return start.lstrip().startswith("<") and bool(_SENTENCE.search(start)) and "<text>" in start
@@ -157,11 +133,11 @@ def looks_like_germeval(head: Head) -> bool:
 
 
 def looks_like_webanno(head: Head) -> bool:
-    return head.lines[:1] != [] and head.lines[0].startswith("#FORMAT=WebAnno TSV 3")
+    return bool(head.lines) and head.lines[0].startswith("#FORMAT=WebAnno TSV 3")
 
 
 def looks_like_pubtator(head: Head) -> bool:
-    return head.lines[:1] != [] and _TITLE.match(head.lines[0]) is not None
+    return bool(head.lines) and _TITLE.match(head.lines[0]) is not None
 
 
 def looks_like_inline(head: Head) -> bool:
@@ -176,12 +152,12 @@ def _divide(head: Head) -> list[list[str]]:
     return [row for row in rows if row]
 
 
-def _all(head: Head, is_one: Callable[[Any], bool]) -> bool:
-    return bool(head.records) and all(map(is_one, head.records))
+def _has(record: Any, field: str, kind: type) -> bool:
+    return isinstance(record, dict) and isinstance(record.get(field), kind)
 
 
 def _has_tokens(record: Any) -> bool:
-    return isinstance(record, dict) and isinstance(record.get("tokens"), list)
+    return _has(record, "tokens", list)
 
 
 def _has_text_and_spans(record: Any) -> bool:
@@ -222,8 +198,19 @@ def _is_task(record: Any) -> bool:
     return any(name in record for name in MIN_FIELDS)
 
 
-def _has(record: Any, field: str, kind: type) -> bool:
-    return isinstance(record, dict) and isinstance(record.get(field), kind)
+def _of_records(is_one: Callable[[Any], bool]) -> LooksLikeT:
+    def looks_like(head: Head) -> bool:
+        return bool(head.records) and all(map(is_one, head.records))
+
+    return looks_like
+
+
+looks_like_tokens = _of_records(_has_tokens)
+looks_like_texts = _of_records(_has_text_and_spans)
+looks_like_doccano = _of_records(_is_doccano)
+looks_like_gliner = _of_records(_is_gliner)
+looks_like_pairs = _of_records(_is_pair)
+looks_like_label_studio = _of_records(_is_task)
 
 
 def find_fields(records: Sequence[Any]) -> list[str]:

@@ -19,6 +19,11 @@ class LabeledSpan(NamedTuple):
     label: str
 
 
+def from_outside_in(span: LabeledSpan) -> tuple[int, int, str]:
+    """Sorts spans from left to right, a span before those inside it."""
+    return span.start, -span.end, span.label
+
+
 @dataclass(frozen=True, slots=True)
 class AnnotatedText:
     """A text that spaCy's tokenizer is still to divide.
