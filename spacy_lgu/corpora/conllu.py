@@ -13,7 +13,6 @@
 (Universal NER) and with other ones (CoNLL-U Plus) are read too, if number and word are the first.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -21,11 +20,11 @@ from ..inputs import cut, shorten
 from .conllu_lines import Sentence, Token, read_misc, read_sentences
 from .notation import find_notation, looks_outside
 from .records import Faults, LabeledSpan, Note, ReportT, TokenizedText, from_outside_in
+from .schemes import split_tag
 
 _KEYS = ("name", "NE")  # of NorNE and DaNE; spaCy's own converter reads both
 SUBTOKENS = ("merge", "split")
 _COREFERENCE = "Entity"
-_PLAIN_TAG = re.compile(r"O|[BIESLUMW]-.+")
 
 
 def read_conllu(
@@ -124,7 +123,7 @@ def _find_key(path: Path, misc_key: str | None) -> str:
             for name, value in read_misc(fields, sentence.misc):
                 if value is not None:
                     found.setdefault(name, line)
-                elif _PLAIN_TAG.fullmatch(name):
+                elif split_tag(name)[0]:
                     is_plain = True
     keys = [misc_key] if misc_key else [key for key in _KEYS if key in found]
     if not keys and is_plain:
@@ -170,7 +169,7 @@ def _take_tag(fields: list[str], misc: int | None, source: int | str, where: str
     values = [
         name if value is None else value
         for name, value in read_misc(fields, misc)
-        if (name == source if value is not None else not source and _PLAIN_TAG.fullmatch(name))
+        if (name == source if value is not None else not source and split_tag(name)[0])
     ]
     if len(values) > 1:
         raise ValueError(f"{where}: expected one tag, but found {shorten(', '.join(values))}.")

@@ -16,12 +16,11 @@ from .json_records import read_records
 from .jsonl import PRODIGY_FIELDS
 from .label_studio import ANNOTATIONS, MIN_FIELDS
 from .records import read_lines
-from .schemes import PREFIXES
+from .schemes import PREFIXES, split_tag
 
 _MOST_LINES = 200
 _MOST_CHARACTERS = 1 << 20
 _MOST_RECORDS = 5
-_TAG = re.compile(rf"O|[{PREFIXES}]-.+")
 # Of columns whose reader will tell what else is wrong: a tag of another spelling, or without label.
 _LIKE_TAG = re.compile(rf"[Oo]|[{PREFIXES}]([-_].+)?")
 _WORD = re.compile(r"[0-9]+([-.][0-9]+)?")
@@ -85,7 +84,7 @@ def looks_like_layers(head: Head) -> bool:
     """Whether there are several columns of tags with prefixes, and nothing else but tokens."""
     rows = _divide(head)
     return len({len(row) for row in rows}) == 1 and all(
-        len(row) > 2 and all(map(_TAG.fullmatch, row[1:])) for row in rows
+        len(row) > 2 and _are_tags(row[1:]) for row in rows
     )
 
 
@@ -128,7 +127,7 @@ def looks_like_germeval(head: Head) -> bool:
     """Whether every line but comments has a number, a token and two tags."""
     rows = [line.split("\t") for line in head.lines if not line.startswith("#\t")]
     return bool(rows) and all(
-        len(row) == 4 and row[0].isdecimal() and all(map(_TAG.fullmatch, row[2:])) for row in rows
+        len(row) == 4 and row[0].isdecimal() and _are_tags(row[2:]) for row in rows
     )
 
 
@@ -150,6 +149,10 @@ def _divide(head: Head) -> list[list[str]]:
     lines = [part for line in head.lines for part in line.split("\r")]
     rows = [divide(line) for line in lines if not line.startswith(("#", "-DOCSTART-"))]
     return [row for row in rows if row]
+
+
+def _are_tags(cells: list[str]) -> bool:
+    return all(split_tag(cell)[0] for cell in cells)
 
 
 def _has(record: Any, field: str, kind: type) -> bool:

@@ -97,7 +97,11 @@ def test_formats_by_name():
             r"inline has no option --scheme, only --spaces, --misaligned, --lang",
         ),
         ("inline", {"sentences_per_doc": 2}, r"inline has no option --sentences-per-doc"),
-        ("conll", {"offsets": "utf16"}, r"conll has no option --offsets, only --column, --token-column"),
+        (
+            "conll",
+            {"offsets": "utf16"},
+            r"conll has no option --offsets, only --column, --token-column",
+        ),
         (
             "litbank-events",
             {"label": "X"},
