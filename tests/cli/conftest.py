@@ -10,6 +10,8 @@ from spacy.tokens import DocBin
 from spacy.util import load_config
 from typer.testing import CliRunner
 
+import spacy_lgu.cli  # noqa: F401  (adds its commands to spaCy's, as the entry point does)
+
 ROOT = Path(__file__).parents[2]
 NER_CONFIG = ROOT / "configs" / "lgu_mistral_ner.cfg"
 SENTENCES = [
