@@ -46,24 +46,21 @@ def init_config_cli(
 
     is_stdout = str(output) == "-"
     if not is_stdout and output.exists() and not force:
-        msg.fail(f"{str(output)!r} exists already. Use --force to replace it.", exits=1)
-    try:
-        made = make_config(
-            output="config.cfg" if is_stdout else str(output),
-            lang=lang,
-            heads=[name.strip() for name in pipeline.split(",") if name.strip()],
-            decoder=decoder,
-            revision=revision,
-            unmasking=unmasking,
-            optimize=optimize,
-            gpu=gpu,
-        )
-        if is_stdout:
-            typer.echo(made.text, nl=False)
-        else:
-            replace_file(output, made.text.encode("utf8"))
-    except (ValueError, OSError) as error:
-        msg.fail(str(error), exits=1)
+        raise FileExistsError(f"{str(output)!r} exists already. Use --force to replace it.")
+    made = make_config(
+        output="config.cfg" if is_stdout else str(output),
+        lang=lang,
+        heads=[name.strip() for name in pipeline.split(",") if name.strip()],
+        decoder=decoder,
+        revision=revision,
+        unmasking=unmasking,
+        optimize=optimize,
+        gpu=gpu,
+    )
+    if is_stdout:
+        typer.echo(made.text, nl=False)
+    else:
+        replace_file(output, made.text.encode("utf8"))
     for remark in made.remarks:
         typer.echo(f"! {remark}", err=True)
     if not is_stdout:

@@ -6,7 +6,6 @@ import sys
 from typing import Annotated
 
 import typer
-from wasabi import msg
 
 from . import app
 
@@ -55,26 +54,23 @@ def inspect_cli(
     from ..inspection.machine import look_at_machine
     from ..inspection.report import write_report
 
-    try:
-        load = Load(
-            machine=look_at_machine(gpu_id), max_batch_items=max_batch_items, batch_size=batch_size
-        )
-        facts = inspect_target(
-            target,
-            load,
-            offline=constants.HF_HUB_OFFLINE,
-            revision=revision,
-            unmasking=unmasking,
-            quantization=quantization,
-            tuning=tuning,
-            dtype=dtype,
-            rank=rank,
-            gradient_checkpointing=gradient_checkpointing,
-        )
-    except (ValueError, OSError) as error:
-        msg.fail(str(error), exits=1)
+    load = Load(
+        machine=look_at_machine(gpu_id), max_batch_items=max_batch_items, batch_size=batch_size
+    )
+    facts = inspect_target(
+        target,
+        load,
+        offline=constants.HF_HUB_OFFLINE,
+        revision=revision,
+        unmasking=unmasking,
+        quantization=quantization,
+        tuning=tuning,
+        dtype=dtype,
+        rank=rank,
+        gradient_checkpointing=gradient_checkpointing,
+    )
     if as_json:
-        typer.echo(json.dumps(facts, indent=2, ensure_ascii=False))
+        typer.echo(json.dumps(facts, indent=2))
         return
     strokes = choose_strokes(sys.stdout.encoding)
     # Longer lines are hard to read.

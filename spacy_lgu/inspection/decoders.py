@@ -13,7 +13,7 @@ from transformers import PretrainedConfig
 from transformers.utils import hub as transformers_hub
 
 from ..decoder.checkpoint import build_skeleton
-from ..decoder.description import Description
+from ..decoder.description import DESCRIPTION, Description
 from ..decoder.families import check_family
 from ..decoder.loading import (
     CONFIG,
@@ -24,6 +24,7 @@ from ..decoder.loading import (
     read_config,
     weight_shapes,
 )
+from ..decoder.reading import find_inside
 from ..replacing import finished_folder
 from .sizes import DecoderShape
 
@@ -93,7 +94,8 @@ def read_saved_base(folder: Path, saved: Description) -> LocalDecoder | None:
     if saved.base_weights == "reference":
         is_gone = saved.base.files is not None and not Path(saved.base.name).expanduser().is_dir()
         return None if is_gone else read_local(saved.base.name, saved.base.commit)
-    part = folder / ("weights" if saved.base_weights == "weights" else "base")
+    name = "weights" if saved.base_weights == "weights" else "base"
+    part = find_inside(folder, name, named_in=folder / DESCRIPTION)
     return read_local(str(part.absolute()))
 
 

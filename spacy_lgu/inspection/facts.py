@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..decoder.adapter_config import read_adapter_config
+from ..decoder.description import DESCRIPTION
+from ..decoder.reading import find_inside
 from ..decoder.settings import DecoderSettings
 from ..unmasking import unmask_layers
 from .libraries import BROKEN
@@ -134,7 +136,8 @@ def _saved_facts(saved: SavedDecoder, pipeline: SavedPipeline, load: Load) -> Fa
     found = tokenizer = None
     if decoders is not None:
         found = decoders.read_saved_base(folder, description)
-        tokenizer = decoders.describe_tokenizer(folder / "tokenizer")
+        place = find_inside(folder, "tokenizer", named_in=folder / DESCRIPTION)
+        tokenizer = decoders.describe_tokenizer(place)
         if found is None:
             problem = (
                 f"Its base {description.base.name!r}, of which it keeps the name alone, is not on "
@@ -158,7 +161,7 @@ def _saved_facts(saved: SavedDecoder, pipeline: SavedPipeline, load: Load) -> Fa
             if config.targets(name):
                 adapted[name] = config.rank_of(name)
         adapter = {"rank": config.rank, "alpha": config.alpha, "dropout": config.dropout}
-        adapter |= {"modules": list(config.modules), "n_modules": len(adapted) or None}
+        adapter |= {"modules": sorted(config.modules), "n_modules": len(adapted) or None}
     base: FactsT = {
         "name": description.base.name,
         "commit": description.base.commit,

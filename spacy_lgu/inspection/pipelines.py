@@ -164,8 +164,8 @@ def disk_bytes(folder: Path) -> dict[str, int]:
     return {
         path.name: sum(
             file.lstat().st_size
-            for file in ([path] if not path.is_dir() else path.rglob("*"))
-            if not file.is_dir()
+            for file in (path.rglob("*") if path.is_dir() and not path.is_symlink() else [path])
+            if file.is_symlink() or not file.is_dir()
         )
         for path in sorted(folder.iterdir())
     }

@@ -10,15 +10,12 @@ from spacy_lgu.inspection import facts, libraries
 
 from ..conftest import make_nlp
 from ..decoder.conftest import SECOND, hub_cache, hub_name, other_decoder_folder  # noqa: F401
-from ..test_spacy_cli import run
+from .conftest import failure, run
 
 
 def inspect(*args) -> str:
-    """What the command printed, on one line, and so are its errors."""
-    try:
-        return " ".join(run("lgu", "inspect", *args).split())
-    except AssertionError as error:
-        raise AssertionError(" ".join(str(error).split())) from error
+    """What the command printed, in one line."""
+    return " ".join(run("lgu", "inspect", *args).split())
 
 
 def inspect_json(*args) -> dict:
@@ -81,11 +78,25 @@ def test_base_by_name_that_is_not_here(decoder_folder, tmp_path):
     assert "quantization none, computing in float32, tuning lora" in printed
 
 
+def test_texts_of_others_do_not_reach_the_terminal_as_commands(saved, tmp_path):
+    copied = shutil.copytree(saved, tmp_path / "pipeline")
+    meta = json.loads((copied / "meta.json").read_text())
+    (copied / "meta.json").write_text(json.dumps({**meta, "name": "x\x1b[2J\ud83d"}))
+    assert r"Pipeline en x\x1b[2J\ud83d 0.0.0" in inspect(copied)
+    inspect_json(copied)
+
+
+def test_base_that_is_a_link_to_elsewhere(saved, decoder_folder, tmp_path):
+    copied = shutil.copytree(saved, tmp_path / "pipeline")
+    shutil.rmtree(copied / "transformer" / "base")
+    (copied / "transformer" / "base").symlink_to(decoder_folder)
+    assert "the file 'base' does not lie in" in failure("lgu", "inspect", copied)
+
+
 def test_damaged_description_is_named(saved, tmp_path):
     copied = shutil.copytree(saved, tmp_path / "pipeline")
     (copied / "transformer" / "lgu.json").write_text("{")
-    with pytest.raises(AssertionError, match=r"lgu.json' is damaged"):
-        inspect(copied)
+    assert "lgu.json' is damaged" in failure("lgu", "inspect", copied)
 
 
 def test_pipeline_without_a_decoder(tmp_path):
@@ -137,23 +148,23 @@ def test_decoder_of_which_only_the_config_is_here(hub_cache, hub_name):  # noqa:
     ],
 )
 def test_wrong_options(options, message, decoder_folder):
-    with pytest.raises(AssertionError, match=message):
-        inspect(decoder_folder, *options)
+    assert message in failure("lgu", "inspect", decoder_folder, *options)
 
 
 def test_settings_are_for_decoders(saved):
-    with pytest.raises(AssertionError, match="is a saved pipeline, which has its own unmasking"):
-        inspect(saved, "--unmasking", "cb")
+    assert "is a saved pipeline, which has its own unmasking" in failure(
+        "lgu", "inspect", saved, "--unmasking", "cb"
+    )
 
 
 def test_part_of_a_pipeline(saved):
-    with pytest.raises(AssertionError, match="is one component of a pipeline: give"):
-        inspect(saved / "transformer")
+    assert "is one component of a pipeline: give" in failure(
+        "lgu", "inspect", saved / "transformer"
+    )
 
 
 def test_name_that_is_nowhere(hub_cache):  # noqa: F811
-    with pytest.raises(AssertionError, match="'org/none' is not in the local cache"):
-        inspect("org/none")
+    assert "'org/none' is not in the local cache" in failure("lgu", "inspect", "org/none")
 
 
 def test_family_that_cannot_be_unmasked(tmp_path):
