@@ -69,10 +69,8 @@ def _choose_settings(name: str, given: dict[str, Any]) -> DecoderSettings:
         unmasking=given.pop("unmasking", None),
     )
     rank = given.pop("rank", chosen.rank)
-    if "quantization" in given and "tuning" not in given:
-        tuning = "full" if given["quantization"] == "none" and chosen.tuning == "full" else "lora"
-    else:
-        tuning = given.pop("tuning", chosen.tuning)
+    is_quantized = given.get("quantization", "none") != "none"
+    tuning = given.pop("tuning", "lora" if is_quantized else chosen.tuning)
     quantization = given.pop("quantization", "none" if tuning == "full" else chosen.quantization)
     return DecoderSettings(
         name=name,
