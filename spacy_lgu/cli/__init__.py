@@ -7,4 +7,4 @@ app = typer.Typer(name="lgu", help="Decoders with layer group unmasking", no_arg
 spacy_app.add_typer(app)
 
 # Each adds its command to `app`.
-from . import adapt, calibrate, convert, fetch, package, verify  # noqa: E402, F401
+from . import adapt, calibrate, convert, evaluate, fetch, package, study, verify  # noqa: E402, F401

@@ -1,141 +1,13 @@
-"""Tables and pictures of a study's results: the same results give the same bytes."""
+"""The tables of a report, in Markdown."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import partial
-from importlib.util import find_spec
-from math import nan
-from pathlib import Path
 from typing import Any
 
-import numpy
-from study_plan import CAUSAL, Study, System, Task
+from ..metrics.seeds import mean_and_stdev
+from ..metrics.strict import SpanCounts
+from ..study.plan import CAUSAL, Study, System, Task
+from .rows import Comparison, ComparisonsT, RowsT, RunsT, mean
 
-from spacy_lgu.metrics.bootstrap import BootstrapResult, paired_bootstrap
-from spacy_lgu.metrics.seeds import mean_and_stdev, paired_t_test
-from spacy_lgu.metrics.strict import SpanCounts
-from spacy_lgu.replacing import FileContent, replace_files
-
-RunsT = list[dict[str, Any]]  # of one row: lines of the results that differ by seed only
-RowT = tuple[str, str | None]  # system and pattern
-RowsT = dict[RowT, RunsT]
-
-INTRODUCTION = """\
-# Results of the benchmark
-
-Written by `python benchmarks/study.py report` from the results of finished runs; not edited by
-hand. What is compared is described in `benchmarks/study.yml`.
-
-- **F1** is strict micro F1 in percent on the test part (borders and label must be right), mean and
-  sample standard deviation over seeds. Within a task all systems are trained for the same number
-  of steps on as many texts.
-- **p (t)** is the paper's test: one-sided, paired by seed, against `cccc` of the same system.
-  **p (b)** and the interval of the difference come from a paired bootstrap over the test texts
-  ({n_samples:,} samples, counts of all seeds together).
-- **Minutes** are those of `spacy train`, evaluation on dev included; **tokens/s** are spaCy's
-  tokens through the whole pipeline (what else the machine did meanwhile is in both); **MB** is a
-  saved pipeline, frozen weights included if they are in it.
-"""
-N_SAMPLES = 10_000
 SURE = 0.05  # p of a bootstrap below which the overview marks a row
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The runs of a row against those of `cccc` of the same system, paired by seed.
-
-    p_value (float | None): Of the t-test; None where t is not defined.
-    """
-
-    p_value: float | None
-    bootstrap: BootstrapResult
-
-
-ComparisonsT = dict[RowT, Comparison]
-
-
-def write_report(study: Study, results: RunsT, output: Path, *, limit: int = 0) -> None:
-    """Write the report and a bar chart per task.
-
-    study (Study): Gives the order, and what is shown as not run.
-    results (RunsT): Lines of the results file.
-    output (Path): Markdown file; pictures are named after it. Raises ValueError if no result
-        belongs to the study, ImportError if matplotlib is missing.
-    """
-    results_of_limit = [line for line in results if line["limit"] == limit]
-    rows = {task: find_rows(study, task, results_of_limit) for task in study.tasks}
-    if not any(runs for of_task in rows.values() for runs in of_task.values()):
-        raise ValueError(
-            f"None of the {len(results)} results belongs to a task of the study with the limit "
-            f"{limit}. Run `python benchmarks/study.py run` first, or give another --results or "
-            "--limit."
-        )
-    comparisons = {task: compare_rows(of_task) for task, of_task in rows.items()}
-    parts = [INTRODUCTION.format(n_samples=N_SAMPLES)]
-    pictures: dict[Path, FileContent] = {}
-    if limit:
-        parts.append(
-            f"**Of each part only the first {limit} texts: not comparable to anything.**\n"
-        )
-    parts.append(render_overview(study, rows, comparisons))
-    if any(comparisons.values()):
-        picture = output.with_name(f"{output.stem}-differences.svg")
-        pictures[picture] = partial(draw_differences, study, comparisons)
-        parts.append(f"![Differences in F1 to the causal decoder]({picture.name})\n")
-    missing = []
-    for name, task in study.tasks.items():
-        of_task = rows[name]
-        if not any(of_task.values()):
-            missing.append(name)
-            continue
-        picture = output.with_name(f"{output.stem}-{name}.svg")
-        pictures[picture] = partial(draw_bars, of_task, study, title=task.title)
-        parts.append(render_task(task, study, of_task, comparisons[name], picture.name))
-        n_others = sum(
-            line["task"] == name and line["system"] in study.systems for line in results_of_limit
-        ) - len(find_comparable(study, name, results_of_limit))
-        if n_others:
-            parts.append(
-                f"Left out, because of another corpus, batches or steps: {n_others} earlier runs.\n"
-            )
-    if missing:
-        parts.append(f"## Not run\n\n{', '.join(missing)}\n")
-    parts.append(render_runs(study, list(_all_runs(rows))))
-    replace_files({output: "\n".join(parts).encode("utf8"), **pictures})
-
-
-def find_rows(study: Study, task: str, results: RunsT) -> RowsT:
-    """The runs of each system and pattern, in the study's order; what is not run has none.
-
-    Taken are runs with corpus, batches and steps of the latest run of the task; of those of a row
-    with different settings the ones of the latest, of those with the same seed the latest one.
-    """
-    lines = find_comparable(study, task, results)
-    rows: RowsT = {}
-    for name, system in study.systems.items():
-        own = [line for line in lines if line["system"] == name]
-        patterns = list(dict.fromkeys([*system.patterns, *(line["pattern"] for line in own)]))
-        for pattern in patterns or [None]:
-            runs = [line for line in own if line["pattern"] == pattern]
-            by_seed = {r["seed"]: r for r in runs if r["settings"] == runs[-1]["settings"]}
-            rows[name, pattern] = [by_seed[seed] for seed in sorted(by_seed)]
-    return rows
-
-
-def find_comparable(study: Study, task: str, results: RunsT) -> RunsT:
-    """The runs of a task with the corpus, batches and steps of the latest of them."""
-    lines = [line for line in results if line["task"] == task and line["system"] in study.systems]
-    return [line for line in lines if line["conditions"] == lines[-1]["conditions"]]
-
-
-def compare_rows(rows: RowsT) -> ComparisonsT:
-    """Each row of a decoder against the row `cccc` of the same system, if both have a seed."""
-    compared = {
-        (name, pattern): _compare(runs, rows.get((name, CAUSAL), []))
-        for (name, pattern), runs in rows.items()
-        if pattern != CAUSAL
-    }
-    return {row: comparison for row, comparison in compared.items() if comparison is not None}
 
 
 def render_overview(
@@ -162,7 +34,7 @@ def render_overview(
             runs = rows[task].get(row, [])
             compared = comparisons[task].get(row)
             mark = "\\*" if compared and compared.bootstrap.p_value < SURE else ""
-            cells.append(f"{_mean([run['f1'] for run in runs]):.1f}{mark}" if runs else "")
+            cells.append(f"{mean([run['f1'] for run in runs]):.1f}{mark}" if runs else "")
         name, pattern = row
         lines.append(f"| {study.systems[name].title} | {pattern or ''} | {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
@@ -185,13 +57,13 @@ def render_task(
             continue
         f1 = [run["f1"] for run in runs]
         cells = [
-            f"{_mean(f1):.2f}",
+            f"{mean(f1):.2f}",
             f"{mean_and_stdev(f1).stdev:.2f}" if len(f1) > 1 else "",
             str(len(f1)),
             *_render_comparison(comparisons.get((name, pattern))),
-            f"{_mean([run['train_minutes'] for run in runs]):.1f}",
-            f"{_mean([run['tokens_per_second'] for run in runs]):,.0f}",
-            f"{_mean([run['checkpoint_bytes'] for run in runs]) / 1e6:.1f}",
+            f"{mean([run['train_minutes'] for run in runs]):.1f}",
+            f"{mean([run['tokens_per_second'] for run in runs]):,.0f}",
+            f"{mean([run['checkpoint_bytes'] for run in runs]) / 1e6:.1f}",
         ]
         table.append(f"| {study.systems[name].title} | {pattern or ''} | {' | '.join(cells)} |")
     table += _list_missing(study, rows)
@@ -235,86 +107,6 @@ def render_runs(study: Study, runs: RunsT) -> str:
     return "\n".join(lines)
 
 
-def draw_bars(rows: RowsT, study: Study, path: Path, *, title: str) -> None:
-    """A bar per row that was run, with its standard deviation, as SVG.
-
-    Raises ImportError naming the extra if matplotlib is not installed.
-    """
-    pyplot = _import_pyplot()
-    present = {key: [run["f1"] for run in runs] for key, runs in rows.items() if runs}
-    names = [_name_bar(study.systems[name], pattern) for name, pattern in present]
-    means = [_mean(f1) for f1 in present.values()]
-    errors = [mean_and_stdev(f1).stdev if len(f1) > 1 else nan for f1 in present.values()]
-    colors = ["#2b6cb0" if pattern else "#a0aec0" for _, pattern in present]
-    figure, axes = pyplot.subplots(figsize=(8, 0.9 + 0.32 * len(names)), layout="constrained")
-    axes.barh(names, means, xerr=errors, color=colors, ecolor="#1a202c", capsize=3)
-    axes.invert_yaxis()
-    axes.set(title=title, xlabel="strict F1 (%), mean and standard deviation over seeds")
-    axes.set_xlim(0, 100)
-    for place, mean in enumerate(means):
-        left, color = (1.0, "#ffffff") if mean > 8 else (mean + 1.0, "#1a202c")
-        axes.text(left, place, f"{mean:.1f}", va="center", color=color, fontsize=8)
-    figure.savefig(path, metadata={"Date": None})
-    pyplot.close(figure)
-
-
-def draw_differences(study: Study, comparisons: dict[str, ComparisonsT], path: Path) -> None:
-    """What each pattern is worth on each task, with the intervals of the bootstrap, as SVG: a panel
-    per system. Raises ImportError naming the extra if matplotlib is not installed."""
-    pyplot = _import_pyplot()
-    found = {
-        (name, pattern, task): comparison.bootstrap
-        for task, of_task in comparisons.items()
-        for (name, pattern), comparison in of_task.items()
-    }
-    systems = [name for name in study.systems if any(name == key[0] for key in found)]
-    tasks = [task for task in study.tasks if any(task == key[2] for key in found)]
-    patterns = sorted({pattern for _, pattern, _ in found if pattern}, reverse=True)
-    figure, panels = pyplot.subplots(
-        ncols=len(systems),
-        sharex=True,
-        sharey=True,
-        squeeze=False,
-        figsize=(2 + 4 * len(systems), 1.2 + 0.2 * len(tasks) * (len(patterns) + 1)),
-        layout="constrained",
-    )
-    for name, axes in zip(systems, panels[0], strict=True):
-        for i, pattern in enumerate(patterns):
-            shown = [
-                (place, found[name, pattern, task])
-                for place, task in enumerate(tasks)
-                if (name, pattern, task) in found
-            ]
-            if not shown:
-                continue
-            x = [100 * entry.difference for _, entry in shown]
-            ends = [[entry.low for _, entry in shown], [entry.high for _, entry in shown]]
-            errors = abs(100 * numpy.array(ends) - x)
-            y = [place + (i + 1) / (len(patterns) + 1) - 0.5 for place, _ in shown]
-            style = {"fmt": "o", "markersize": 4, "capsize": 2, "color": f"C{i}"}
-            axes.errorbar(x, y, xerr=errors, label=pattern, **style)
-        axes.axvline(0, color="#a0aec0", zorder=0)
-        axes.set(title=study.systems[name].title, xlabel=f"points of F1 gained over {CAUSAL}, 95 %")
-        axes.legend(loc="best", fontsize=8)
-    panels[0][0].set_yticks(range(len(tasks)), tasks)
-    panels[0][0].set_ylim(len(tasks) - 0.5, -0.5)
-    figure.savefig(path, metadata={"Date": None})
-    pyplot.close(figure)
-
-
-def _import_pyplot() -> Any:
-    if find_spec("matplotlib") is None:
-        raise ImportError("The pictures need matplotlib: pip install 'spacy-lgu[reports]'.")
-    import matplotlib
-
-    matplotlib.use("Agg")
-    # Without it the names inside an SVG are random.
-    matplotlib.rcParams["svg.hashsalt"] = "spacy-lgu"
-    from matplotlib import pyplot
-
-    return pyplot
-
-
 def _list_missing(study: Study, rows: RowsT) -> list[str]:
     missing: dict[str, list[str | None]] = {}
     for (name, pattern), runs in rows.items():
@@ -354,24 +146,6 @@ def _sum_labels(runs: RunsT) -> dict[str, SpanCounts]:
     return totals
 
 
-def _compare(runs: RunsT, baseline: RunsT) -> Comparison | None:
-    of_runs, of_baseline = ({run["seed"]: run for run in both} for both in (runs, baseline))
-    seeds = sorted(of_runs.keys() & of_baseline.keys())
-    if not seeds:
-        return None
-    pairs = [(of_runs[seed], of_baseline[seed]) for seed in seeds]
-    differences = [ours["f1"] - theirs["f1"] for ours, theirs in pairs]
-    p_value = None
-    if len(seeds) > 1 and max(differences) - min(differences) > 1e-9:
-        # Without spread of the differences t is not defined.
-        ours, theirs = zip(*((a["f1"], b["f1"]) for a, b in pairs), strict=True)
-        p_value = paired_t_test(ours, theirs).p_value
-    counts = [
-        numpy.sum([pair[side]["documents"] for pair in pairs], axis=0) for side in (0, 1)
-    ]  # (documents, 3) each
-    return Comparison(p_value, paired_bootstrap(*counts, n_samples=N_SAMPLES))
-
-
 def _render_comparison(comparison: Comparison | None) -> list[str]:
     """p of the t-test, p of the bootstrap, and the difference with its interval."""
     if comparison is None:
@@ -380,16 +154,6 @@ def _render_comparison(comparison: Comparison | None) -> list[str]:
     p_value = "" if comparison.p_value is None else _spell_p(comparison.p_value)
     interval = f"{100 * found.difference:+.2f} [{100 * found.low:+.2f}, {100 * found.high:+.2f}]"
     return [p_value, _spell_p(found.p_value), interval]
-
-
-def _all_runs(rows: dict[str, RowsT]) -> Iterable[dict[str, Any]]:
-    for of_task in rows.values():
-        for runs in of_task.values():
-            yield from runs
-
-
-def _name_bar(system: System, pattern: str | None) -> str:
-    return f"{system.title}, {pattern}" if pattern else system.title
 
 
 def _describe_decoder(system: System, decoder: dict[str, Any]) -> str:
@@ -416,12 +180,9 @@ def _describe_machine(machine: dict[str, Any]) -> str:
     )
     gpu = f", {machine['gpu']}" if machine["gpu"] else ""
     packages = ("torch", "spacy", "spacy-transformers", "transformers")
-    return f"{place}{gpu}; {', '.join(f'{name} {machine[name]}' for name in packages)}"
+    versions = [f"{name} {machine[name]}" for name in packages if machine[name]]
+    return f"{place}{gpu}; {', '.join(versions)}"
 
 
 def _spell_p(p_value: float) -> str:
     return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
-
-
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values)

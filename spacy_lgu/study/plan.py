@@ -240,7 +240,7 @@ def _find_config(name: str, entry: dict[str, Any], folder: Path) -> dict[str, An
     config = folder / entry["config"]
     if not config.is_file():
         raise FileNotFoundError(
-            f"System {name}: there is no config {str(config)!r}. It is named from the study's folder."
+            f"System {name}: there is no config {str(config)!r}. Name it from the study's folder."
         )
     return {**entry, "config": config}
 
