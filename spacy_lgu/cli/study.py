@@ -180,9 +180,11 @@ def _check(study: "Study", corpora: Path, work: Path, limit: int) -> dict[str, A
     from ..study.checking import check_study
 
     decoders, problems = check_study(study, corpora, work, limit)
-    for problem in problems:
-        msg.fail(problem)
     if problems:
+        msg.fail("Nothing was run: this cannot work")
+        for problem in problems:
+            # Not by msg, which would wrap the lines.
+            typer.echo(f"  {problem}")
         raise typer.Exit(1)
     return decoders
 

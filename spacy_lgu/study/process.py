@@ -47,13 +47,13 @@ def tell_progress(logger: LoggerT, original: dict[str, Any]) -> LoggerT:
         def log_step(info: dict[str, Any] | None) -> None:
             nonlocal step, told, score
             log(info)
-            step += 1
             score = info["score"] if info else score
             if info or step == n_steps or time.monotonic() - told > _INTERVAL:
                 told = time.monotonic()
                 progress = {"step": step, "n_steps": n_steps, "score": score}
                 stdout.write(f"{MARK}{json.dumps(progress)}\n")
                 stdout.flush()
+            step += 1  # spaCy counts from 0, too, and makes one more than max_steps
 
         return log_step, finalize
 
@@ -85,7 +85,7 @@ def train(config: Path, output: Path, *, gpu_id: int, overrides: dict[str, Any])
         registry.loggers.register(_LOGGER, func=make_logger)
         training["logger"] = {"@loggers": _LOGGER, "logger": original}
         nlp = init_nlp(loaded, use_gpu=gpu_id)
-    train_pipeline(nlp, output, use_gpu=gpu_id)
+    train_pipeline(nlp, output, use_gpu=gpu_id, stdout=sys.stdout, stderr=sys.stderr)
 
 
 def _end_with_input() -> None:

@@ -2,9 +2,10 @@
 
 import pytest
 import srsly
-from study_plan import System, Task, parse_decoders, read_study
 
-from .conftest import ROOT
+from spacy_lgu.study.plan import System, Task, parse_decoders, read_study
+
+from ..benchmarks.conftest import ROOT
 
 TASK = {"title": "A", "head": "ner", "epochs": 1, "files": {"train": "a", "dev": "b", "test": "c"}}
 PATTERN = {"files": "*.tsv", "convert": {"format": "litbank-events"}}
