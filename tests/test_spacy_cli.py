@@ -418,7 +418,8 @@ def test_project_passes_the_vars_of_the_benchmark_on(monkeypatch):
             f"python benchmarks/fetch_corpora.py my/data --study {study} --task own,wnut17",
             f"python -m spacy lgu study convert {study} --task own,wnut17 --data my/data",
             f"python -m spacy lgu study run {study} --task own,wnut17 --system qlora,twin "
-            f"--pattern all --seeds 3 --limit 0 --decoders=decoder=org/name,twin=my/twin {results} --gpu-id 0",
+            "--pattern all --seeds 3 --limit 0 --decoders=decoder=org/name,twin=my/twin "
+            f"{results} --gpu-id 0",
             f"python -m spacy lgu study report {study} --limit 0 {results} "
             "--output docs/results.md",
         ],

@@ -20,7 +20,7 @@ import typer
 if TYPE_CHECKING:
     from spacy.language import Language
 
-MARK = "\x1e"  # record separator, which no log begins a line with
+MARK = "@spacy-lgu.progress "  # which no log begins a line with
 _LOGGER = "spacy-lgu.study_progress.v1"
 # Seconds between two lines at least: a step of a small pipeline takes milliseconds.
 _INTERVAL = 0.5
@@ -73,6 +73,7 @@ def train(config: Path, output: Path, *, gpu_id: int, overrides: dict[str, Any])
     from spacy.training.loop import train as train_pipeline
     from spacy.util import load_config, registry
 
+    output.mkdir(parents=True, exist_ok=True)
     setup_gpu(gpu_id)
     with show_validation_error(config):
         loaded = load_config(config, overrides=overrides, interpolate=False)
@@ -90,7 +91,7 @@ def train(config: Path, output: Path, *, gpu_id: int, overrides: dict[str, Any])
 
 def _end_with_input() -> None:
     """The parent holds the other end, and never writes: it is gone, perhaps killed."""
-    sys.stdin.buffer.read()
+    os.read(0, 1)  # not sys.stdin, which a thread must not hold when Python ends
     os._exit(1)
 
 

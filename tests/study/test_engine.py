@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import spacy
@@ -107,7 +108,8 @@ def test_options_on_a_command_line():
 
 
 def test_an_interruption_ends_the_process(tmp_path):
-    code = f'import time; print(\'{MARK}{{"step": 1, "n_steps": 2}}\', flush=True); time.sleep(60)'
+    line = MARK + '{"step": 1, "n_steps": 2}'
+    code = f"import time; print({line!r}, flush=True); time.sleep(60)"
     started = time.monotonic()
 
     def interrupt(progress):
@@ -151,6 +153,6 @@ def _is_running(pid):
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    stat = f"/proc/{pid}/stat"
-    # Nobody waits for it where the tests run as process 1: a zombie is over.
-    return not os.path.exists(stat) or open(stat).read().rsplit(")", 1)[1].split()[0] != "Z"
+    stat = Path(f"/proc/{pid}/stat")
+    # Where nobody waits for it, as in some containers, it is over, but not gone.
+    return not stat.exists() or stat.read_text().rsplit(")", 1)[1].split()[0] != "Z"
