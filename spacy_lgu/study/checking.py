@@ -75,7 +75,14 @@ def check_config(config: Path, overrides: dict[str, Any]) -> None:
     for component in filled["components"].values():
         model = component.get("model") or {}
         if model.get("@architectures", "").startswith("spacy-transformers.TransformerModel"):
-            AutoConfig.from_pretrained(model["name"])
+            _check_encoder(model["name"])
+
+
+def _check_encoder(name: str) -> None:
+    try:
+        AutoConfig.from_pretrained(name)
+    except OSError as error:  # which may not say what was looked for
+        raise OSError(f"There is no encoder {name!r}: {error}") from error
 
 
 def _shorten(error: BaseException) -> str:

@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from shutil import get_terminal_size
 from typing import IO
 
 from tqdm import tqdm
@@ -46,7 +47,7 @@ class Display:
         if self._stream.isatty():
             self._bar = tqdm(
                 total=n_steps, desc=title, unit="step", file=self._stream, leave=False,
-                dynamic_ncols=True,
+                ncols=get_terminal_size().columns,  # 80 where a terminal tells none
             )  # fmt: skip
         else:
             self._stream.write(f"{title}: {n_steps:,} steps\n")

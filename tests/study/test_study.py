@@ -155,7 +155,11 @@ def options(tmp_path, plan, data, decoder_folder):
 
 def test_study_end_to_end(tmp_path, options, in_process):
     chosen = ["--task", "mini", "--system", "decoder", "--seeds", 2]
+    planned = invoke("plan", *options, *chosen)
+    assert re.search(r"mini +decoder +ccbb +6 +0 of 2 +\?", planned)
+    assert "4 of 4 runs are left; their training: not known" in planned
     printed = invoke("run", *options, *chosen)
+    assert "run 1 of 4, mini decoder cccc 0: 6 steps\n" in printed
     results = read_results(tmp_path / "results.jsonl")
     assert [(line["seed"], line["pattern"]) for line in results] == [
         (0, "cccc"), (0, "ccbb"), (1, "cccc"), (1, "ccbb"),
@@ -184,6 +188,9 @@ def test_study_end_to_end(tmp_path, options, in_process):
     lines = (tmp_path / "results.jsonl").read_text().splitlines(keepends=True)
     (tmp_path / "results.jsonl").write_text(lines[0] + lines[1] + lines[3])
     in_process.clear()
+    planned = invoke("plan", *options, *chosen)
+    assert re.search(r"mini +decoder +cccc +6 +1 of 2 +\d+ s", planned)
+    assert "1 of 4 runs are left" in planned
     printed = invoke("run", *options, *chosen)
     assert printed.count("done before") == 3
     assert len(in_process) == 2
