@@ -27,7 +27,8 @@ class Display:
         self._stream = sys.stderr if stream is None else stream
         self._interval = interval
         self._title = ""
-        self._started = self._shown = 0.0
+        self._shown = 0.0
+        self._first: tuple[int, float] | None = None
         self._minutes_after: float | None = None
         self._bar: tqdm | None = None
 
@@ -43,11 +44,13 @@ class Display:
         RETURNS (ContextManager[Callable]): Takes its progress. In the end the line goes.
         """
         self._title, self._minutes_after = title, minutes_after
-        self._started = self._shown = time.monotonic()
+        self._shown = time.monotonic()
+        self._first = None
         if self._stream.isatty():
+            columns, rows = get_terminal_size()  # 80 and 24 where a terminal tells none
             self._bar = tqdm(
                 total=n_steps, desc=title, unit="step", file=self._stream, leave=False,
-                ncols=get_terminal_size().columns,  # 80 where a terminal tells none
+                ncols=columns, nrows=rows,
             )  # fmt: skip
         else:
             self._stream.write(f"{title}: {n_steps:,} steps\n")
@@ -61,19 +64,25 @@ class Display:
 
     def _update(self, progress: Progress) -> None:
         now = time.monotonic()
-        left = (now - self._started) / 60 * (progress.n_steps / max(1, progress.step) - 1)
+        # Counted from the first step: what comes before takes long, and is over.
+        self._first = self._first or (progress.step, now)
+        step, started = self._first
+        done = progress.step - step
+        left = (now - started) / 60 * (progress.n_steps - progress.step) / done if done else None
         facts = [] if progress.score is None else [f"dev {100 * progress.score:.1f}"]
-        if self._minutes_after is not None:
+        if left is not None and self._minutes_after is not None:
             facts.append(f"{spell_minutes(left + self._minutes_after)} left in all")
         if self._bar is not None:
             self._bar.set_postfix_str(", ".join(facts), refresh=False)
-            self._bar.update(progress.step - self._bar.n)
-            self._bar.refresh()
+            if not self._bar.update(progress.step - self._bar.n):
+                self._bar.refresh()
             return
         if now - self._shown < self._interval:
             return
         self._shown = now
         steps = f"step {progress.step:,} of {progress.n_steps:,}"
-        text = ", ".join([steps, f"{spell_minutes(left)} left", *facts])
+        if left is not None:
+            facts.insert(0, f"{spell_minutes(left)} left")
+        text = ", ".join([steps, *facts])
         self._stream.write(f"{self._title}: {text}\n")
         self._stream.flush()

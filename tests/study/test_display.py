@@ -34,14 +34,16 @@ def clock(monkeypatch):
 
 def test_a_log_gets_a_line_now_and_then(clock):
     stream = io.StringIO()
-    clock += [0.0, 59.0, 60.0, 61.0, 120.0]
+    clock += [-60.0, 0.0, 59.0, 60.0, 61.0, 120.0]
     with Display(stream).showing("run 1 of 2, names cnn 0", 1200, minutes_after=3.0) as report:
+        report(Progress(0, 1200))
         report(Progress(299, 1200))
         report(Progress(300, 1200))
         report(Progress(310, 1200))
         report(Progress(1200, 1200, 0.8125))
     assert stream.getvalue().splitlines() == [
         "run 1 of 2, names cnn 0: 1,200 steps",
+        "run 1 of 2, names cnn 0: step 0 of 1,200",
         "run 1 of 2, names cnn 0: step 300 of 1,200, 3 min left, 6 min left in all",
         "run 1 of 2, names cnn 0: step 1,200 of 1,200, 0 s left, dev 81.2, 3 min left in all",
     ]
