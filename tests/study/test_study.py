@@ -460,6 +460,13 @@ def test_processes_write_one_decoder_with_random_weights(
     assert [str(folder) for folder in written] == [found.name]
 
 
+def test_the_machine_is_described_where_a_package_is_missing(monkeypatch):
+    monkeypatch.setattr(machine, "_PACKAGES", ("spacy", "no-such-package"))
+    described = machine.describe_machine(-1)
+    assert described["spacy"] == spacy.__version__
+    assert described["no-such-package"] is None
+
+
 def test_commit_is_none_without_git(monkeypatch):
     monkeypatch.setattr("shutil.which", {}.get)
     assert machine.find_commit() is None
