@@ -26,4 +26,15 @@ def lgu_cli(
 
 
 # Each adds its command to `app`.
-from . import adapt, calibrate, convert, fetch, init_config, inspect, package, verify  # noqa: E402, F401
+from . import (  # noqa: E402
+    adapt,  # noqa: F401
+    calibrate,  # noqa: F401
+    convert,  # noqa: F401
+    evaluate,  # noqa: F401
+    fetch,  # noqa: F401
+    init_config,  # noqa: F401
+    inspect,  # noqa: F401
+    package,  # noqa: F401
+    study,  # noqa: F401
+    verify,  # noqa: F401
+)

@@ -24,7 +24,7 @@ def read_results(path: Path) -> list[dict[str, Any]]:
             raise ValueError(f"{path} is damaged or cut off: {error}.") from error
     whole = _find_whole(content)
     if whole < len(content):
-        print(f"{path}: the last line was cut off and is left out", file=sys.stderr)
+        sys.stderr.write(f"{path}: the last line was cut off and is left out\n")
     results = []
     for number, line in enumerate(content[:whole].splitlines(), 1):
         try:

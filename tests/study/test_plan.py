@@ -2,9 +2,10 @@
 
 import pytest
 import srsly
-from study_plan import System, Task, parse_decoders, read_study
 
-from .conftest import ROOT
+from spacy_lgu.study.plan import System, Task, parse_decoders, read_study
+
+from ..benchmarks.conftest import ROOT
 
 TASK = {"title": "A", "head": "ner", "epochs": 1, "files": {"train": "a", "dev": "b", "test": "c"}}
 PATTERN = {"files": "*.tsv", "convert": {"format": "litbank-events"}}
@@ -68,6 +69,30 @@ def test_shipped_study_is_valid():
 def test_what_does_not_fit_is_refused(tmp_path, change, message):
     with pytest.raises(ValueError, match=message):
         read_study(write(tmp_path, **change))
+
+
+def test_a_config_is_named_from_the_folder_of_the_study(tmp_path):
+    script = {**DECODER, "encoder": "instruction", "patterns": [], "config": "mine/script.py"}
+    with pytest.raises(FileNotFoundError, match=r"System s: there is no config '.*script\.py'"):
+        read_study(write(tmp_path, system=script))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "script.py").touch()
+    study = read_study(write(tmp_path, system=script))
+    assert study.systems["s"].config == tmp_path / "mine" / "script.py"
+    del script["config"]
+    with pytest.raises(ValueError, match=r"instruction needs a script as its config, .* but got"):
+        read_study(write(tmp_path, system=script))
+
+
+def test_a_system_without_a_config_gets_that_of_the_package(tmp_path):
+    study = read_study(write(tmp_path))
+    assert study.systems["s"].config.name == "benchmark.cfg"
+    assert study.systems["s"].config.is_file()
+
+
+def test_a_study_that_is_not_there(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"There is no study '.*none\.yml': give a YAML"):
+        read_study(tmp_path / "none.yml")
 
 
 def test_choose_keeps_the_order_of_the_study(tmp_path):

@@ -1,6 +1,5 @@
 """A study as it is described in YAML: tasks, systems, and what is the same for all."""
 
-import inspect
 import re
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -8,10 +7,12 @@ from typing import Any
 
 import srsly
 
-from spacy_lgu.cli.convert import convert_cli
-from spacy_lgu.unmasking import normalize_pattern
+from ..corpora.options import OPTIONS
+from ..unmasking import normalize_pattern
 
-# The heads of configs/benchmark.cfg, and those that read and write doc.spans["sc"].
+# The config of all systems that name no other: every encoder, with every head.
+CONFIG = Path(__file__).with_name("benchmark.cfg")
+# Its heads, and those of them that read and write doc.spans["sc"].
 SPAN_HEADS = ("spancat", "spancat_found", "spancat_singlelabel")
 HEADS = ("sequence_labeler", "ner", *SPAN_HEADS)
 ENCODERS = ("decoder", "encoder", "cnn", "instruction")
@@ -46,7 +47,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Task:
-    """A corpus and the head that is trained on it; see study.yml for the fields."""
+    """A corpus and the head that is trained on it; see benchmarks/study.yml for the fields."""
 
     name: str
     title: str
@@ -91,11 +92,7 @@ class Task:
         return "sc" if self.head in SPAN_HEADS else None
 
     def _check_convert(self, where: str) -> None:
-        known = [
-            "format" if name == "format_name" else name
-            for name in inspect.signature(convert_cli).parameters
-            if name not in ("inputs", "output", "hold_out", "hold_out_to")
-        ]
+        known = ["format", "target", "spans_key", "sentences_per_doc", "seed", *OPTIONS]
         unknown = [name for name in self.convert or {} if name not in known]
         if unknown or "format" not in (self.convert or {}):
             raise ValueError(
@@ -106,12 +103,12 @@ class Task:
 
 @dataclass(frozen=True)
 class System:
-    """An encoder and how it is trained; see study.yml for the fields."""
+    """An encoder and how it is trained; see benchmarks/study.yml for the fields."""
 
     name: str
     title: str
     encoder: str
-    config: str = "configs/benchmark.cfg"
+    config: Path = CONFIG
     decoder: str | None = None
     untrained: bool = False
     patterns: list[str] = field(default_factory=list)
@@ -128,6 +125,11 @@ class System:
             raise ValueError(
                 f"{where}: a decoder is needed by the encoders decoder and instruction, patterns "
                 "by the encoder decoder, and neither by another."
+            )
+        if self.encoder == "instruction" and self.config.suffix != ".py":
+            raise ValueError(
+                f"{where}: the encoder instruction needs a script as its config, a file named "
+                f"*.py, but got {str(self.config)!r}."
             )
         if isinstance(self.patterns, str):
             raise ValueError(
@@ -183,13 +185,25 @@ class Study:
 
 
 def read_study(path: Path) -> Study:
-    """Read a study. Raises ValueError for unknown fields and for what does not fit together."""
+    """Read a study.
+
+    path (Path): YAML. Configs that it names are looked for from its folder.
+    RETURNS (Study): Raises ValueError for unknown fields and for what does not fit together,
+        FileNotFoundError if the study or a config of it is not there.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"There is no study {str(path)!r}: give a YAML file that says what is compared."
+        )
     content = srsly.read_yaml(path)
     sections = [entry.name for entry in fields(Study)]
     if not isinstance(content, dict) or set(content) != set(sections):
         raise ValueError(f"{path}: expected the sections {_list(sections)}.")
     tasks = {name: _make(Task, name, entry) for name, entry in content["tasks"].items()}
-    systems = {name: _make(System, name, entry) for name, entry in content["systems"].items()}
+    systems = {
+        name: _make(System, name, _find_config(name, entry, path.parent))
+        for name, entry in content["systems"].items()
+    }
     for name, system in systems.items():
         if system.decoder is not None and system.decoder not in content["decoders"]:
             raise ValueError(
@@ -213,6 +227,17 @@ def parse_decoders(entries: str) -> dict[str, str | None]:
             raise ValueError(f"Expected NAME=FOLDER for a decoder, but got {entry!r}.")
         decoders[name] = None if folder in ("", "null") else folder
     return decoders
+
+
+def _find_config(name: str, entry: dict[str, Any], folder: Path) -> dict[str, Any]:
+    if "config" not in entry:
+        return entry
+    config = folder / entry["config"]
+    if not config.is_file():
+        raise FileNotFoundError(
+            f"System {name}: there is no config {str(config)!r}. Name it from the study's folder."
+        )
+    return {**entry, "config": config}
 
 
 def _make(kind: type, name: str | None, entry: dict[str, Any]) -> Any:

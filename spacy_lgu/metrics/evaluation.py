@@ -1,34 +1,36 @@
-"""Strict scores of a pipeline on gold tokens, with counts by document, and its speed.
-
-    python benchmarks/study_evaluate.py training/model-last test.spacy scores.json
-    python benchmarks/study_evaluate.py training/model-last test.spacy scores.json \
-        --spans-key sc --threshold-of spancat --dev dev.spacy
+"""Strict scores of a pipeline on the tokens of a file, with counts by document, and its speed.
 
 What `spacy evaluate` and `spacy find-threshold` do, but without tokenizing the texts again, and
 with the counts that a bootstrap over documents needs.
 """
 
-import json
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import spacy
-import typer
-from spacy.cli._util import setup_gpu
 from spacy.language import Language
+from spacy.pipeline.spancat import SpanCategorizer
 from spacy.tokens import Doc, Span
 
-from spacy_lgu.metrics.strict import SpanT, count_by_document, score_spans
-from spacy_lgu.readers import copy_tokens, gold_tokens_v1
-from spacy_lgu.replacing import replace_file
+from ..readers import copy_tokens, gold_tokens_v1
+from .strict import SpanT, count_by_document, score_spans
 
 THRESHOLDS = [round(0.05 * i, 2) for i in range(1, 20)]
 WARMUP = 64  # texts before the clock starts: the first ones wait for caches and kernels
 
 
 def read_gold(nlp: Language, path: Path, limit: int, spans_key: str | None) -> list[Doc]:
-    """The annotated Docs of a file. Raises ValueError if one has no annotation."""
+    """The annotated Docs of a file.
+
+    nlp (Language): For its vocabulary.
+    path (Path): A .spacy file, or a folder of them.
+    limit (int): The first ones; 0: all.
+    spans_key (str | None): Key of the spans; None: entities.
+    RETURNS (list[Doc]): At least one. Raises FileNotFoundError if there is no such file, ValueError
+        if a Doc has no annotation.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"There is no data at {str(path)!r}: give a .spacy file.")
     docs = [example.reference for example in gold_tokens_v1(path, limit)(nlp)]
     key = "doc.ents" if spans_key is None else f"doc.spans[{spans_key!r}]"
     for place, doc in enumerate(docs):
@@ -43,16 +45,29 @@ def read_gold(nlp: Language, path: Path, limit: int, spans_key: str | None) -> l
     return docs
 
 
-def find_threshold(nlp: Language, name: str, docs: list[Doc], spans_key: str) -> float:
-    """The threshold of a span categorizer that gives the best strict F1; set on return.
+def find_threshold(nlp: Language, docs: list[Doc], spans_key: str) -> float:
+    """The threshold of the span categorizer that gives the best strict F1; set on return.
 
     nlp (Language): The pipeline.
-    name (str): Its span categorizer.
     docs (list[Doc]): Gold Docs that were not trained on.
     spans_key (str): Key of its spans.
-    RETURNS (float): The lowest of the best.
+    RETURNS (float): The lowest of the best. Raises ValueError if there is not exactly one span
+        categorizer with a threshold and this key.
     """
-    pipe: Any = nlp.get_pipe(name)
+    found = [
+        pipe
+        for _, pipe in nlp.pipeline
+        if isinstance(pipe, SpanCategorizer)
+        and pipe.key == spans_key
+        and pipe.cfg["threshold"] is not None
+    ]
+    if len(found) != 1:
+        raise ValueError(
+            "Expected one span categorizer with a threshold that writes to "
+            f"doc.spans[{spans_key!r}], to choose its threshold, but there are {len(found)} among "
+            f"{', '.join(nlp.pipe_names) or 'no components'}."
+        )
+    pipe = found[0]
     pipe.cfg["threshold"] = THRESHOLDS[0]
     predicted = list(nlp.pipe(copy_tokens(doc) for doc in docs))
     gold = [take_spans(doc, spans_key) for doc in docs]
@@ -118,34 +133,3 @@ def _take_above(doc: Doc, spans_key: str, threshold: float) -> set[SpanT]:
     # spaCy sets no scores where there was no candidate.
     scores = group.attrs.get("scores", ())
     return {_locate(span) for span, score in zip(group, scores, strict=True) if score >= threshold}
-
-
-def main(
-    model: Annotated[Path, typer.Argument(help="Pipeline")],
-    test: Annotated[Path, typer.Argument(help=".spacy")],
-    output: Annotated[Path, typer.Argument(help="JSON file to write")],
-    spans_key: Annotated[str | None, typer.Option(help="Score doc.spans[KEY], not ents")] = None,
-    threshold_of: Annotated[
-        str | None, typer.Option(help="Span categorizer whose threshold is chosen on --dev")
-    ] = None,
-    dev: Annotated[Path | None, typer.Option(help=".spacy")] = None,
-    limit: Annotated[int, typer.Option(help="Docs of each file; 0: all")] = 0,
-    gpu_id: int = -1,
-) -> None:
-    """Evaluate a pipeline."""
-    setup_gpu(gpu_id)
-    nlp = spacy.load(model)
-    scores: dict[str, Any] = {"threshold": None}
-    if threshold_of is not None:
-        if dev is None or spans_key is None:
-            raise ValueError("--threshold-of needs --dev and --spans-key.")
-        docs = read_gold(nlp, dev, limit, spans_key)
-        scores["threshold"] = find_threshold(nlp, threshold_of, docs, spans_key)
-    scores |= evaluate(nlp, read_gold(nlp, test, limit, spans_key), spans_key)
-    replace_file(output, json.dumps(scores).encode("utf8") + b"\n")
-
-
-if __name__ == "__main__":
-    app = typer.Typer(pretty_exceptions_enable=False)
-    app.command()(main)
-    app()

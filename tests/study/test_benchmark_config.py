@@ -1,14 +1,14 @@
-"""configs/benchmark.cfg: every encoder with every head, by spaCy's own `train`."""
+"""The config of studies: every encoder with every head, by spaCy's own `train`."""
 
 import pytest
 import spacy
 from transformers import PreTrainedTokenizerFast, RobertaConfig, RobertaModel
 
+from spacy_lgu.study.plan import CONFIG
+
 from ..cli.conftest import run, write_corpus
 from ..conftest import make_tokenizer
-from .conftest import ROOT
 
-CONFIG = ROOT / "configs" / "benchmark.cfg"
 HEADS = ["sequence_labeler", "ner", "spancat", "spancat_singlelabel"]
 # spacy-transformers 1.4 and thinc 8.3 call torch.cuda.amp by its older names.
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.cuda.amp:FutureWarning")

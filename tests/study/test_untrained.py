@@ -1,15 +1,16 @@
 """Decoders with random weights."""
 
 from safetensors.torch import load_file
-from untrained import main
+
+from spacy_lgu.study.untrained import make_untrained
 
 from ..conftest import make_decoder
 
 
 def test_same_shape_and_tokenizer_other_weights(tmp_path):
     decoder_folder = make_decoder(tmp_path / "decoder", seed=3)
-    main(str(decoder_folder), tmp_path / "a")
-    main(str(decoder_folder), tmp_path / "b")
+    make_untrained(str(decoder_folder), tmp_path / "a")
+    make_untrained(str(decoder_folder), tmp_path / "b")
     trained, a, b = (
         load_file(folder / "model.safetensors")
         for folder in (decoder_folder, tmp_path / "a", tmp_path / "b")

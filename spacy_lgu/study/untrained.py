@@ -1,17 +1,12 @@
-"""Write a decoder with random weights: what is left of a result without pretraining?
-
-python benchmarks/untrained.py assets/decoder training/untrained
-"""
+"""A decoder with random weights: what is left of a result without pretraining?"""
 
 from pathlib import Path
-from typing import Annotated
 
 import torch
-import typer
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from spacy_lgu.decoder.loading import find_source, load_tokenizer
-from spacy_lgu.replacing import replace_folder
+from ..decoder.loading import find_source, load_tokenizer
+from ..replacing import replace_folder
 
 
 def make_untrained(decoder: str, target: Path, *, revision: str | None = None) -> None:
@@ -28,20 +23,7 @@ def make_untrained(decoder: str, target: Path, *, revision: str | None = None) -
     model = AutoModelForCausalLM.from_config(config)
 
     def write(folder: Path) -> None:
-        tokenizer.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)  # type: ignore[attr-defined]
         model.save_pretrained(folder)
 
     replace_folder(target, write)
-
-
-def main(
-    decoder: Annotated[str, typer.Argument(help="Folder, or name on the hub")],
-    target: Annotated[Path, typer.Argument(help="Folder to write")],
-    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub")] = None,
-) -> None:
-    """Write the decoder."""
-    make_untrained(decoder, target, revision=revision)
-
-
-if __name__ == "__main__":
-    typer.run(main)

@@ -1,28 +1,26 @@
 """The runner on a corpus of a few sentences and a tiny decoder, from raw text to the report."""
 
 import json
-import lzma
+import re
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
-import instruction_baseline
 import pytest
 import spacy
 import spacy.cli
 import srsly
-import study
-import study_evaluate
-import study_runs
 import typer
-from results import append_result, read_results
-from spacy.tokens import Doc, DocBin, Span
-from spacy.training import Example
-from study_plan import read_study
+from spacy.tokens import DocBin, Span
 from typer.testing import CliRunner
 
-from .conftest import ROOT
+from benchmarks import instruction_baseline
+from spacy_lgu.cli.study import commands
+from spacy_lgu.study import engine, machine, process, running, runs, tasks
+from spacy_lgu.study.plan import read_study
+from spacy_lgu.study.results import read_results
+
+from ..benchmarks.conftest import ROOT
 
 SENTENCES = ["Ann/B-PER Lee/I-PER lives/O in/O Rome/B-LOC", "Bo/B-PER left/O Oslo/B-LOC ./O"]
 TRAINING = {"batch": 2, "warmup": 0.5, "evaluations": 2, "checkpoint": "last"}
@@ -95,7 +93,7 @@ def plan(tmp_path):
             "instruction": {
                 "title": "writes",
                 "encoder": "instruction",
-                "config": "benchmarks/instruction_baseline.py",
+                "config": str(ROOT / "benchmarks" / "instruction_baseline.py"),
                 "decoder": "tiny",
                 "overrides": {"quantization": "none", "tuning": "full"},
             },
@@ -109,28 +107,35 @@ def plan(tmp_path):
 def in_process(monkeypatch):
     """Commands run here instead of in processes of their own, which take seconds to start.
     Gives their arguments."""
-    scripts = {"study_evaluate.py": typer.Typer(), "instruction_baseline.py": typer.Typer()}
-    scripts["study_evaluate.py"].command()(study_evaluate.main)
-    scripts["instruction_baseline.py"].command()(instruction_baseline.main)
+    script = typer.Typer()
+    script.command()(instruction_baseline.main)
     called = []
+    # The input of the tests ends at once, which ends a training process.
+    monkeypatch.setattr(process, "_end_with_input", list)
 
-    def call(arguments, log):
+    def call(arguments, log, report):
         called.append(arguments)
-        if arguments[0] == "-m":
+        if arguments[:2] == ["-m", "spacy"]:
             app, rest = spacy.cli.app, arguments[2:]
+        elif arguments[0] == "-m":
+            app, rest = process.app, arguments[2:]
         else:
-            app, rest = scripts[Path(arguments[0]).name], arguments[1:]
+            app, rest = script, arguments[1:]
         result = CliRunner().invoke(app, rest)
         log.write_text(result.output)
+        for line in result.output.splitlines():
+            progress = engine._read_progress(line)
+            if progress is not None:
+                report(progress)
         if result.exit_code != 0:
-            raise study_runs.RunError(f"see {log}") from result.exception
+            raise engine.RunError(f"see {log}") from result.exception
 
-    monkeypatch.setattr(study_runs, "_call", call)
+    monkeypatch.setattr(engine, "_call", call)
     return called
 
 
 def invoke(*arguments) -> str:
-    result = CliRunner().invoke(study.app, [str(argument) for argument in arguments])
+    result = CliRunner().invoke(commands, [str(argument) for argument in arguments])
     if result.exception is not None:
         raise result.exception
     return result.output
@@ -138,7 +143,7 @@ def invoke(*arguments) -> str:
 
 @pytest.fixture
 def options(tmp_path, plan, data, decoder_folder):
-    common = ["--study", plan, "--corpus", tmp_path / "corpus"]
+    common = [plan, "--corpus", tmp_path / "corpus"]
     invoke("convert", *common, "--data", data)
     return [
         *common,
@@ -150,7 +155,11 @@ def options(tmp_path, plan, data, decoder_folder):
 
 def test_study_end_to_end(tmp_path, options, in_process):
     chosen = ["--task", "mini", "--system", "decoder", "--seeds", 2]
+    planned = invoke("plan", *options, *chosen)
+    assert re.search(r"mini +decoder +ccbb +6 +0 of 2 +\?", planned)
+    assert "4 of 4 runs are left; their training: not known" in planned
     printed = invoke("run", *options, *chosen)
+    assert "run 1 of 4, mini decoder cccc 0: 6 steps\n" in printed
     results = read_results(tmp_path / "results.jsonl")
     assert [(line["seed"], line["pattern"]) for line in results] == [
         (0, "cccc"), (0, "ccbb"), (1, "cccc"), (1, "ccbb"),
@@ -179,6 +188,9 @@ def test_study_end_to_end(tmp_path, options, in_process):
     lines = (tmp_path / "results.jsonl").read_text().splitlines(keepends=True)
     (tmp_path / "results.jsonl").write_text(lines[0] + lines[1] + lines[3])
     in_process.clear()
+    planned = invoke("plan", *options, *chosen)
+    assert re.search(r"mini +decoder +cccc +6 +1 of 2 +\d+ s", planned)
+    assert "1 of 4 runs are left" in planned
     printed = invoke("run", *options, *chosen)
     assert printed.count("done before") == 3
     assert len(in_process) == 2
@@ -188,7 +200,7 @@ def test_study_end_to_end(tmp_path, options, in_process):
     }
 
     report = tmp_path / "docs" / "results.md"
-    shown = ["--study", options[1], "--results", tmp_path / "results.jsonl", "--output", report]
+    shown = [options[0], "--results", tmp_path / "results.jsonl", "--output", report]
     invoke("report", *shown)
     text, picture = report.read_bytes(), (report.parent / "results-mini.svg").read_bytes()
     assert b"| decoder | ccbb |" in text
@@ -219,12 +231,12 @@ def test_other_systems_and_a_span_categorizer(tmp_path, options, in_process):
 
 @pytest.mark.parametrize("system", ["decoder", "cnn"])
 def test_a_span_categorizer_of_found_candidates(tmp_path, options, in_process, system):
-    plan = srsly.read_yaml(options[1])
+    plan = srsly.read_yaml(options[0])
     task = plan["tasks"]["spans"]
     plan["tasks"]["found"] = {**task, "head": "spancat_found", "max_steps": 20, "overrides": {}}
-    srsly.write_yaml(options[1], plan)
-    convert = ["--corpus", options[3], "--data", tmp_path / "data", "--task", "found"]
-    invoke("convert", "--study", options[1], *convert)
+    srsly.write_yaml(options[0], plan)
+    convert = ["--corpus", options[2], "--data", tmp_path / "data", "--task", "found"]
+    invoke("convert", options[0], *convert)
     chosen = ["--task", "found", "--system", system, "--pattern", "bb", "--seeds", 1]
     invoke("run", *options, *chosen, "--keep")
     (line,) = read_results(tmp_path / "results.jsonl")
@@ -239,18 +251,18 @@ def test_a_span_categorizer_of_found_candidates(tmp_path, options, in_process, s
 
 def test_processes_share_the_runs(tmp_path, options, in_process, monkeypatch):
     chosen = ["--task", "mini", "--system", "decoder,cnn", "--seeds", 1]
-    execute = study_runs.execute
-    running = []
+    execute = running.execute
+    executed = []
 
-    def execute_while_another_waits(run, *arguments, **named):
-        figures = execute(run, *arguments, **named)
-        if not running:
-            running.append(run)
+    def execute_while_another_waits(job, *arguments, **named):
+        figures = execute(job, *arguments, **named)
+        if not executed:
+            executed.append(job)
             printed = invoke("run", *options, *chosen)
             assert "mini decoder cccc 0: left to the process that is at it" in printed
         return figures
 
-    monkeypatch.setattr(study, "execute", execute_while_another_waits)
+    monkeypatch.setattr(running, "execute", execute_while_another_waits)
     printed = invoke("run", *options, *chosen)
     assert printed.count("done before") == 2
     results = read_results(tmp_path / "results.jsonl")
@@ -271,10 +283,10 @@ def test_limit_is_another_experiment(tmp_path, options, in_process):
 def test_a_changed_corpus_is_run_again(tmp_path, options, data, in_process):
     chosen = ["--task", "mini", "--system", "cnn", "--seeds", 1]
     invoke("run", *options, *chosen)
-    invoke("convert", *options[:4], "--data", data)
+    invoke("convert", *options[:3], "--data", data)
     assert "done before" in invoke("run", *options, *chosen)
     (data / "mini" / "test.txt").write_text(make_conll(3))
-    invoke("convert", *options[:4], "--data", data)
+    invoke("convert", *options[:3], "--data", data)
     assert "done before" not in invoke("run", *options, *chosen)
 
 
@@ -307,10 +319,16 @@ def test_a_corpus_for_another_head_is_refused_before_training(
     DocBin(docs=made).to_disk(corpus / f"{part}.spacy")
     chosen = read_study(plan).tasks[task]
     if message is None:
-        study_runs.check_corpus(chosen, corpus, 0)
+        tasks.check_corpus(chosen, corpus, 0)
         return
-    with pytest.raises(ValueError, match=message):
-        invoke("run", *options, "--task", task, "--system", "cnn")
+    for command in ("plan", "run"):
+        with pytest.raises(SystemExit):
+            invoke(command, *options, "--task", task, "--system", "cnn")
+    result = CliRunner().invoke(
+        commands, ["run", *map(str, options), "--task", task, "--system", "cnn"]
+    )
+    assert result.exit_code == 1
+    assert re.search(message, result.output)
 
 
 @pytest.mark.parametrize("name", ["tokenizer.json", "config.json", "model.safetensors"])
@@ -318,12 +336,12 @@ def test_a_changed_decoder_or_adapter_is_another_experiment(
     tmp_path, options, decoder_folder, name
 ):
     def find(decoder, adapter):
-        chosen = read_study(options[1]).choose(decoders={"tiny": str(decoder)})
-        run = study_runs.list_runs(chosen, 1)[0]
-        found = study_runs.find_decoder(run.system, chosen, tmp_path)
+        chosen = read_study(options[0]).choose(decoders={"tiny": str(decoder)})
+        run = runs.list_runs(chosen, 1)[0]
+        found = runs.find_decoder(run.system, chosen, tmp_path)
         overrides = {"components.decoder.model.lora.path": str(adapter)}
         corpus = tmp_path / "corpus" / "mini"
-        return study_runs.find_settings(run, chosen, corpus, overrides, found)
+        return runs.find_settings(run, chosen, corpus, overrides, found)
 
     decoder, adapter = tmp_path / "decoder", tmp_path / "adapter"
     shutil.copytree(decoder_folder, decoder)
@@ -339,80 +357,14 @@ def test_a_changed_decoder_or_adapter_is_another_experiment(
 
 
 def test_a_failed_run_is_named_and_the_others_go_on(tmp_path, options, in_process):
-    plan = srsly.read_yaml(options[1])
-    plan["systems"]["decoder"]["overrides"] = {"components.decoder.model.tuning": "half"}
-    srsly.write_yaml(options[1], plan)
+    plan = srsly.read_yaml(options[0])
+    plan["systems"]["decoder"]["overrides"] = {"paths.vectors": "no/such/vectors"}
+    srsly.write_yaml(options[0], plan)
     chosen = ["--task", "mini", "--system", "decoder,cnn", "--seeds", "1"]
-    result = CliRunner().invoke(study.app, ["run", *map(str, options), *chosen])
+    result = CliRunner().invoke(commands, ["run", *map(str, options), *chosen])
     assert result.exit_code == 1
     assert "mini decoder cccc 0: failed, see" in result.output
     assert [line["system"] for line in read_results(tmp_path / "results.jsonl")] == ["cnn"]
-
-
-def test_a_process_that_fails_names_its_log(tmp_path):
-    log = tmp_path / "x.log"
-    with pytest.raises(study_runs.RunError, match=r"see .*x\.log, which ends with: no such luck"):
-        study_runs._call(["-c", "import sys; sys.exit('no such luck')"], log)
-    study_runs._call(["-c", "print('all is well')"], log)
-    assert log.read_text() == "all is well\n"
-
-
-def test_evaluation_runs_as_a_script(tmp_path):
-    nlp = spacy.blank("en")
-    nlp.add_pipe("entity_ruler").add_patterns([{"label": "LOC", "pattern": "Rome"}])
-    nlp.to_disk(tmp_path / "nlp")
-    docs = []
-    # "don't" would become two tokens if it were tokenized again.
-    for words in (["I", "don't", "see", "Rome"], ["Rome", "Rome"]):
-        doc = Doc(nlp.vocab, words=words)
-        doc.ents = [Span(doc, len(words) - 1, len(words), label="LOC")]
-        docs.append(doc)
-    DocBin(docs=docs).to_disk(tmp_path / "test.spacy")
-    script = str(ROOT / "benchmarks" / "study_evaluate.py")
-    arguments = [tmp_path / "nlp", tmp_path / "test.spacy", tmp_path / "scores.json"]
-    study_runs._call([script, *map(str, arguments)], tmp_path / "log")
-    scores = json.loads((tmp_path / "scores.json").read_text())
-    assert scores["documents"] == [[1, 1, 1], [1, 2, 1]]
-    assert scores["labels"] == {"LOC": [2, 3, 2]}
-    assert scores["f1"] == pytest.approx(80.0)
-    assert scores["threshold"] is None
-
-
-def test_evaluation_refuses_texts_without_annotation(tmp_path):
-    nlp = spacy.blank("en")
-    DocBin(docs=[nlp.make_doc("No one looked.")]).to_disk(tmp_path / "test.spacy")
-    with pytest.raises(ValueError, match=r"Doc 0 has no annotation in doc.ents: 'No one looked"):
-        study_evaluate.read_gold(nlp, tmp_path / "test.spacy", 0, None)
-    with pytest.raises(ValueError, match=r"Doc 0 has no annotation in doc.spans\['sc'\]"):
-        study_evaluate.read_gold(nlp, tmp_path / "test.spacy", 0, "sc")
-    DocBin(docs=[]).to_disk(tmp_path / "test.spacy")
-    with pytest.raises(ValueError, match="there are no Docs in it"):
-        study_evaluate.read_gold(nlp, tmp_path / "test.spacy", 0, None)
-
-
-def test_threshold_needs_a_development_part(tmp_path):
-    spacy.blank("en").to_disk(tmp_path / "nlp")
-    with pytest.raises(ValueError, match="--threshold-of needs --dev and --spans-key"):
-        study_evaluate.main(tmp_path / "nlp", tmp_path, tmp_path, threshold_of="spancat")
-
-
-def test_threshold_with_texts_without_candidates():
-    nlp = spacy.blank("en")
-    suggester = {"@misc": "spacy.ngram_suggester.v1", "sizes": [2]}
-    nlp.add_pipe("spancat", config={"suggester": suggester})
-    docs = [nlp.make_doc("Ann Lee"), nlp.make_doc("No")]
-    docs[0].spans["sc"] = [Span(docs[0], 0, 2, label="P")]
-    docs[1].spans["sc"] = []
-    nlp.initialize(lambda: [Example(study_evaluate.copy_tokens(doc), doc) for doc in docs])
-    assert study_evaluate.find_threshold(nlp, "spancat", docs, "sc") == 0.05
-
-
-def test_predictions_on_tokens_without_annotation_are_left_out():
-    nlp = spacy.blank("en")
-    nlp.add_pipe("entity_ruler").add_patterns([{"label": "LOC", "pattern": "Rome"}])
-    doc = Doc(nlp.vocab, words=["Rome", "Rome"])
-    doc.set_ents([Span(doc, 0, 1, label="LOC")], missing=[Span(doc, 1, 2)])
-    assert study_evaluate.evaluate(nlp, [doc], None)["documents"] == [[1, 1, 1]]
 
 
 def test_convert_leaves_out_what_is_not_there(tmp_path, plan, data):
@@ -424,7 +376,7 @@ def test_convert_leaves_out_what_is_not_there(tmp_path, plan, data):
         "files": {part: f"own/{part}.spacy" for part in ("train", "dev", "test")},
     }
     srsly.write_yaml(plan, content)
-    common = ["--study", plan, "--corpus", tmp_path / "corpus"]
+    common = [plan, "--corpus", tmp_path / "corpus"]
     printed = invoke("convert", *common, "--data", data)
     assert "left out: There is no file own/train.spacy in the folder" in printed
     with pytest.raises(FileNotFoundError, match=r"There is no file own/train\.spacy"):
@@ -465,7 +417,7 @@ def test_tenths_go_by_the_number_that_begins_a_name(tmp_path, plan):
         (tmp_path / "books" / f"{number}_title.tsv").touch()
     names = {
         part: [file.name for file in files]
-        for part, files in study_runs.find_files(task, tmp_path).items()
+        for part, files in tasks.find_files(task, tmp_path).items()
     }
     assert names == {
         "train": ["1_title.tsv", "100_title.tsv"],
@@ -474,7 +426,7 @@ def test_tenths_go_by_the_number_that_begins_a_name(tmp_path, plan):
     }
     (tmp_path / "books" / "title.tsv").touch()
     with pytest.raises(ValueError, match="tenths need names that begin with a number"):
-        study_runs.find_files(task, tmp_path)
+        tasks.find_files(task, tmp_path)
 
 
 def test_bits_per_byte_of_a_decoder(tmp_path, plan, decoder_folder):
@@ -485,7 +437,7 @@ def test_bits_per_byte_of_a_decoder(tmp_path, plan, decoder_folder):
     record = {"metric": "bits per byte", "history": [[1, 1.0, 2.0, 2.5], [2, 2.0, None, 1.25]]}
     (folder / "training.json").write_text(json.dumps(record))
     study_ = read_study(plan).choose(decoders={"tiny": str(folder)})
-    found = study_runs.find_decoder(study_.systems["decoder"], study_, tmp_path)
+    found = runs.find_decoder(study_.systems["decoder"], study_, tmp_path)
     assert found.bits_per_byte == 1.25
 
 
@@ -499,59 +451,27 @@ def test_processes_write_one_decoder_with_random_weights(
         folder.mkdir()
         time.sleep(0.05)
 
-    monkeypatch.setattr(study_runs, "make_untrained", make)
+    monkeypatch.setattr(runs, "make_untrained", make)
     study_ = read_study(plan).choose(decoders={"tiny": str(decoder_folder)})
     system = next(s for s in study_.systems.values() if s.untrained)
     with ThreadPoolExecutor(2) as pool:
-        found = pool.map(lambda _: study_runs.find_decoder(system, study_, tmp_path), range(2))
-        assert len({decoder.name for decoder in found}) == 1
-    assert len(written) == 1
+        found = runs.find_decoder(system, study_, tmp_path)
+        list(pool.map(lambda _: runs.write_untrained(system, study_, found), range(2)))
+    assert [str(folder) for folder in written] == [found.name]
+
+
+def test_the_machine_is_described_where_a_package_is_missing(monkeypatch):
+    monkeypatch.setattr(machine, "_PACKAGES", ("spacy", "no-such-package"))
+    described = machine.describe_machine(-1)
+    assert described["spacy"] == spacy.__version__
+    assert described["no-such-package"] is None
 
 
 def test_commit_is_none_without_git(monkeypatch):
     monkeypatch.setattr("shutil.which", {}.get)
-    assert study_runs.find_commit() is None
-
-
-def test_a_result_that_was_cut_off_is_left_out(tmp_path, capsys):
-    path = tmp_path / "results.jsonl"
-    path.write_text('{"f1": 1.0}\n{"f1":')
-    assert read_results(path) == [{"f1": 1.0}]
-    assert "results.jsonl: the last line was cut off and is left out" in capsys.readouterr().err
-    append_result(path, {"f1": 2.0})
-    assert path.read_text() == '{"f1": 1.0}\n{"f1": 2.0}\n'
-    for whole in ('{"f1": 1.0}', '{"f1": 1.0}\n'):
-        path.write_text(whole)
-        append_result(path, {"f1": 2.0})
-        assert path.read_text() == '{"f1": 1.0}\n{"f1": 2.0}\n'
-    path.write_text('{"f1"')
-    append_result(path, {"f1": 2.0})
-    assert path.read_text() == '{"f1": 2.0}\n'
-    assert capsys.readouterr().err == ""
-
-
-@pytest.mark.parametrize("line", [b'{"f1":', b"\xff", b'{"f1": {"f1": 2.0}'])
-def test_a_damaged_line_among_others_is_named(tmp_path, line):
-    path = tmp_path / "results.jsonl"
-    path.write_bytes(b'{"f1": 1.0}\n' + line + b'\n{"f1": 2.0}\n')
-    with pytest.raises(ValueError, match=r"results\.jsonl:2: expected a result as JSON"):
-        read_results(path)
-
-
-def test_results_are_added_and_read_compressed_or_not(tmp_path):
-    path, compressed = tmp_path / "results.jsonl", tmp_path / "results.jsonl.xz"
-    entries = [{"task": "names", "f1": 80.5}, {"task": "größe", "f1": 0.0}]
-    assert read_results(path) == []
-    for entry in entries:
-        append_result(path, entry)
-    assert read_results(path) == entries
-    compressed.write_bytes(lzma.compress(path.read_bytes()))
-    assert read_results(compressed) == entries
-    compressed.write_bytes(compressed.read_bytes()[:-5])
-    with pytest.raises(ValueError, match=r"results\.jsonl\.xz is damaged or cut off"):
-        read_results(compressed)
+    assert machine.find_commit() is None
 
 
 def test_compressed_results_are_not_added_to(tmp_path):
     with pytest.raises(ValueError, match=r"is compressed, for reports only: unpack it"):
-        study.run(results=tmp_path / "results.jsonl.xz")
+        invoke("run", "--results", tmp_path / "results.jsonl.xz")

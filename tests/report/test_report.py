@@ -2,11 +2,15 @@
 
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from study_plan import Study, System, Task, Training
-from study_report import find_rows, write_report
 
+from spacy_lgu.report.markdown import write_report
+from spacy_lgu.report.rows import find_rows
+from spacy_lgu.study.plan import Study, System, Task, Training
+
+PLAN = Path("my/study.yml")
 MACHINE = {
     "cpu": "Some CPU", "cores": 2, "threads": 1, "gib": 8, "gpu": None,
     "torch": "2.13.0", "spacy": "3.8.18", "spacy-transformers": "1.4.0", "transformers": "4.53.2",
@@ -106,8 +110,9 @@ spacy-transformers 1.4.0, transformers 4.53.2
 
 
 def test_report_says_what_the_results_say(tmp_path):
-    write_report(STUDY, RESULTS, tmp_path / "results.md")
+    write_report(STUDY, RESULTS, tmp_path / "results.md", source=PLAN)
     text = (tmp_path / "results.md").read_text()
+    assert "What is compared is described in `my/study.yml`." in text
     assert text[text.index("## Overview") :] == EXPECTED
     pictures = sorted(file.name for file in tmp_path.glob("*.svg"))
     assert pictures == ["results-differences.svg", "results-names.svg"]
@@ -115,10 +120,10 @@ def test_report_says_what_the_results_say(tmp_path):
 
 def test_thresholds_are_told(tmp_path):
     lines = [make_line("cnn", None, seed, 1, threshold=0.1 + 0.25 * seed) for seed in (0, 1)]
-    write_report(STUDY, lines, tmp_path / "results.md")
+    write_report(STUDY, lines, tmp_path / "results.md", source=PLAN)
     text = (tmp_path / "results.md").read_text()
     assert "2 test texts. Threshold of each run chosen on dev: 0.10 to 0.35.\n" in text
-    write_report(STUDY, lines[:1], tmp_path / "results.md")
+    write_report(STUDY, lines[:1], tmp_path / "results.md", source=PLAN)
     assert "on dev: 0.10.\n" in (tmp_path / "results.md").read_text()
 
 
@@ -129,7 +134,7 @@ def test_overview_marks_what_is_surely_better(tmp_path):
         for pattern, n_correct, f1 in (("cccc", 1, 20.0), ("ccbb", 4, 80.0))
     ]
     lines.append(make_line("cnn", None, 0, 5, task="own"))
-    write_report(STUDY, lines, tmp_path / "results.md")
+    write_report(STUDY, lines, tmp_path / "results.md", source=PLAN)
     text = (tmp_path / "results.md").read_text()
     assert "| system | pattern | `names` | `own` |\n" in text
     assert (
@@ -145,7 +150,7 @@ def test_overview_is_in_the_order_of_the_study(tmp_path):
         make_line("decoder", "cccc", 0, 1, task="own"),
         make_line("decoder", "bbbb", 0, 1, task="own"),
     ]
-    write_report(STUDY, lines, tmp_path / "results.md")
+    write_report(STUDY, lines, tmp_path / "results.md", source=PLAN)
     table = (tmp_path / "results.md").read_text().split("## ")[1]
     rows = [line.split(" | ")[:2] for line in table.splitlines() if line.startswith("| ")]
     assert rows[1:] == [
@@ -156,7 +161,7 @@ def test_overview_is_in_the_order_of_the_study(tmp_path):
 def test_same_results_give_the_same_bytes_in_any_order(tmp_path):
     for name, lines in (("a", RESULTS), ("b", RESULTS[::-1])):
         (tmp_path / name).mkdir()
-        write_report(STUDY, lines, tmp_path / name / "results.md")
+        write_report(STUDY, lines, tmp_path / name / "results.md", source=PLAN)
     for file in ("results.md", "results-names.svg", "results-differences.svg"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
 
@@ -177,7 +182,7 @@ def test_patterns_beyond_the_study_are_shown():
 
 def test_limited_runs_are_kept_apart_and_marked(tmp_path):
     lines = [*RESULTS, make_line("cnn", None, 0, 0, limit=100)]
-    write_report(STUDY, lines, tmp_path / "results.md", limit=100)
+    write_report(STUDY, lines, tmp_path / "results.md", source=PLAN, limit=100)
     text = (tmp_path / "results.md").read_text()
     assert "only the first 100 texts: not comparable to anything" in text
     assert "| CNN |  | 30.00 |" in text
@@ -188,7 +193,7 @@ def test_decoders_without_a_score_and_code_without_a_commit(tmp_path):
     decoder = {**DECODER, "bits_per_byte": None}
     machine = {**MACHINE, "gpu": "Some GPU"}
     line = make_line("decoder", "cccc", 0, 1, decoder=decoder, machine=machine, commit=None)
-    write_report(STUDY, [line], tmp_path / "results.md")
+    write_report(STUDY, [line], tmp_path / "results.md", source=PLAN)
     text = (tmp_path / "results.md").read_text()
     assert "(0123456789ab), bits per byte not known" in text
     assert "threads of a run: 1, Some GPU; torch" in text
@@ -197,17 +202,17 @@ def test_decoders_without_a_score_and_code_without_a_commit(tmp_path):
 
 def test_report_needs_results_of_the_study(tmp_path):
     with pytest.raises(ValueError, match="None of the 5 results belongs to a task of the study"):
-        write_report(STUDY, RESULTS, tmp_path / "results.md", limit=7)
+        write_report(STUDY, RESULTS, tmp_path / "results.md", source=PLAN, limit=7)
     other = replace(STUDY, tasks={"own": STUDY.tasks["own"]})
     with pytest.raises(ValueError, match="study with the limit 0"):
-        write_report(other, RESULTS, tmp_path / "results.md")
+        write_report(other, RESULTS, tmp_path / "results.md", source=PLAN)
 
 
 def test_report_names_the_extra_if_matplotlib_is_missing(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    monkeypatch.setattr("study_report.find_spec", {}.get)
-    with pytest.raises(ImportError, match=r"pip install 'spacy-lgu\[reports\]'"):
-        write_report(STUDY, RESULTS, tmp_path / "results.md")
+    monkeypatch.setattr("spacy_lgu.report.pictures.find_spec", {}.get)
+    with pytest.raises(ImportError, match=r"pip install 'spacy-lgu\[study\]'"):
+        write_report(STUDY, RESULTS, tmp_path / "results.md", source=PLAN)
 
 
 def test_runs_under_other_conditions_are_left_out_and_counted(tmp_path):
@@ -217,7 +222,7 @@ def test_runs_under_other_conditions_are_left_out_and_counted(tmp_path):
         make_line("decoder", "ccbb", 0, 5),
         make_line("cnn", None, 0, 2, **other),
     ]
-    write_report(STUDY, lines, tmp_path / "results.md")
+    write_report(STUDY, lines, tmp_path / "results.md", source=PLAN)
     text = (tmp_path / "results.md").read_text()
     assert "7 steps of 32 texts" in text
     assert "| CNN |  | 50.00 |" in text
