@@ -24,7 +24,7 @@ from study_plan import PARTS, Study, System, Task
 from untrained import make_untrained
 
 from spacy_lgu.cli.convert import convert_cli
-from spacy_lgu.decoder.loading import find_source
+from spacy_lgu.decoder.source import find_source
 from spacy_lgu.replacing import replace_folder
 
 ROOT = Path(__file__).parents[1]

@@ -10,7 +10,7 @@ import torch
 import typer
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from spacy_lgu.decoder.loading import find_source, load_tokenizer
+from spacy_lgu.decoder.source import find_source, load_tokenizer
 from spacy_lgu.replacing import replace_folder
 
 

@@ -12,7 +12,7 @@ from spacy.training import Example
 from spacy.util import minibatch
 from transformers import PreTrainedTokenizerFast
 
-from .decoder.loading import find_source, load_tokenizer
+from .decoder.source import find_source, load_tokenizer
 from .layers.alignment import count_subtokens
 
 BatcherT = Callable[[Iterable[Example]], Iterable[list[Example]]]

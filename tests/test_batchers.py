@@ -10,7 +10,7 @@ from spacy.util import registry
 from tokenizers import Tokenizer
 
 from spacy_lgu.batchers import batch_by_subtokens_v1
-from spacy_lgu.decoder.loading import find_source, load_tokenizer
+from spacy_lgu.decoder.source import find_source, load_tokenizer
 from spacy_lgu.layers.alignment import count_subtokens
 
 

@@ -21,17 +21,20 @@ from thinc.api import Optimizer, get_torch_default_device, torch2xp, xp2torch
 from thinc.backends import get_array_ops
 from thinc.shims import Shim
 from thinc.types import FloatsXd
+from transformers import PretrainedConfig, PreTrainedTokenizerFast
 
-from ..decoder.building import BuiltDecoder, CheckT, build_decoder
+from ..decoder.building import BuiltDecoder, build_decoder, check_settings
 from ..decoder.packing import PackedBatch
+from ..decoder.restoring import decoder_from_files
 from ..decoder.settings import DecoderSettings
-from ..decoder.stepping import DecoderAdamW, check_device
-from ..decoder.storage import check_base_weights, decoder_from_files, decoder_to_files
+from ..decoder.stepping import DecoderAdamW, check_device, check_dtype
+from ..decoder.storage import check_base_weights, decoder_to_files
 
 _NO_GPU_IN_PROCESSES = (
     "The decoder lies on a GPU, which n_process > 1 cannot use: CUDA does not survive a fork, and "
     "a new process works on the CPU. Use n_process=1; one GPU gains nothing from several processes."
 )
+CheckT = Callable[[PretrainedConfig, PreTrainedTokenizerFast], None]
 HiddenBackpropT = Callable[[torch.Tensor], None]
 NamedParametersT = list[tuple[str, torch.nn.Parameter]]
 
@@ -94,7 +97,9 @@ class DecoderShim(Shim):
         device = get_torch_default_device()
         if self.settings.tuning != "frozen":
             check_device(self.settings.optimizer, device)
-        built = build_decoder(self.settings, self.tokenizer_config, device=device, check=check)
+        checked = check_settings(self.settings, self.tokenizer_config)
+        check(checked.config, checked.tokenizer)
+        built = build_decoder(checked, device=device)
         self.set_built(built)
         return built
 
@@ -133,11 +138,7 @@ class DecoderShim(Shim):
         if self.settings.tuning == "frozen":
             return self.predict(inputs), _no_backprop
         check_device(self.settings.optimizer, decoder.device)
-        if decoder.dtype == "float16":
-            raise ValueError(
-                "dtype = 'float16' cannot train: gradients would underflow. Load the pipeline with "
-                "'bfloat16', 'float32' or 'auto' to train it."
-            )
+        check_dtype(decoder.dtype)
         decoder.train()
         Y = decoder(PackedBatch.pack(ids, lengths, device=decoder.device))
 

@@ -21,7 +21,8 @@ from thinc.api import Config, Optimizer, get_torch_default_device, set_dropout_r
 from thinc.types import Floats3d
 
 from ..decoder.building import BuiltDecoder
-from ..decoder.storage import load_decoder_folder, save_decoder
+from ..decoder.restoring import load_decoder_folder
+from ..decoder.storage import save_decoder
 from ..layers.shim import DecoderShim
 from ..layers.transformer import LGUTransformerT, replace_listener_config
 from ..replacing import finished_folder, read_folder

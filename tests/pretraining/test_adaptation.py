@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 from spacy_lgu.cli.adapt import find_decoder
 from spacy_lgu.decoder import building
 from spacy_lgu.decoder.adapter import check_adapter
-from spacy_lgu.decoder.loading import find_source
 from spacy_lgu.decoder.settings import DecoderSettings, LoraSettings
+from spacy_lgu.decoder.source import find_source
 from spacy_lgu.pretraining import adaptation
 from spacy_lgu.pretraining.adaptation import AdaptationSettings, adapt_decoder
 from spacy_lgu.pretraining.training import Learner
