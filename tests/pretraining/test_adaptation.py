@@ -12,7 +12,6 @@ from spacy.util import load_config
 from torch.testing import assert_close
 from typer.testing import CliRunner
 
-from spacy_lgu.cli.adapt import find_decoder
 from spacy_lgu.decoder import building
 from spacy_lgu.decoder.adapter import check_adapter
 from spacy_lgu.decoder.settings import DecoderSettings, LoraSettings
@@ -431,18 +430,3 @@ def test_command_says_where_a_whole_decoder_goes(config_file, text_file, tmp_pat
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert f"--components.transformer.model.name {tmp_path / 'out'}" in result.output
-
-
-def test_the_decoder_of_a_pipeline_is_found(decoder_folder):
-    nlp = spacy.blank("en")
-    with pytest.raises(ValueError, match=r"Expected one pipe with a decoder .* but found \[\]"):
-        find_decoder(nlp, None)
-    for name in ("one", "two"):
-        nlp.add_pipe("lgu_transformer", name=name, config={"model": layer_config(decoder_folder)})
-    with pytest.raises(ValueError, match=r"found \['one', 'two'\]. Name one with --component"):
-        find_decoder(nlp, None)
-    assert find_decoder(nlp, "two")[1] is nlp.get_pipe("two").model.shims[0]
-    with pytest.raises(ValueError, match="pipe 'three' has no decoder: pipes with one are"):
-        find_decoder(nlp, "three")
-    nlp.remove_pipe("two")
-    assert find_decoder(nlp, None) == ("one", nlp.get_pipe("one").model.shims[0])
