@@ -5,9 +5,9 @@
     alignment     -   0    1   2  2
     lengths      Ann 1, ate 1, naan 2    of the Ragged that pooling reads
 
-A span longer than the window is cut into overlapping windows, each with the special subtokens of
-the whole; every subtoken is then read from the window that shows it most context. The same choice
-is made, token by token, where a span getter returns overlapping spans. Nothing is ever cut off.
+A span longer than the window is cut into overlapping windows, see windows.py, and every subtoken is
+read from the one that shows it most context. The same choice is made, token by token, where a span
+getter returns overlapping spans. Nothing is ever cut off.
 Tokens share no subtoken, see subtokens.py, unless the decoder was trained when they did:
 
     Doc          say  "  yes  "  .       tokens
@@ -28,6 +28,7 @@ from spacy.tokens import Doc, Span
 from transformers.tokenization_utils_fast import PreTrainedTokenizerFast
 
 from .subtokens import count_leading, encode_texts, fill_empty, split_shared
+from .windows import cut_windows
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,10 @@ def encode_docs(
                 "getter that covers every Doc, such as spacy-transformers.doc_spans.v1."
             )
     flat = _tokenize_spans(list(chain.from_iterable(kept_spans)), tokenizer, split=split)
-    ids, lengths, rows = _cut_windows(flat, window=window, stride=stride, causal=causal)
+    ids, lengths, rows = cut_windows(
+        flat.ids, flat.lengths, flat.n_prefix, flat.n_suffix,
+        window=window, stride=stride, causal=causal,
+    )  # fmt: skip
     n_spans = numpy.array([len(doc_spans) for doc_spans in kept_spans], dtype="int64")
     span_docs = numpy.repeat(numpy.arange(len(docs)), n_spans)
     if _spans_tile_docs(docs, kept_spans):
@@ -221,89 +225,6 @@ def _fill_unaligned(
     filled = fallback[span_of[missing]]
     filled[has_left] = indices[ends[left[has_left]] - 1]
     return numpy.insert(indices, ends[missing], filled), numpy.maximum(token_lengths, 1)
-
-
-def window_capacity(window: int, stride: int | None, *, n_special: int) -> tuple[int, int]:
-    """What a window holds, and how far the next one is.
-
-    window (int): Most subtokens per sequence, special ones included.
-    stride (int | None): As in encode_docs.
-    n_special (int): Special subtokens in each window.
-    RETURNS (tuple[int, int]): Text subtokens per window, and from one window's start to the next
-        one's. Raises ValueError when a window holds no text or the stride skips some.
-    """
-    capacity = window - n_special
-    if capacity < 1:
-        raise ValueError(
-            f"The window of {window} subtokens leaves no room for text beside the {n_special} "
-            "special subtokens of the tokenizer. Use a larger window."
-        )
-    step = max(1, capacity // 2) if stride is None else stride
-    if step > capacity:
-        raise ValueError(
-            f"The stride is {step}, but a window of {window} subtokens holds {capacity} beside "
-            f"the special ones: text would be skipped. Use a stride of 1 to {capacity}."
-        )
-    return capacity, step
-
-
-def _cut_windows(
-    flat: _Spans, *, window: int, stride: int | None, causal: bool
-) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray | None]:
-    """Sequences of at most `window` subtokens, and the row that holds each subtoken.
-
-    RETURNS: ids (rows,), lengths (sequences,), rows (subtokens,) or None for the identity.
-    """
-    if (flat.lengths <= window).all():
-        return flat.ids, flat.lengths, None
-    pieces, lengths, rows = [], [], []
-    n_rows = 0
-    starts = flat.lengths.cumsum() - flat.lengths
-    for i, (start, length) in enumerate(zip(starts, flat.lengths, strict=True)):
-        ids = flat.ids[start : start + length]
-        if length <= window:
-            pieces.append(ids)
-            lengths.append([length])
-            rows.append(n_rows + numpy.arange(length))
-            n_rows += length
-            continue
-        n_prefix, n_suffix = int(flat.n_prefix[i]), int(flat.n_suffix[i])
-        n_text = int(length) - n_prefix - n_suffix
-        capacity, step = window_capacity(window, stride, n_special=n_prefix + n_suffix)
-        n_windows = 1 + -(-(n_text - capacity) // step)
-        # The last window is moved left, so that it is full as well.
-        text_starts = numpy.minimum(numpy.arange(n_windows) * step, n_text - capacity)
-        cells = n_prefix + text_starts[:, None] + numpy.arange(capacity)[None]
-        grid = numpy.concatenate(
-            [
-                numpy.broadcast_to(numpy.arange(n_prefix), (n_windows, n_prefix)),
-                cells,
-                numpy.broadcast_to(
-                    length - n_suffix + numpy.arange(n_suffix), (n_windows, n_suffix)
-                ),
-            ],
-            axis=1,
-        )
-        pieces.append(ids[grid].ravel())
-        lengths.append([window] * n_windows)
-        text = numpy.arange(n_text)
-        if causal:
-            # Most left context: the first window that holds the subtoken.
-            owner = numpy.searchsorted(text_starts + capacity, text, side="right")
-        else:
-            # All windows are of one size, so the smaller context is largest where the window's
-            # middle is nearest; doubled to stay in whole numbers, ties to the left.
-            owner = numpy.searchsorted(text_starts[:-1] + text_starts[1:] + capacity - 1, 2 * text)
-        row = n_rows + owner * window + n_prefix + text - text_starts[owner]
-        prefix_rows = n_rows + numpy.arange(n_prefix)
-        suffix_rows = n_rows + n_windows * window - n_suffix + numpy.arange(n_suffix)
-        rows.append(numpy.concatenate([prefix_rows, row, suffix_rows]))
-        n_rows += n_windows * window
-    return (
-        numpy.concatenate(pieces),
-        numpy.concatenate(lengths).astype("int64"),
-        numpy.concatenate(rows),
-    )
 
 
 def _spans_tile_docs(docs: Sequence[Doc], spans: Sequence[Sequence[Span]]) -> bool:

@@ -16,8 +16,9 @@ from thinc.types import Floats3d, Ints1d, Ragged
 from transformers.file_utils import ModelOutput
 
 from ..decoder.settings import DecoderSettings
-from .alignment import EncodedDocs, encode_docs, window_capacity
+from .alignment import EncodedDocs, encode_docs
 from .shim import DecoderShim
+from .windows import Windows, window_capacity
 
 logger = logging.getLogger("spacy_lgu")
 
@@ -96,17 +97,14 @@ def lgu_transformer(
     *,
     get_spans: SpannerT,
     tokenizer_config: dict[str, Any],
-    window: int | None,
-    stride: int | None,
+    windows: Windows,
 ) -> LGUTransformerT:
     """A decoder under layer group unmasking as a thinc layer.
 
     settings (DecoderSettings): The decoder.
     get_spans (Callable): Docs -> for each Doc, the spans to run as sequences.
     tokenizer_config (dict): Passed to AutoTokenizer.
-    window (int | None): Subtokens per window. None: the decoder's context, at most
-        max_batch_items.
-    stride (int | None): Subtokens between windows. None: half a window.
+    windows (Windows): How longer spans are cut.
     RETURNS (Model): Docs -> FullTransformerBatch.
     """
     return Model(
@@ -114,7 +112,7 @@ def lgu_transformer(
         forward,
         init=init,
         dims={"nO": None},
-        shims=[DecoderShim(settings, tokenizer_config, window=window, stride=stride)],
+        shims=[DecoderShim(settings, tokenizer_config, windows=windows)],
         attrs={
             "get_spans": get_spans,
             "replace_listener": replace_listener,
@@ -133,8 +131,8 @@ def forward(
         docs,
         spans,
         cast(Any, built.tokenizer),  # transformers types it as a stub without attributes
-        window=window_size(model, built.decoder.base.config),
-        stride=shim.stride,
+        window=shim.find_window(built.decoder.base.config),
+        stride=shim.windows.stride,
         causal=not any(built.decoder.unmasked),
         split=built.subtokens == "split",
     )
@@ -167,39 +165,12 @@ def init(model: LGUTransformerT, X: Any = None, Y: Any = None) -> None:
 
     def check(config: Any, tokenizer: Any) -> None:
         n_special = tokenizer.num_special_tokens_to_add()
-        window = window_size(model, config)
-        window_capacity(window, shim.stride, n_special=n_special)
+        window_capacity(shim.find_window(config), shim.windows.stride, n_special=n_special)
 
     built = shim.initialize(check)
     model.set_dim("nO", built.decoder.width)
     for line in built.describe():
         logger.info(line)
-
-
-def window_size(model: LGUTransformerT, config: Any) -> int:
-    """Most subtokens per sequence: the window, else the decoder's context, but never more than
-    fit into one forward pass.
-
-    model (Model): The layer.
-    config (PretrainedConfig): The decoder's config.
-    RETURNS (int): Raises ValueError when a given window exceeds the context or max_batch_items.
-    """
-    shim: DecoderShim = model.shims[0]  # type: ignore[assignment]
-    context, max_items, window = config.max_position_embeddings, shim.max_batch_items, shim.window
-    if window is None:
-        return min(context, max_items)
-    if window > context:
-        raise ValueError(
-            f"The window is {window} subtokens, but the decoder was made for at most {context}. "
-            "Use a smaller window, or null for the decoder's context."
-        )
-    if window > max_items:
-        raise ValueError(
-            f"The window is {window} subtokens, but max_batch_items allows {max_items} per forward "
-            "pass. Raise max_batch_items (an option of the factory lgu_transformer and of the "
-            "architecture Tok2VecLGU), or use a smaller window."
-        )
-    return window
 
 
 def replace_listener(model: LGUTransformerT) -> Model[list[Doc], list[TransformerData]]:
