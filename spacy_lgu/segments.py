@@ -54,3 +54,25 @@ def find_segments(lengths: IntsT) -> IntsT:
     RETURNS (ndarray): Shape: (sum of lengths,).
     """
     return numpy.repeat(numpy.arange(len(lengths)), lengths)
+
+
+def sum_segments(values: numpy.ndarray, lengths: IntsT) -> IntsT:
+    """The sum of each segment's values: 1 1 9 9 9 of lengths 2, 0, 3 give 2 0 27.
+
+    values (ndarray): Whole numbers or flags. Shape: (sum of lengths,).
+    lengths (ndarray): Rows of each segment. Shape: (n,).
+    RETURNS (ndarray): Shape: (n,).
+    """
+    return numpy.diff(find_bounds(values)[find_bounds(lengths)])
+
+
+def count_leading(flags: numpy.ndarray, lengths: IntsT) -> IntsT:
+    """How many flags are set at the start of each segment.
+
+    flags (ndarray): Shape: (sum of lengths,).
+    lengths (ndarray): Rows of each segment. Shape: (n,).
+    RETURNS (ndarray): Shape: (n,).
+    """
+    starts = find_starts(lengths)
+    clear = numpy.append(numpy.flatnonzero(~flags), len(flags))
+    return numpy.minimum(clear[numpy.searchsorted(clear, starts)] - starts, lengths)
