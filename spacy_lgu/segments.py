@@ -47,6 +47,17 @@ def list_rows(starts: IntsT, lengths: IntsT) -> IntsT:
     return numpy.repeat(starts - find_starts(lengths), lengths) + numpy.arange(lengths.sum())
 
 
+def pick_segments(segments: IntsT, lengths: IntsT) -> IntsT:
+    """The rows of some segments, in the order given: of lengths 2, 0, 3, the segments 2, 0 have
+    the rows 2 3 4 0 1.
+
+    segments (ndarray): Which ones. Shape: (picked,).
+    lengths (ndarray): Rows of each segment. Shape: (n,).
+    RETURNS (ndarray): Shape: (rows of those picked,).
+    """
+    return list_rows(find_starts(lengths)[segments], lengths[segments])
+
+
 def find_segments(lengths: IntsT) -> IntsT:
     """The segment to which each row belongs: lengths 2, 0, 3 give 0 0 2 2 2.
 

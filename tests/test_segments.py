@@ -12,6 +12,7 @@ from spacy_lgu.segments import (
     find_starts,
     list_rows,
     number_rows,
+    pick_segments,
     sum_segments,
 )
 
@@ -27,6 +28,7 @@ FLAGS = numpy.array([True, True, True, False, True])
         (number_rows(LENGTHS), [0, 1, 0, 1, 2]),
         (find_segments(LENGTHS), [0, 0, 2, 2, 2]),
         (list_rows(numpy.array([7, 9, 3]), LENGTHS), [7, 8, 3, 4, 5]),
+        (pick_segments(numpy.array([2, 0]), LENGTHS), [2, 3, 4, 0, 1]),
         (sum_segments(numpy.array([1, 1, 9, 9, 9]), LENGTHS), [2, 0, 27]),
         (sum_segments(FLAGS, LENGTHS), [2, 0, 2]),
         (count_leading(FLAGS, LENGTHS), [2, 0, 1]),

@@ -7,7 +7,8 @@ import math
 
 import numpy
 
-from .iob2 import MISSING, log_likelihood, log_softmax
+from .probabilities import log_likelihood, log_softmax
+from .tags import MISSING
 
 LOWEST, HIGHEST = 0.1, 10.0
 # Relative precision at which the search ends.

@@ -8,7 +8,7 @@ from spacy.errors import Warnings
 from spacy.tokens import Span
 from spacy.training import Example
 
-from ..iob2 import MISSING, OUTSIDE
+from ..labeling.tags import MISSING, OUTSIDE
 
 
 def gold_spans(example: Example, spans_key: str | None) -> list[Span] | None:

@@ -20,24 +20,16 @@ from spacy.vocab import Vocab
 from thinc.api import Config
 from thinc.types import Floats2d
 
-from ..calibration import (
+from ..labeling.calibration import (
     HIGHEST,
     LOWEST,
     expected_calibration_error,
     fit_temperature,
     negative_log_likelihood,
 )
-from ..iob2 import (
-    MISSING,
-    OUTSIDE,
-    TokenSpans,
-    decode_greedy,
-    decode_viterbi,
-    find_spans,
-    log_softmax,
-    span_probabilities,
-    tag_names,
-)
+from ..labeling.decoding import decode_greedy, decode_viterbi
+from ..labeling.probabilities import log_softmax, span_probabilities
+from ..labeling.tags import MISSING, OUTSIDE, TokenSpans, find_spans, tag_names
 from ..layers.sequence_labeler import SequenceLabelerT
 from ..replacing import finished_folder, read_folder, replace_folder
 from .gold_tags import gold_spans, gold_tags
@@ -143,7 +135,7 @@ class SequenceLabeler(TrainablePipe):
     the vector of each token, trained by cross-entropy. Two things are added. Only valid tag
     sequences are predicted, and doc.spans[spans_key].attrs["scores"] holds for each span the
     probability that exactly these tokens are a span with this label: its marginal under the
-    model's distribution of valid tag sequences (see iob2.span_probabilities).
+    model's distribution of valid tag sequences (see labeling/probabilities.py).
 
     The options are those of the config; labels and temperature are what is saved.
     """
