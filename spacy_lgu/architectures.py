@@ -13,6 +13,7 @@ from .decoder.settings import AdamWSettings, DecoderSettings, LoraSettings
 from .layers.sequence_labeler import SequenceLabelerT, sequence_labeler
 from .layers.shim import DecoderShim
 from .layers.transformer import LGUTransformerT, lgu_transformer
+from .layers.windows import Windows
 
 
 def build_lora_v1(
@@ -87,11 +88,7 @@ def build_lgu_transformer_v1(
     RETURNS (Model): Docs -> FullTransformerBatch. Raises ValueError for a bad value.
     """
     # `unmasking` is not annotated as str: pydantic would turn the integer 11 into "11".
-    if window is not None and window < 2:
-        raise ValueError(f"The window is {window} subtokens: expected at least 2, or null.")
-    if stride is not None and not 0 < stride <= (window or stride):
-        most = "" if window is None else f" and at most {window}, the window"
-        raise ValueError(f"The stride is {stride} subtokens: expected at least 1{most}, or null.")
+    windows = Windows(window, stride)
     settings = DecoderSettings(
         name=name,
         revision=revision,
@@ -108,8 +105,7 @@ def build_lgu_transformer_v1(
         settings,
         get_spans=get_spans,
         tokenizer_config=dict(tokenizer_config),
-        window=window,
-        stride=stride,
+        windows=windows,
     )
 
 

@@ -29,6 +29,7 @@ from ..decoder.restoring import decoder_from_files
 from ..decoder.settings import DecoderSettings
 from ..decoder.stepping import DecoderAdamW, check_device, check_dtype
 from ..decoder.storage import check_base_weights, decoder_to_files
+from .windows import Windows
 
 _NO_GPU_IN_PROCESSES = (
     "The decoder lies on a GPU, which n_process > 1 cannot use: CUDA does not survive a fork, and "
@@ -44,8 +45,8 @@ class DecoderShim(Shim):
 
     settings (DecoderSettings): What to load at initialize.
     tokenizer_config (dict): Passed to AutoTokenizer.
-    window (int | None): Subtokens per window, and stride (int | None) between windows. Not among
-        the layer's attrs, which thinc saves: a config given at load would not count.
+    windows (Windows): How longer spans are cut. Not among the layer's attrs, which thinc saves: a
+        config given at load would not count.
     """
 
     def __init__(
@@ -53,14 +54,12 @@ class DecoderShim(Shim):
         settings: DecoderSettings,
         tokenizer_config: dict[str, Any],
         *,
-        window: int | None = None,
-        stride: int | None = None,
+        windows: Windows,
     ) -> None:
         super().__init__(None)
         self.settings = settings
         self.tokenizer_config = tokenizer_config
-        self.window = window
-        self.stride = stride
+        self.windows = windows
         self.max_batch_items = 4096
         self.base_weights = "auto"
         self.built: BuiltDecoder | None = None
@@ -79,6 +78,15 @@ class DecoderShim(Shim):
         check_base_weights(base_weights)
         self.max_batch_items = max_batch_items
         self.base_weights = base_weights
+
+    def find_window(self, config: Any) -> int:
+        """Most subtokens per sequence; see Windows.find_limit.
+
+        config (PretrainedConfig): The decoder's config.
+        """
+        return self.windows.find_limit(
+            context=config.max_position_embeddings, max_batch_items=self.max_batch_items
+        )
 
     @property
     def ready(self) -> BuiltDecoder:
@@ -212,9 +220,7 @@ class DecoderShim(Shim):
 
     def copy(self) -> "DecoderShim":
         """A shim with trainable weights of its own, on the same frozen base."""
-        copied = DecoderShim(
-            self.settings, self.tokenizer_config, window=self.window, stride=self.stride
-        )
+        copied = DecoderShim(self.settings, self.tokenizer_config, windows=self.windows)
         copied.set_options(max_batch_items=self.max_batch_items, base_weights=self.base_weights)
         if self.built is not None:
             built = copy.copy(self.built)
@@ -230,8 +236,7 @@ class DecoderShim(Shim):
         return {
             "settings": self.settings,
             "tokenizer_config": self.tokenizer_config,
-            "window": self.window,
-            "stride": self.stride,
+            "windows": self.windows,
             "max_batch_items": self.max_batch_items,
             "base_weights": self.base_weights,
             "device": None if self.built is None else self.built.decoder.device.type,
@@ -240,11 +245,7 @@ class DecoderShim(Shim):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         DecoderShim.__init__(
-            self,
-            state["settings"],
-            state["tokenizer_config"],
-            window=state["window"],
-            stride=state["stride"],
+            self, state["settings"], state["tokenizer_config"], windows=state["windows"]
         )
         self.set_options(
             max_batch_items=state["max_batch_items"], base_weights=state["base_weights"]
