@@ -35,6 +35,7 @@ _NO_GPU_IN_PROCESSES = (
     "The decoder lies on a GPU, which n_process > 1 cannot use: CUDA does not survive a fork, and "
     "a new process works on the CPU. Use n_process=1; one GPU gains nothing from several processes."
 )
+_ARGUMENTS = ("settings", "tokenizer_config", "windows", "max_batch_items", "base_weights")
 CheckT = Callable[[PretrainedConfig, PreTrainedTokenizerFast], None]
 HiddenBackpropT = Callable[[torch.Tensor], None]
 NamedParametersT = list[tuple[str, torch.nn.Parameter]]
@@ -47,6 +48,8 @@ class DecoderShim(Shim):
     tokenizer_config (dict): Passed to AutoTokenizer.
     windows (Windows): How longer spans are cut. Not among the layer's attrs, which thinc saves: a
         config given at load would not count.
+    max_batch_items (int): As in set_options.
+    base_weights (str): As in set_options.
     """
 
     def __init__(
@@ -55,13 +58,14 @@ class DecoderShim(Shim):
         tokenizer_config: dict[str, Any],
         *,
         windows: Windows,
+        max_batch_items: int = 4096,
+        base_weights: str = "auto",
     ) -> None:
         super().__init__(None)
         self.settings = settings
         self.tokenizer_config = tokenizer_config
         self.windows = windows
-        self.max_batch_items = 4096
-        self.base_weights = "auto"
+        self.set_options(max_batch_items=max_batch_items, base_weights=base_weights)
         self.built: BuiltDecoder | None = None
         self._adamw: DecoderAdamW | None = None
         self._lock = threading.Lock()
@@ -220,13 +224,16 @@ class DecoderShim(Shim):
 
     def copy(self) -> "DecoderShim":
         """A shim with trainable weights of its own, on the same frozen base."""
-        copied = DecoderShim(self.settings, self.tokenizer_config, windows=self.windows)
-        copied.set_options(max_batch_items=self.max_batch_items, base_weights=self.base_weights)
+        copied = DecoderShim(**self._arguments())
         if self.built is not None:
             built = copy.copy(self.built)
             built.decoder = copy.deepcopy(self.built.decoder)
             copied.set_built(built)
         return copied
+
+    def _arguments(self) -> dict[str, Any]:
+        """What another shim like this one is made of."""
+        return {name: getattr(self, name) for name in _ARGUMENTS}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "DecoderShim":
         return self.copy()
@@ -234,22 +241,13 @@ class DecoderShim(Shim):
     def __getstate__(self) -> dict[str, Any]:
         """For pickle, with which new processes start: what to_bytes gives."""
         return {
-            "settings": self.settings,
-            "tokenizer_config": self.tokenizer_config,
-            "windows": self.windows,
-            "max_batch_items": self.max_batch_items,
-            "base_weights": self.base_weights,
+            "arguments": self._arguments(),
             "device": None if self.built is None else self.built.decoder.device.type,
             "bytes": self.to_bytes(),
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        DecoderShim.__init__(
-            self, state["settings"], state["tokenizer_config"], windows=state["windows"]
-        )
-        self.set_options(
-            max_batch_items=state["max_batch_items"], base_weights=state["base_weights"]
-        )
+        DecoderShim.__init__(self, **state["arguments"])
         is_child = multiprocessing.parent_process() is not None
         if is_child and state["device"] == "cuda":
             raise RuntimeError(_NO_GPU_IN_PROCESSES)

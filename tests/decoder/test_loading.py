@@ -30,7 +30,7 @@ def test_shards_are_loaded(copied_folder, decoder_folder):
     shard(copied_folder)
     whole, sharded = (build(f, tuning="frozen") for f in (decoder_folder, copied_folder))
     assert torch.equal(vectors(whole), vectors(sharded))
-    assert sorted(sharded.files) == [
+    assert sorted(sharded.base.files) == [
         "config.json",
         "model-00001-of-00002.safetensors",
         "model-00002-of-00002.safetensors",
