@@ -27,17 +27,10 @@ from ..replacing import finish_folder, replace_folder
 from ..unmasking import parse_pattern
 from .evaluation import prediction_scores
 from .head import check_head, load_head
+from .learner import CHECKPOINT, Learner, Progress, check_identity, open_checkpoint
 from .objectives import Objective, check_directions, mask_subtoken
 from .text import TextStream, WindowStream
-from .training import (
-    CHECKPOINT,
-    Budget,
-    Learner,
-    Progress,
-    check_identity,
-    open_checkpoint,
-    train,
-)
+from .training import Budget, train
 
 # Windows to draw from.
 _BUFFER = 1024

@@ -18,7 +18,7 @@ from spacy_lgu.decoder.settings import DecoderSettings, LoraSettings
 from spacy_lgu.decoder.source import find_source
 from spacy_lgu.pretraining import adaptation
 from spacy_lgu.pretraining.adaptation import AdaptationSettings, adapt_decoder
-from spacy_lgu.pretraining.training import Learner
+from spacy_lgu.pretraining.learner import Learner
 from tests.conftest import LISTENER, layer_config, make_nlp, ner_config
 from tests.killing import kill_everywhere
 
