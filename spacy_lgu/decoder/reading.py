@@ -23,7 +23,7 @@ def read_json(file: Path) -> dict[str, Any]:
     """
     if (n_bytes := file.stat().st_size) > _MAX_BYTES:
         raise damaged(file, f"it has {n_bytes:,} bytes, more than {_MAX_BYTES:,}")
-    # Of two equal keys the last counts, as it does for transformers and PEFT: not inputs.parse_json.
+    # Not by inputs.parse_json: of two equal keys the last counts, as in transformers and PEFT.
     try:
         values = json.loads(file.read_text(encoding="utf8"), parse_constant=_refuse_constant)
     except RecursionError as error:
