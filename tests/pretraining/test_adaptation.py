@@ -8,7 +8,7 @@ import pytest
 import spacy
 import torch
 from safetensors.torch import load_file, save_file
-from spacy.util import load_config
+from spacy.util import load_config, registry
 from torch.testing import assert_close
 from typer.testing import CliRunner
 
@@ -388,6 +388,7 @@ def config_file(decoder_folder, tmp_path):
 
 
 def run_command(*args):
+    registry.cli.get_all()  # adds the command, as `python -m spacy` does first
     return CliRunner().invoke(spacy.cli.app, ["lgu", "adapt", *map(str, args)])
 
 
