@@ -8,7 +8,8 @@ from spacy.tokens import Doc
 from spacy.vocab import Vocab
 from spacy_transformers.span_getters import configure_strided_spans, get_sent_spans
 
-from spacy_lgu.layers.alignment import encode_docs, window_capacity
+from spacy_lgu.layers.alignment import encode_docs
+from spacy_lgu.layers.windows import Windows, cut_windows, window_capacity
 
 from .tokenizer_kinds import word_tokenizer
 
@@ -45,6 +46,55 @@ def read_from(encoded):
 
 
 # Literal cases.
+
+
+@pytest.mark.parametrize(
+    ("causal", "expected"),
+    [(False, [0, 0, 0, 0, 1, 1, 2, 2]), (True, [0, 0, 0, 0, 0, 1, 1, 2])],
+)
+def test_the_drawing(causal, expected):
+    """The span, its windows and what is read from each, as drawn in windows.py."""
+    ids = numpy.array([9, 0, 1, 2, 3, 4, 5, 6])  # <s> w0 w1 w2 w3 w4 w5 w6
+    cut = cut_windows(
+        ids, numpy.array([8]), numpy.array([1]), numpy.array([0]),
+        window=5, stride=None, causal=causal,
+    )  # fmt: skip
+    assert cut.lengths.tolist() == [5, 5, 5]
+    assert cut.ids.reshape(3, 5).tolist() == [
+        [9, 0, 1, 2, 3],
+        [9, 2, 3, 4, 5],
+        [9, 3, 4, 5, 6],
+    ]
+    assert (cut.rows // 5).tolist() == expected
+    assert cut.ids[cut.rows].tolist() == ids.tolist()
+
+
+def test_the_limit_is_the_context_or_what_fits_into_one_pass():
+    assert Windows().find_limit(context=64, max_batch_items=4096) == 64
+    assert Windows().find_limit(context=64, max_batch_items=20) == 20
+    assert Windows(window=16).find_limit(context=64, max_batch_items=20) == 16
+
+
+@pytest.mark.parametrize(
+    ("window", "message"),
+    [(65, "is 65 subtokens, but the decoder was made for at most 64"), (21, "allows 20 per forw")],
+)
+def test_a_window_beyond_the_limit(window, message):
+    with pytest.raises(ValueError, match=message):
+        Windows(window).find_limit(context=64, max_batch_items=20)
+
+
+@pytest.mark.parametrize(
+    ("window", "stride", "message"),
+    [
+        (1, None, r"window is 1 subtokens: expected at least 2, or null"),
+        (8, 9, r"stride is 9 subtokens: expected at least 1 and at most 8, the window, or null"),
+        (None, 0, r"stride is 0 subtokens: expected at least 1, or null"),
+    ],
+)
+def test_what_can_work_with_no_decoder(window, stride, message):
+    with pytest.raises(ValueError, match=message):
+        Windows(window, stride)
 
 
 def test_a_span_that_fits_is_one_sequence():

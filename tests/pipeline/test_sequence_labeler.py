@@ -13,7 +13,8 @@ from spacy.training import Example
 from spacy.util import registry
 from thinc.api import Adam, Model, fix_random_seed
 
-from spacy_lgu.iob2 import MISSING, log_softmax
+from spacy_lgu.labeling.probabilities import log_softmax
+from spacy_lgu.labeling.tags import MISSING
 from spacy_lgu.pipeline.gold_tags import gold_tags
 
 from ..conftest import LISTENER, entity_examples, layer_config, train_nlp

@@ -10,7 +10,7 @@ import pytest
 import spacy
 from spacy.training import Example
 
-from spacy_lgu.decoder.storage import list_unknown, verify_decoder
+from spacy_lgu.decoder.verification import list_unknown, verify_decoder
 from spacy_lgu.pipeline.transformer import LGUTransformer
 
 from ..conftest import (

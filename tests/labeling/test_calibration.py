@@ -3,14 +3,14 @@
 import numpy
 import pytest
 
-from spacy_lgu.calibration import (
+from spacy_lgu.labeling.calibration import (
     HIGHEST,
     LOWEST,
     expected_calibration_error,
     fit_temperature,
     negative_log_likelihood,
 )
-from spacy_lgu.iob2 import MISSING
+from spacy_lgu.labeling.tags import MISSING
 
 
 def test_likelihood_of_single_tokens():
