@@ -9,7 +9,7 @@ import spacy
 from spacy.training import Corpus
 from spacy.util import load_config
 
-from spacy_lgu.cli.calibrate import calibrate_pipeline
+from spacy_lgu.pipeline.calibrating import calibrate_pipeline
 
 from .test_spacy_cli import (  # noqa: F401
     ROOT,
