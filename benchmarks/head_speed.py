@@ -25,8 +25,8 @@ from spacy.training.initialize import init_nlp
 from spacy.util import load_config, minibatch, registry
 from tqdm import tqdm
 
-from spacy_lgu.readers import copy_tokens, gold_tokens_v1
 from spacy_lgu.replacing import replace_file
+from spacy_lgu.training.readers import copy_tokens, gold_tokens_v1
 
 ROOT = Path(__file__).parents[1]
 HEADS = ("sequence_labeler", "ner")

@@ -20,8 +20,8 @@ from spacy.language import Language
 from spacy.tokens import Doc, Span
 
 from spacy_lgu.metrics.strict import SpanT, count_by_document, score_spans
-from spacy_lgu.readers import copy_tokens, gold_tokens_v1
 from spacy_lgu.replacing import replace_file
+from spacy_lgu.training.readers import copy_tokens, gold_tokens_v1
 
 THRESHOLDS = [round(0.05 * i, 2) for i in range(1, 20)]
 WARMUP = 64  # texts before the clock starts: the first ones wait for caches and kernels
