@@ -248,7 +248,7 @@ def update_nlp(nlp, examples: list, sgd, *, exclude: tuple[str, ...] = (), **opt
     """One step as `spacy train` makes it."""
     nlp.update(examples, sgd=False, exclude=exclude, **options)
     for name, pipe in nlp.pipeline:
-        if name not in exclude:
+        if name not in exclude and hasattr(pipe, "finish_update"):
             pipe.finish_update(sgd)
 
 

@@ -130,7 +130,7 @@ def test_a_head_of_another_save(copied, name):
 
 def test_head_that_was_left_out(copied):
     shutil.rmtree(copied / "ner")
-    assert spacy.load(copied, exclude=["ner"]).pipe_names == ["transformer"]
+    assert spacy.load(copied, exclude=["ner"]).pipe_names == ["transformer", "entity_ruler"]
 
 
 def test_files_that_users_edit(copied):
