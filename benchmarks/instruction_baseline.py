@@ -38,6 +38,7 @@ from spacy_lgu.decoder.source import find_source, load_tokenizer
 from spacy_lgu.metrics.evaluation import is_annotated, read_gold, take_spans
 from spacy_lgu.metrics.strict import SpanT, count_by_document, score_spans
 from spacy_lgu.replacing import replace_file
+from spacy_lgu.training.schedules import cosine_v1
 
 INSTRUCTION = "List the {labels} spans of the text, one per line.\nText: {text}\nSpans:\n"
 UNKNOWN = "(unknown label)"

@@ -7,7 +7,7 @@ that step together as well, and the results are those of the whole.
 
 import numpy
 
-from ..segments import find_segments, number_rows, pick_segments
+from ..segments import find_bounds, find_segments, number_rows, pick_segments
 from .steps import TimeSteps
 from .tags import MISSING, TokenSpans
 
@@ -53,8 +53,8 @@ def span_probabilities(
     before = _sums_before(numpy.log(_growth(probs, lengths, is_forward=True)))
     after = _sums_before(numpy.log(_growth(probs, lengths, is_forward=False)))
     inside = _sums_before(log_probs[:, 2::2])
-    lasts = lengths.cumsum()[which]
-    firsts = lasts - lengths[which]
+    bounds = find_bounds(lengths)
+    firsts, lasts = bounds[which], bounds[which + 1]
     starts, ends = firsts + spans.starts, firsts + spans.ends
     log_marginals = (
         (before[starts] - before[firsts])

@@ -22,7 +22,7 @@ import numpy
 from spacy.tokens import Doc, Span
 from transformers.tokenization_utils_fast import PreTrainedTokenizerFast
 
-from ..segments import IntsT, find_segments, find_starts, list_rows, sum_segments
+from ..segments import IntsT, find_bounds, find_segments, find_starts, list_rows, sum_segments
 from .tokenizing import TokenizedSpans, fill_unaligned, tokenize_spans
 from .windows import Sequences, cut_windows
 
@@ -166,9 +166,9 @@ def _choose_sources(
     starts = find_starts(flat.lengths)
     first = starts + flat.n_prefix  # (spans,) of the text
     last = starts + flat.lengths - flat.n_suffix - 1
-    ends = flat.token_lengths.cumsum()
-    left = flat.indices[ends - flat.token_lengths] - numpy.repeat(first, flat.n_tokens)
-    right = numpy.repeat(last, flat.n_tokens) - flat.indices[ends - 1]
+    bounds = find_bounds(flat.token_lengths)
+    left = flat.indices[bounds[:-1]] - numpy.repeat(first, flat.n_tokens)
+    right = numpy.repeat(last, flat.n_tokens) - flat.indices[bounds[1:] - 1]
     contexts = numpy.maximum(left if causal else numpy.minimum(left, right), 0)
     best = numpy.full(n_tokens.sum(), -1, dtype="int64")
     source = best.copy()
