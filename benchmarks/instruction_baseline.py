@@ -22,7 +22,6 @@ import torch
 import typer
 from peft import LoraConfig, get_peft_model
 from spacy.tokens import Doc
-from spacy_lgu.schedules import cosine_v1
 from tqdm import tqdm
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
