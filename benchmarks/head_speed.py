@@ -25,9 +25,9 @@ from spacy.training.initialize import init_nlp
 from spacy.util import load_config, minibatch, registry
 from tqdm import tqdm
 
-from spacy_lgu.readers import copy_tokens, gold_tokens_v1
 from spacy_lgu.replacing import replace_file
 from spacy_lgu.study.plan import CONFIG
+from spacy_lgu.training.readers import copy_tokens, gold_tokens_v1
 
 HEADS = ("sequence_labeler", "ner")
 BATCH = 16  # texts per step, as in study.yml

@@ -28,17 +28,16 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from spacy_lgu.decoder.adapter import find_lora_modules
 from spacy_lgu.decoder.loading import (
     TORCH_DTYPES,
-    find_source,
-    load_tokenizer,
     prepare_quantized_layers,
     quantization_config,
     resolve_dtype,
 )
 from spacy_lgu.decoder.settings import LoraSettings
+from spacy_lgu.decoder.source import find_source, load_tokenizer
 from spacy_lgu.metrics.evaluation import is_annotated, read_gold, take_spans
 from spacy_lgu.metrics.strict import SpanT, count_by_document, score_spans
 from spacy_lgu.replacing import replace_file
-from spacy_lgu.schedules import cosine_v1
+from spacy_lgu.training.schedules import cosine_v1
 
 INSTRUCTION = "List the {labels} spans of the text, one per line.\nText: {text}\nSpans:\n"
 UNKNOWN = "(unknown label)"

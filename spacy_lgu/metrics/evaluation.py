@@ -12,7 +12,7 @@ from spacy.language import Language
 from spacy.pipeline.spancat import SpanCategorizer
 from spacy.tokens import Doc, Span
 
-from ..readers import copy_tokens, gold_tokens_v1
+from ..training.readers import copy_tokens, gold_tokens_v1
 from .strict import SpanT, count_by_document, score_spans
 
 THRESHOLDS = [round(0.05 * i, 2) for i in range(1, 20)]

@@ -9,7 +9,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from ..decoder.loading import find_source
+from ..decoder.source import find_source
 from .plan import PARTS, Study, System, Task
 from .tasks import count_texts
 from .untrained import make_untrained

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from ..decoder.loading import find_source, load_tokenizer
+from ..decoder.source import find_source, load_tokenizer
 from ..replacing import replace_folder
 
 

@@ -4,7 +4,7 @@ import pytest
 from numpy.testing import assert_allclose
 from thinc.api import registry
 
-from spacy_lgu.schedules import cosine_v1
+from spacy_lgu.training.schedules import cosine_v1
 
 
 def test_warms_up_then_falls_like_a_cosine():

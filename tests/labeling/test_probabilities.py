@@ -1,6 +1,5 @@
-"""Decoding and probabilities of IOB2 tags, against sums over all sequences."""
+"""Probabilities of spans and tags, against sums over all sequences."""
 
-from itertools import product
 from unittest.mock import patch
 
 import numpy
@@ -9,98 +8,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from spacy_lgu.iob2 import (
-    MISSING,
-    TokenSpans,
-    _viterbi,
-    decode_greedy,
-    decode_viterbi,
-    find_spans,
-    log_likelihood,
-    log_softmax,
-    span_probabilities,
-    tag_names,
+from spacy_lgu.labeling.decoding import _viterbi, decode_greedy, decode_viterbi
+from spacy_lgu.labeling.probabilities import log_likelihood, log_softmax, span_probabilities
+from spacy_lgu.labeling.tags import MISSING, TokenSpans, find_spans
+
+from .helpers import (
+    B_X,
+    B_Y,
+    I_X,
+    I_Y,
+    O,
+    as_lengths,
+    as_tuples,
+    batches,
+    spans_of,
+    split,
+    total,
+    valid_sequences,
 )
-
-O, B_X, I_X, B_Y, I_Y = range(5)  # noqa: E741
-
-
-def as_lengths(*lengths):
-    return numpy.array(lengths, dtype="int64")
-
-
-def is_valid(tags):
-    return all(
-        tag == O or tag % 2 == 1 or (i > 0 and tags[i - 1] in (tag, tag - 1))
-        for i, tag in enumerate(tags)
-    )
-
-
-def valid_sequences(n_tokens, n_tags):
-    return [tags for tags in product(range(n_tags), repeat=n_tokens) if is_valid(tags)]
-
-
-def spans_of(tags):
-    """Spans of valid tags, token by token: (start, end, label)."""
-    found = []
-    for i, tag in enumerate(tags):
-        if tag % 2 == 1:
-            end = i + 1
-            while end < len(tags) and tags[end] == tag + 1:
-                end += 1
-            found.append((i, end, tag // 2))
-    return found
-
-
-def as_tuples(spans):
-    return list(
-        zip(
-            spans.sequences.tolist(),
-            spans.starts.tolist(),
-            spans.ends.tolist(),
-            spans.labels.tolist(),
-            strict=True,
-        )
-    )
-
-
-@st.composite
-def batches(draw):
-    """Lengths of up to three sequences, and logits that disagree with IOB2 as often as not."""
-    n_labels = draw(st.integers(1, 2))
-    lengths = draw(st.lists(st.integers(0, 4), min_size=1, max_size=3))
-    rng = numpy.random.default_rng(draw(st.integers(0, 2**32)))
-    scale = draw(st.sampled_from([0.5, 3.0, 30.0]))
-    logits = rng.normal(scale=scale, size=(sum(lengths), 1 + 2 * n_labels))
-    return as_lengths(*lengths), log_softmax(logits)
-
-
-def split(scores, lengths):
-    return numpy.split(scores, lengths.cumsum()[:-1])
-
-
-def total(scores, tags):
-    return sum(scores[i, tag] for i, tag in enumerate(tags))
-
-
-def test_tags_are_numbered_by_label():
-    assert tag_names(("X", "Y")) == ["O", "B-X", "I-X", "B-Y", "I-Y"]
 
 
 def test_log_softmax_of_large_logits():
     logits = numpy.array([[1000.0, 1000.0], [0.0, -1000.0]], dtype="float32")
     assert_allclose(log_softmax(logits), [[-numpy.log(2), -numpy.log(2)], [0, -1000]])
-
-
-@settings(max_examples=150, deadline=None)
-@given(batches())
-def test_viterbi_finds_the_best_of_all_valid_sequences(batch):
-    lengths, scores = batch
-    tags = decode_viterbi(scores, lengths)
-    for found, rows in zip(split(tags, lengths), split(scores, lengths), strict=True):
-        assert is_valid(found.tolist())
-        best = max(total(rows, other) for other in valid_sequences(*rows.shape))
-        assert total(rows, found) == pytest.approx(best, abs=1e-9)
 
 
 @settings(max_examples=150, deadline=None)
@@ -116,7 +46,7 @@ def test_probabilities_are_those_of_all_valid_sequences(batch, piece):
                 expected[i, *span] = expected.get((i, *span), 0.0) + weight
     columns = numpy.array(sorted(expected), dtype="int64").reshape(-1, 4).T
     spans = TokenSpans(*columns)
-    with patch("spacy_lgu.iob2._PIECE", piece):
+    with patch("spacy_lgu.labeling.probabilities._PIECE", piece):
         probabilities = span_probabilities(scores, lengths, spans)
     assert_allclose(probabilities, [expected[span] for span in as_tuples(spans)], atol=1e-9)
 
@@ -137,62 +67,9 @@ def test_likelihood_sums_over_what_is_missing(batch, piece, random):
         ]
         expected += numpy.log(weights[fits].sum() / weights.sum())
         tags += known
-    with patch("spacy_lgu.iob2._PIECE", piece):
+    with patch("spacy_lgu.labeling.probabilities._PIECE", piece):
         found = log_likelihood(scores, lengths, numpy.array(tags, dtype="int64"))
     assert found == pytest.approx(expected, abs=1e-9)
-
-
-def test_viterbi_repairs_what_costs_least():
-    # I-X after O: either it begins the span, or the O before it does.
-    first = [[0.6, 0.3, 0.0, 0.1, 0.0], [0.1, 0.1, 0.8, 0.0, 0.0]]
-    second = [[0.9, 0.1, 0.0, 0.0, 0.0], [0.1, 0.3, 0.6, 0.0, 0.0]]
-    scores = numpy.log(numpy.array([*first, *second]) + 1e-9)
-    lengths = as_lengths(2, 2)
-    assert decode_viterbi(scores, lengths).tolist() == [B_X, I_X, O, B_X]
-    assert decode_greedy(scores, lengths).tolist() == [O, B_X, O, B_X]
-
-
-def test_greedy_begins_a_span_where_the_tag_before_does_not_match():
-    best = [I_X, I_X, O, I_Y, I_X, B_Y, I_Y, I_X]  # two sequences, of 6 and 2
-    scores = numpy.log(numpy.eye(5)[best] + 0.01)
-    tags = decode_greedy(scores, as_lengths(6, 0, 2))
-    assert tags.tolist() == [B_X, I_X, O, B_Y, B_X, B_Y, B_Y, B_X]
-
-
-@settings(max_examples=150, deadline=None)
-@given(batches(), st.randoms(use_true_random=False))
-def test_no_span_begins_where_none_may(batch, random):
-    lengths, scores = batch
-    barred = numpy.array([random.random() < 0.4 for _ in scores], dtype="bool")
-    scores[barred, 1::2] = -numpy.inf
-    tags = decode_viterbi(scores, lengths)
-    for found, rows in zip(split(tags, lengths), split(scores, lengths), strict=True):
-        best = max(total(rows, other) for other in valid_sequences(*rows.shape))
-        assert total(rows, found) == pytest.approx(best, abs=1e-9)
-    spans = find_spans(tags, lengths)
-    assert (span_probabilities(scores, lengths, spans) > 0).all()
-    tags = decode_greedy(scores, lengths)
-    assert all(is_valid(found.tolist()) for found in split(tags, lengths))
-    assert not (tags[barred] % 2 == 1).any()
-
-
-def test_greedy_leaves_out_what_may_not_begin_a_span():
-    scores = numpy.log(numpy.eye(5)[[I_X, I_X, I_X, B_Y, I_Y, O, I_Y]] + 0.01)
-    scores[[0, 1, 4, 6], 1::2] = -numpy.inf
-    assert decode_greedy(scores, as_lengths(7)).tolist() == [O, O, B_X, B_Y, I_Y, O, O]
-
-
-def test_spans_end_where_the_next_begins():
-    tags = numpy.array([B_X, I_X, B_X, O, B_Y, B_X, I_X, I_X, O, B_Y])
-    spans = find_spans(tags, as_lengths(0, 5, 0, 3, 2, 0))
-    assert as_tuples(spans) == [
-        (1, 0, 2, 0),
-        (1, 2, 3, 0),
-        (1, 4, 5, 1),
-        (3, 0, 3, 0),
-        (4, 1, 2, 1),
-    ]
-    assert len(spans) == 5
 
 
 def test_probability_of_a_single_token():
@@ -263,7 +140,7 @@ def test_pieces_of_a_long_sequence_are_as_the_whole(monkeypatch, make_scores):
     spans = find_spans(tags, lengths)
     probabilities = span_probabilities(scores, lengths, spans)
     likelihood = log_likelihood(scores, lengths, tags)
-    monkeypatch.setattr("spacy_lgu.iob2._PIECE", 10_000)
+    monkeypatch.setattr("spacy_lgu.labeling.probabilities._PIECE", 10_000)
     assert total(scores, tags) == pytest.approx(total(scores, _viterbi(scores, lengths)), abs=1e-9)
     assert_allclose(probabilities, span_probabilities(scores, lengths, spans), rtol=1e-9)
     assert likelihood == pytest.approx(log_likelihood(scores, lengths, tags), abs=1e-8)

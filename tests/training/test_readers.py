@@ -5,7 +5,7 @@ import spacy
 from spacy.tokens import Doc, DocBin, Span
 from spacy.util import registry
 
-from spacy_lgu.readers import gold_tokens_v1
+from spacy_lgu.training.readers import gold_tokens_v1
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import PreTrainedTokenizerFast
 
 from spacy_lgu.layers.alignment import encode_docs
-from spacy_lgu.layers.subtokens import encode_texts, split_shared
+from spacy_lgu.layers.splitting import split_shared
+from spacy_lgu.layers.subtokens import encode_texts
 
 from .tokenizer_kinds import (
     JOINED,

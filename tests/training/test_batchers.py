@@ -9,9 +9,9 @@ from spacy.training import Example
 from spacy.util import registry
 from tokenizers import Tokenizer
 
-from spacy_lgu.batchers import batch_by_subtokens_v1
-from spacy_lgu.decoder.loading import find_source, load_tokenizer
-from spacy_lgu.layers.alignment import count_subtokens
+from spacy_lgu.decoder.source import find_source, load_tokenizer
+from spacy_lgu.layers.tokenizing import count_subtokens
+from spacy_lgu.training.batchers import batch_by_subtokens_v1
 
 
 def make_examples(texts):

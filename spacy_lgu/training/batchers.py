@@ -12,8 +12,8 @@ from spacy.training import Example
 from spacy.util import minibatch
 from transformers import PreTrainedTokenizerFast
 
-from .decoder.loading import find_source, load_tokenizer
-from .layers.alignment import count_subtokens
+from ..decoder.source import find_source, load_tokenizer
+from ..layers.tokenizing import count_subtokens
 
 BatcherT = Callable[[Iterable[Example]], Iterable[list[Example]]]
 # Examples tokenized at once; the tokenizer works on them in parallel.
