@@ -15,16 +15,9 @@ from transformers.utils import hub as transformers_hub
 from ..decoder.checkpoint import build_skeleton
 from ..decoder.description import DESCRIPTION, Description
 from ..decoder.families import check_family
-from ..decoder.loading import (
-    CONFIG,
-    Source,
-    find_source,
-    load_tokenizer,
-    local_folder,
-    read_config,
-    weight_shapes,
-)
 from ..decoder.reading import find_inside
+from ..decoder.source import CONFIG, Source, find_source, load_tokenizer, read_config
+from ..decoder.weights import weight_shapes
 from ..replacing import finished_folder
 from .sizes import DecoderShape
 
@@ -36,14 +29,12 @@ _WEIGHTS = ".safetensors"
 class LocalDecoder:
     """A decoder whose config is on this machine.
 
-    source (Source): Where it comes from.
-    folder (Path): Where its config lies.
+    source (Source): Where it comes from, and where its config lies.
     config (PretrainedConfig): Its config.
     shape (DecoderShape): Its sizes.
     """
 
     source: Source
-    folder: Path
     config: PretrainedConfig
     shape: DecoderShape
 
@@ -62,8 +53,10 @@ def read_local(name: str, revision: str | None = None) -> LocalDecoder | None:
         return _read(find_source(name, revision))
     cache = transformers_hub.TRANSFORMERS_CACHE
     found = try_to_load_from_cache(name, CONFIG, cache_dir=cache, revision=revision)
-    # .../snapshots/<commit>/config.json
-    return _read(Source(name, None, Path(found).parent.name)) if isinstance(found, str) else None
+    if not isinstance(found, str):
+        return None
+    snapshot = Path(found).parent  # .../snapshots/<commit>
+    return _read(Source(name, snapshot, snapshot.name))
 
 
 def read_usable(name: str, revision: str | None = None) -> LocalDecoder | None:
@@ -142,9 +135,9 @@ def stored_bytes(decoder: LocalDecoder, *, offline: bool) -> dict[str, int | Non
     RETURNS (dict[str, int | None]): Bytes "here" and, of one of the hub, "on_hub"; None: unknown.
     """
     here = sum(
-        file.stat().st_size for file in decoder.folder.glob(f"*{_WEIGHTS}") if file.is_file()
+        file.stat().st_size for file in decoder.source.folder.glob(f"*{_WEIGHTS}") if file.is_file()
     )
-    if decoder.source.folder is not None:
+    if decoder.source.is_local:
         return {"here": here}
     return {"here": here, "on_hub": None if offline else _ask_sizes(decoder.source)}
 
@@ -170,9 +163,7 @@ def describe_tokenizer(folder: Path) -> dict[str, Any] | None:
 def _read(source: Source) -> LocalDecoder:
     config = read_config(source)
     weight_shapes(source, config)  # raises for a config that transformers makes nothing of
-    return LocalDecoder(
-        source=source, folder=local_folder(source), config=config, shape=measure_shape(config)
-    )
+    return LocalDecoder(source=source, config=config, shape=measure_shape(config))
 
 
 def _ask_sizes(source: Source) -> int | None:

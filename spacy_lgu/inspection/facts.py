@@ -117,11 +117,11 @@ def decoder_facts(settings: DecoderSettings, load: Load, *, offline: bool) -> Fa
         "base": {
             "name": settings.name,
             "commit": found.source.commit,
-            "found": str(found.folder),
+            "found": str(found.source.folder),
         },
         "problem": problem,
         "subtokens": "split",
-        "tokenizer": decoders.describe_tokenizer(found.folder),
+        "tokenizer": decoders.describe_tokenizer(found.source.folder),
         "adapter": adapter,
         "disk": disk,
         "saved_with": {"transformers": getattr(found.config, "transformers_version", None)},
@@ -166,7 +166,7 @@ def _saved_facts(saved: SavedDecoder, pipeline: SavedPipeline, load: Load) -> Fa
         "name": description.base.name,
         "commit": description.base.commit,
         "kept": description.base_weights,
-        "found": None if found is None else str(found.folder),
+        "found": None if found is None else str(found.source.folder),
     }
     if description.base.files is not None:
         hashes = {name: file.get("sha256") for name, file in description.base.files.items()}

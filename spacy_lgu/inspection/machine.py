@@ -71,7 +71,7 @@ def look_at_machine(gpu_id: int) -> Machine:
 
 
 def resolve_dtype(dtype: str, *, gpu: bool) -> str:
-    """ "auto" as it is resolved on this machine; see decoder.loading.resolve_dtype."""
+    """ "auto" as it is resolved on this machine; see loading.resolve_dtype."""
     import torch
 
     from ..decoder import loading

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from huggingface_hub import HfApi
 
-from spacy_lgu.decoder.loading import Source
+from spacy_lgu.decoder.source import Source
 from spacy_lgu.inspection.decoders import read_decoder, stored_bytes
 
 
@@ -14,7 +14,7 @@ from spacy_lgu.inspection.decoders import read_decoder, stored_bytes
 def of_hub(decoder_folder, tmp_path):
     """A decoder of the hub, without weights here."""
     found = read_decoder(str(decoder_folder))
-    return replace(found, source=Source("org/x", None, "1" * 40), folder=tmp_path)
+    return replace(found, source=Source("org/x", tmp_path, "1" * 40))
 
 
 def test_sizes_of_files(of_hub, monkeypatch):

@@ -6,7 +6,7 @@ import numpy
 import pytest
 import torch
 
-from spacy_lgu.decoder.building import build_decoder
+from spacy_lgu.decoder.building import build_decoder, check_settings
 from spacy_lgu.decoder.packing import PackedBatch
 from spacy_lgu.decoder.settings import DecoderSettings, LoraSettings
 from spacy_lgu.inspection.decoders import match_modules, read_decoder
@@ -89,7 +89,7 @@ def test_what_autograd_keeps(tuning, quantization, dtype, decoder_folder):
         lora=LoraSettings(rank=8),
         self_test=False,
     )
-    built = build_decoder(settings, {}, device=torch.device("cpu"))
+    built = build_decoder(check_settings(settings, {}), device=torch.device("cpu"))
     decoder = built.decoder.train()
     shape = read_decoder(str(decoder_folder)).shape
     adapted = match_modules(shape, ["q_proj", "v_proj"], 8) if tuning == "lora" else {}
