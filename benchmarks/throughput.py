@@ -168,7 +168,8 @@ def run(nlp: Language, texts: list[str]) -> tuple[float, list[Doc]]:
 
 
 def compare_vectors(ours: list[Doc], peer: list[Doc]) -> dict[str, Any]:
-    """How far token vectors differ, in Docs that the peer runs as one span as we do.
+    """How far token vectors differ, in Docs that the peer runs as one span and of the subtokens
+    that we make: those over several tokens are split here alone.
 
     Both are pooled by our alignment, so that decoders are compared: where a subtoken's offsets
     hold the space before the word, the peer aligns it with the previous token as well.
@@ -181,7 +182,9 @@ def compare_vectors(ours: list[Doc], peer: list[Doc]) -> dict[str, Any]:
     for our_doc, peer_doc in zip(ours, peer, strict=True):
         ours_data, peer_data = our_doc._.trf_data, peer_doc._.trf_data
         real = to_numpy(peer_data.wordpieces.attention_mask) > 0  # (spans, longest)
-        if len(real) > 1:
+        ids = (to_numpy(data.wordpieces.input_ids) for data in (ours_data, peer_data))
+        own, other = next(ids).ravel(), next(ids)[real]
+        if len(real) > 1 or not numpy.array_equal(own, other):
             continue
         align = ours_data.align
         X = _pool(to_numpy(ours_data.model_output.last_hidden_state)[0], align)

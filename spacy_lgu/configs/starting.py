@@ -77,7 +77,7 @@ def make_config(
 
 def _find_size(decoder: str, revision: str | None) -> Size | None:
     # transformers takes seconds to import, which a bad name in the pipeline need not wait for.
-    from ..inspection.decoders import read_usable
+    from ..decoder.local import read_usable
 
     found = read_usable(decoder, revision)
     if found is None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..decoder.adapter_config import read_adapter_config
 from ..decoder.description import DESCRIPTION
+from ..decoder.local import DecoderShape
 from ..decoder.reading import find_inside
 from ..decoder.settings import DecoderSettings
 from ..unmasking import unmask_layers
@@ -23,7 +24,6 @@ from .memory import (
     weights_bytes,
 )
 from .pipelines import SavedDecoder, SavedPipeline, disk_bytes
-from .sizes import DecoderShape
 
 FactsT = dict[str, Any]
 _MAX_BATCH_ITEMS = 4096  # of lgu_transformer, where the config says nothing

@@ -57,7 +57,7 @@ def inspect_target(name: str, load: Load, *, offline: bool, **settings: Any) -> 
 def _choose_settings(name: str, given: dict[str, Any]) -> DecoderSettings:
     """What was not given is chosen as for a config, from the decoder's size."""
     from ..configs.choices import Size, choose
-    from .decoders import read_decoder
+    from ..decoder.local import read_decoder
 
     revision = given.pop("revision", None)
     shape = read_decoder(name, revision).shape

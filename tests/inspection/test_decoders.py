@@ -6,8 +6,9 @@ from types import SimpleNamespace
 import pytest
 from huggingface_hub import HfApi
 
+from spacy_lgu.decoder.local import read_decoder
 from spacy_lgu.decoder.source import Source
-from spacy_lgu.inspection.decoders import read_decoder, stored_bytes
+from spacy_lgu.inspection.decoders import stored_bytes
 
 
 @pytest.fixture

@@ -1,0 +1,135 @@
+"""A decoder known by its config alone, on this machine or on the hub; no weight is read."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
+from torch.nn import Linear
+from transformers import PretrainedConfig
+from transformers.utils import hub as transformers_hub
+
+from ..replacing import finished_folder
+from .checkpoint import build_skeleton
+from .families import check_family
+from .source import CONFIG, Source, find_source, read_config
+from .weights import weight_shapes
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderShape:
+    """The sizes of a decoder.
+
+    family (str): transformers' model_type.
+    n_layers (int): Decoder layers.
+    n_parameters (int): Weights, without an LM head.
+    width (int): Of a vector.
+    inner_width (int): Of the MLP's hidden layer.
+    n_heads, n_key_value_heads, head_width (int): Of attention.
+    vocab_size (int): Rows of the embedding table.
+    context (int): Most subtokens of a sequence.
+    linear (dict[str, tuple[int, int]]): Input and output width of every linear module, by name.
+    """
+
+    family: str
+    n_layers: int
+    n_parameters: int
+    width: int
+    inner_width: int
+    n_heads: int
+    n_key_value_heads: int
+    head_width: int
+    vocab_size: int
+    context: int
+    linear: dict[str, tuple[int, int]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalDecoder:
+    """A decoder whose config is on this machine.
+
+    source (Source): Where it comes from, and where its config lies.
+    config (PretrainedConfig): Its config.
+    shape (DecoderShape): Its sizes.
+    """
+
+    source: Source
+    config: PretrainedConfig
+    shape: DecoderShape
+
+
+def read_local(name: str, revision: str | None = None) -> LocalDecoder | None:
+    """Read a decoder's config without asking the network.
+
+    name (str): Folder, or name on the Hugging Face hub.
+    revision (str | None): Branch, tag or commit on the hub.
+    RETURNS (LocalDecoder | None): None for a name on the hub that the local cache does not have.
+        Raises ValueError for a folder that is missing or holds no decoder, and for a config that is
+        damaged or no decoder's.
+    """
+    folder = finished_folder(Path(name).expanduser())
+    if folder.is_dir() or not _is_hub_name(name):
+        return _read(find_source(name, revision))
+    cache = transformers_hub.TRANSFORMERS_CACHE
+    found = try_to_load_from_cache(name, CONFIG, cache_dir=cache, revision=revision)
+    if not isinstance(found, str):
+        return None
+    snapshot = Path(found).parent  # .../snapshots/<commit>
+    return _read(Source(name, snapshot, snapshot.name))
+
+
+def read_usable(name: str, revision: str | None = None) -> LocalDecoder | None:
+    """As read_local. Raises ValueError also for a family that cannot be unmasked."""
+    found = read_local(name, revision)
+    if found is not None:
+        check_family(found.config)
+    return found
+
+
+def read_decoder(name: str, revision: str | None = None) -> LocalDecoder:
+    """Read a decoder's config, which is downloaded where the local cache lacks it.
+
+    name, revision (str): As in read_local.
+    RETURNS (LocalDecoder): Raises ValueError or OSError as read_local and find_source.
+    """
+    return read_local(name, revision) or _read(find_source(name, revision))
+
+
+def _read(source: Source) -> LocalDecoder:
+    config = read_config(source)
+    weight_shapes(source, config)  # raises for a config that transformers makes nothing of
+    return LocalDecoder(source=source, config=config, shape=measure_shape(config))
+
+
+def measure_shape(config: PretrainedConfig) -> DecoderShape:
+    """RETURNS (DecoderShape): The sizes of a decoder with this config."""
+    skeleton = build_skeleton(config)
+    n_heads = config.num_attention_heads
+    return DecoderShape(
+        family=config.model_type,
+        n_layers=config.num_hidden_layers,
+        n_parameters=sum(parameter.numel() for parameter in skeleton.parameters()),
+        width=config.hidden_size,
+        inner_width=getattr(config, "intermediate_size", None) or 4 * config.hidden_size,
+        n_heads=n_heads,
+        n_key_value_heads=getattr(config, "num_key_value_heads", None) or n_heads,
+        head_width=getattr(config, "head_dim", None) or config.hidden_size // n_heads,
+        vocab_size=config.vocab_size,
+        context=config.max_position_embeddings,
+        linear={
+            name: (module.in_features, module.out_features)
+            for name, module in skeleton.named_modules()
+            if isinstance(module, Linear)
+        },
+    )
+
+
+def _is_hub_name(name: str) -> bool:
+    if name.startswith((".", "~", "/")) or name.count("/") > 1:
+        return False
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return True
