@@ -137,7 +137,8 @@ def build_tok2vec_lgu_v1(
 
     pooling (Model[Ragged, Floats2d]): Subtoken vectors -> token vector, e.g. reduce_mean.v1.
     grad_factor (float): Factor on the gradients that go into the decoder.
-    max_batch_items (int): As in the component lgu_transformer; likewise base_weights (str).
+    max_batch_items (int): As in the component lgu_transformer.
+    base_weights (str): As in the component lgu_transformer.
     RETURNS (Model): Docs -> one array of shape (tokens, width) per Doc. The other arguments are
         those of build_lgu_transformer_v1.
     """
