@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Iterator
 from functools import cache
 from importlib.util import find_spec
+from typing import Any
 
 import srsly
 import typer
@@ -80,7 +81,7 @@ def check_commands(text: str, additions: list[str] = []) -> None:  # noqa: B006 
         try:
             _check_command(words)
         except (ValueError, _UsageError) as error:
-            message = getattr(error, "message", error)
+            message = getattr(error, "message", None) or str(error)
             raise ValueError(f"{shlex.join(words)}: {message}") from error
 
 
@@ -162,32 +163,24 @@ def check_spacy(arguments: list[str]) -> None:
         argument, a number or an override of a config that cannot be.
     """
     command = _spacy_command()
-    context = command.context_class(command, info_name="spacy")
     while hasattr(command, "commands"):
         name, *arguments = arguments or [""]
         if name not in command.commands:
             raise ValueError(f"there is no command {name!r} among {sorted(command.commands)}")
         command = command.commands[name]
-        context = command.context_class(
-            command, info_name=name, parent=context, **command.context_settings
-        )
     if "--help" in arguments:
         return
-    values, others, _ = command.make_parser(context).parse_args(list(arguments))
-    for parameter in command.params:
-        value = values.get(parameter.name)
-        if parameter.required and value in (None, (), []):
-            raise ValueError(f"{parameter.human_readable_name} is missing")
-        is_number = isinstance(
-            parameter.type, (click.types.IntParamType, click.types.FloatParamType)
-        )
-        if is_number and isinstance(value, str):
-            parameter.type.convert(value, parameter, context)
-    overrides = [word[2:].split("=")[0] for word in others if word.startswith("--")]
-    if name == "run" and "subcommand" in values:
-        _check_project(values["subcommand"], overrides)
+    try:
+        context = command.make_context(name, list(arguments))
+    except _UsageError as error:
+        if "does not exist" in str(error):  # files need not be there
+            return
+        raise
+    overrides = [word[2:].split("=")[0] for word in context.args if word.startswith("--")]
+    if "subcommand" in context.params:
+        _check_project(context.params["subcommand"], overrides)
     elif overrides:
-        _check_overrides(str(values.get("config_path")), overrides)
+        _check_overrides(str(context.params.get("config_path")), overrides)
 
 
 def _check_overrides(config: str, overrides: list[str]) -> None:

@@ -13,46 +13,58 @@ from .forking import write_client
 
 
 @pytest.fixture(scope="session")
-def environment(tmp_path_factory):
-    """Of commands: a `python` that starts at once, the hub's cache, and an installed pipeline."""
+def shared(tmp_path_factory):
+    """A folder that pytest's workers have in common."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory, shared):
+    """RETURNS: The environment in which `python` is a server that has imported everything."""
     folder = tmp_path_factory.mktemp("commands")
     address = folder / "server"
-    shared = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        shared = shared.parent
     write_client(folder / "bin", address)
+    (shared / "site").mkdir(exist_ok=True)
     programs = [str(folder / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]]
     environment = {
         **os.environ,
         "PATH": os.pathsep.join(programs),
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(shared / "site")]),
-        "HF_HOME": str(shared / "hub-home"),
+        "HF_HOME": str(shared / "hub"),
         "HF_HUB_OFFLINE": "1",
         "OMP_NUM_THREADS": "1",
         "TOKENIZERS_PARALLELISM": "false",
     }
     environment.pop("PYTEST_CURRENT_TEST", None)
     command = [sys.executable, "-m", "tests.docs.forking", str(address)]
-    server = subprocess.Popen(command, env=environment, cwd=ROOT)
-    while not address.exists():
-        if server.poll() is not None:
-            pytest.fail(f"{command} ended with {server.returncode}")
-        time.sleep(0.05)
+    process = subprocess.Popen(command, env=environment, cwd=ROOT)
+    try:
+        while not address.exists():
+            if process.poll() is not None:
+                pytest.fail(f"{command} ended with {process.returncode}")
+            time.sleep(0.05)
+        yield environment
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@pytest.fixture(scope="session")
+def prepared(server, shared):
+    """The folder of which each page gets a copy; the first worker makes it."""
     with FileLock(shared / "prepared.lock"):
         if not (shared / "prepared").exists():
-            places = [shared / "new", shared / "hub-home", shared / "site"]
-            run(environment, ROOT, "-m", "tests.docs.folder", *map(str, places))
+            places = [shared / "new", shared / "hub", shared / "site"]
+            run(server, ROOT, "-m", "tests.docs.folder", *map(str, places))
             (shared / "new").rename(shared / "prepared")
-    environment["PREPARED"] = str(shared / "prepared")
-    yield environment
-    server.terminate()
-    server.wait()
+    return shared / "prepared"
 
 
 @pytest.fixture
-def folder(environment, tmp_path):
+def folder(prepared, tmp_path):
     """A copy of the prepared folder for one page."""
-    return Path(shutil.copytree(environment["PREPARED"], tmp_path / "folder", symlinks=True))
+    return Path(shutil.copytree(prepared, tmp_path / "folder", symlinks=True))
 
 
 def run(environment, folder, *arguments):

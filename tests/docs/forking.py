@@ -6,6 +6,7 @@ and the three streams to the server, which runs them in a fork as Python itself 
 """
 
 import array
+import importlib
 import json
 import os
 import runpy
@@ -91,6 +92,7 @@ def _answer(connection: socket.socket) -> None:
         os.chdir(request["folder"])
         os.environ.clear()
         os.environ.update(request["environment"])
+        importlib.invalidate_caches()  # packages may have come since
         run_python(request["arguments"])
         status = 0
     except SystemExit as exit_:

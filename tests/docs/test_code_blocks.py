@@ -9,5 +9,5 @@ PAGES = [page for page in list_pages() if read_blocks((ROOT / page).read_text("u
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_blocks_of(page, environment, folder):
-    run(environment, folder, "-m", "tests.docs.running", page)
+def test_blocks_of(page, server, folder):
+    run(server, folder, "-m", "tests.docs.running", page)
