@@ -5,6 +5,9 @@ from typing import Any
 
 from griffe import Docstring, Extension, Object
 
+# What Markdown or HTML would take for its own, outside of `code`.
+_MARKUP = re.compile(r"[*<\[\]](?=[^`]*(?:`[^`]*`[^`]*)*$)")
+_COLUMNS = re.compile(r"\S {2,}\S")
 _ENTRY = re.compile(r"(?P<name>\w+) \((?P<type>[^()]*(?:\([^()]*\)[^()]*)*)\): (?P<text>.*)")
 
 
@@ -38,11 +41,11 @@ def to_google(text: str, *, of_class: bool) -> str:
     RETURNS (str): The same in Google's form.
     """
     rest, entries = split_docstring(text)
-    parts = [rest]
-    own = [entry for entry in entries if not entry[0].isupper()]
+    entries = [(name, kind, _escape(words)) for name, kind, words in entries]
+    parts = [to_markdown(rest)]
+    own = [f"    {n} ({kind}): {words}" for n, kind, words in entries if not n.isupper()]
     if own:
-        header = "Attributes:" if of_class else "Args:"
-        parts.append("\n".join([header, *(f"    {n} ({kind}): {words}" for n, kind, words in own)]))
+        parts.append("\n".join(["Attributes:" if of_class else "Args:", *own]))
     for name, header in (("RETURNS", "Returns:"), ("YIELDS", "Yields:")):
         found = [f"    {kind}: {words}" for n, kind, words in entries if n == name]
         if found:
@@ -50,8 +53,38 @@ def to_google(text: str, *, of_class: bool) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
+def to_markdown(text: str) -> str:
+    """Write the prose of a docstring, which is plain text but for `code`, as Markdown.
+
+    text (str): Paragraphs; those with columns, and those that are indented, are drawings.
+    RETURNS (str): The same with drawings as code, and without markup by chance.
+    """
+    paragraphs = []
+    for paragraph in re.split(r"\n{2,}", text):
+        lines = paragraph.split("\n")
+        if all(line.startswith("    ") for line in lines):
+            paragraphs.append(paragraph)
+        elif any(_COLUMNS.search(line) for line in lines):
+            paragraphs.append("\n".join(f"    {line}" for line in lines))
+        else:
+            paragraphs.append(_escape(paragraph))
+    return "\n\n".join(paragraphs)
+
+
+def _escape(text: str) -> str:
+    return _MARKUP.sub(_as_entity, text)
+
+
+def _as_entity(found: re.Match[str]) -> str:
+    return f"&#{ord(found[0])};"
+
+
 class SpacyDocstrings(Extension):
     """Rewrites docstrings once they are collected, before griffe parses them."""
+
+    def on_module_instance(self, *, mod: Object, **kwargs: Any) -> None:
+        """mod (Object): A module that was collected."""
+        _rewrite(mod.docstring, of_class=False)
 
     def on_function_instance(self, *, func: Object, **kwargs: Any) -> None:
         """func (Object): A function that was collected."""

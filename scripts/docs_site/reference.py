@@ -3,6 +3,8 @@
 import ast
 from pathlib import Path
 
+from scripts.docs_site.docstrings import to_markdown
+
 PACKAGE = Path(__file__).parents[2] / "spacy_lgu"
 
 
@@ -29,9 +31,10 @@ def write_room(name: str, modules: list[Path]) -> str:
     modules (list[Path]): Its modules.
     RETURNS (str): Markdown: what the room is for, then each module for mkdocstrings.
     """
-    purpose = ast.get_docstring(ast.parse((modules[0].parent / "__init__.py").read_text("utf8")))
+    package = ast.parse((modules[0].parent / "__init__.py").read_text("utf8"))
+    purpose = to_markdown(ast.get_docstring(package) or "")
     title = name if name == PACKAGE.name else f"{PACKAGE.name}.{name}"
-    parts = [f"# {title}", purpose or ""]
+    parts = [f"# {title}", purpose]
     for path in modules:
         module = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
         parts.append(

@@ -4,12 +4,13 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from transformers import AutoTokenizer
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "scripts"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
 import draw_way
-from transformers import AutoTokenizer
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
