@@ -127,7 +127,8 @@ def test_docstrings_in_the_form_that_the_reference_is_made_from():
 def test_prose_of_docstrings_is_plain_text():
     text = "Ids [1] of <s>, as in `a[0] * b`:\n\nrow   1 [2]\ncell  3\n\n    drawn <s>"
     assert to_markdown(text) == (
-        "Ids &#91;1&#93; of &#60;s>, as in `a[0] * b`:\n\n    row   1 [2]\n    cell  3\n\n    drawn <s>"
+        "Ids &#91;1&#93; of &#60;s>, as in `a[0] * b`:\n\n"
+        "    row   1 [2]\n    cell  3\n\n    drawn <s>"
     )
 
 
