@@ -51,6 +51,6 @@ def test_what_is_rewritten():
     )
     assert rewrite_bash("ls 'a|b' # all", ["-l"]) == "ls 'a|b' -l # all\n"
     assert rewrite_bash("python -m spacy lgu adapt a.cfg b --minutes 60 --gpu-id 0") == (
-        "python -m spacy lgu adapt a.cfg b  --gpu-id -1 --steps 3 --batch-size 128 --window 32\n"
+        "python -m spacy lgu adapt a.cfg b  --gpu-id -1 --steps 2 --batch-size 8192 --window 64\n"
     )
     assert rewrite_python("spacy.require_gpu(0)") == "spacy.require_cpu()"
