@@ -4,7 +4,7 @@ import re
 import shlex
 import shutil
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib.util import find_spec
 from typing import Any
@@ -51,11 +51,11 @@ def rewrite_python(text: str) -> str:
     return text
 
 
-def rewrite_bash(text: str, additions: list[str] = []) -> str:  # noqa: B006  not changed
+def rewrite_bash(text: str, additions: Sequence[str] = ()) -> str:
     """Commands as the tests run them.
 
     text (str): Lines of a block.
-    additions (list[str]): What marks above the block add to each command.
+    additions (Sequence[str]): What marks above the block add to each command.
     RETURNS (str): The lines, each command on one.
     """
     return "".join(f"{_rewrite_line(line, additions)}\n" for line in join_lines(text))
@@ -66,7 +66,7 @@ def join_lines(text: str) -> list[str]:
     return re.sub(r"\\\n\s*", "", text).splitlines()
 
 
-def _rewrite_line(line: str, additions: list[str]) -> str:
+def _rewrite_line(line: str, additions: Sequence[str]) -> str:
     if not line.strip() or line.lstrip().startswith("#"):
         return line
     line = rewrite_python(line)
@@ -76,7 +76,7 @@ def _rewrite_line(line: str, additions: list[str]) -> str:
     return " ".join([command, *own, *additions, rest]).rstrip()
 
 
-def check_commands(text: str, additions: list[str] = []) -> None:  # noqa: B006  not changed
+def check_commands(text: str) -> None:
     """Check commands without running them: programs, files, options and overrides.
 
     text (str): Lines of a block. Raises ValueError naming the command that is wrong.

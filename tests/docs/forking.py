@@ -5,7 +5,6 @@ The folder from `write_client` goes first in PATH: its `python` hands arguments,
 and the three streams to the server, which runs them in a fork as Python itself would.
 """
 
-import array
 import importlib
 import json
 import os
@@ -13,6 +12,7 @@ import runpy
 import shlex
 import signal
 import socket
+import subprocess
 import sys
 import traceback
 from pathlib import Path
@@ -86,7 +86,7 @@ def _answer(connection: socket.socket) -> None:
         while len(data) < int.from_bytes(length, "big"):
             data += connection.recv(1 << 16)
         request = json.loads(data)
-        for number, stream in enumerate(array.array("i", streams)):
+        for number, stream in enumerate(streams):
             os.dup2(stream, number)
             os.close(stream)
         os.chdir(request["folder"])
@@ -100,12 +100,15 @@ def _answer(connection: socket.socket) -> None:
         if isinstance(exit_.code, str):
             sys.stderr.write(exit_.code + "\n")
     finally:
-        if sys.exc_info()[1] is not None:
-            traceback.print_exc()
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-        connection.sendall(bytes([status & 255]))
-        os._exit(status & 255)
+        try:
+            if sys.exc_info()[1] is not None:
+                traceback.print_exc()
+            for stream in (sys.stdout, sys.stderr):
+                if not stream.closed:
+                    stream.flush()
+            connection.sendall(bytes([status & 255]))
+        finally:
+            os._exit(status & 255)  # whatever happens, a fork does not go on as the server
 
 
 def run_python(arguments: list[str]) -> None:
@@ -113,7 +116,7 @@ def run_python(arguments: list[str]) -> None:
 
     arguments (list[str]): What follows `python`.
     """
-    first, *rest = arguments or ["-"]
+    first, *rest = arguments or [""]
     if first == "-m":
         sys.argv = rest
         sys.path.insert(0, os.getcwd())
@@ -122,12 +125,12 @@ def run_python(arguments: list[str]) -> None:
         sys.argv = ["-c", *rest[1:]]
         sys.path.insert(0, "")
         exec(compile(rest[0], "<string>", "exec"), {"__name__": "__main__"})
-    elif first == "-":
-        sys.argv = ["-", *rest]
+    elif first in ("", "-"):
+        sys.argv = [first, *rest]
         sys.path.insert(0, "")
         exec(compile(sys.stdin.read(), "<stdin>", "exec"), {"__name__": "__main__"})
     elif first.startswith("-"):
-        os.execv(sys.executable, [sys.executable, *arguments])
+        sys.exit(subprocess.run([sys.executable, *arguments]).returncode)
     else:
         sys.argv = [first, *rest]
         sys.path.insert(0, str(Path(first).parent))
