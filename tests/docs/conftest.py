@@ -11,6 +11,8 @@ from filelock import FileLock
 from .blocks import ROOT
 from .forking import write_client
 
+_PLUGINS = ("PYTEST_", "COV_", "COVERAGE_")
+
 
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory):
@@ -27,8 +29,10 @@ def server(tmp_path_factory, shared):
     write_client(folder / "bin", address)
     (shared / "site").mkdir(exist_ok=True)
     programs = [str(folder / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]]
+    # Those of pytest and its plugins, coverage among them, are not for commands.
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_PLUGINS)}
     environment = {
-        **os.environ,
+        **kept,
         "PATH": os.pathsep.join(programs),
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(shared / "site")]),
         "HF_HOME": str(shared / "hub"),
@@ -36,7 +40,6 @@ def server(tmp_path_factory, shared):
         "OMP_NUM_THREADS": "1",
         "TOKENIZERS_PARALLELISM": "false",
     }
-    environment.pop("PYTEST_CURRENT_TEST", None)
     command = [sys.executable, "-m", "tests.docs.forking", str(address)]
     process = subprocess.Popen(command, env=environment, cwd=ROOT)
     try:

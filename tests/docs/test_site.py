@@ -83,6 +83,12 @@ def test_every_module_is_on_a_page_of_the_reference(site):
             assert f">{module.stem}<" in page, module
 
 
+def test_every_room_is_in_the_tree_of_the_design():
+    design = (ROOT / "docs" / "design.md").read_text("utf8")
+    for room in list_rooms():
+        assert re.search(rf"^ +{room}/", design, re.MULTILINE), room
+
+
 def test_all_that_is_registered_has_a_table_of_settings():
     shown = re.findall(
         r"<!-- settings: \w+ (\S+) -->", (ROOT / "docs" / "configuration.md").read_text("utf8")
