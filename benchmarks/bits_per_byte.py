@@ -17,7 +17,7 @@ from typing import Annotated
 import torch
 import typer
 
-from spacy_lgu.decoder.building import build_decoder
+from spacy_lgu.decoder.building import build_decoder, check_settings
 from spacy_lgu.decoder.settings import DecoderSettings
 from spacy_lgu.pretraining.evaluation import bits_per_byte
 from spacy_lgu.pretraining.head import load_head
@@ -60,8 +60,9 @@ def detokenize(line: str) -> str:
 def score(folder: str, texts: list[str], device: torch.device) -> float:
     """Bits per byte of one decoder, in the dtype it would run in."""
     settings = DecoderSettings(name=folder, unmasking="c", tuning="frozen")
-    built = build_decoder(settings, {}, device=device)
-    head = load_head(built.decoder.base, built.source)
+    checked = check_settings(settings, {})
+    built = build_decoder(checked, device=device)
+    head = load_head(built.decoder.base, checked.source)
     return bits_per_byte(built.decoder, head, built.tokenizer, texts)
 
 

@@ -18,9 +18,9 @@ from typing import Annotated, Any
 import srsly
 import typer
 from tqdm import tqdm
-from untrained import make_untrained
 
 from spacy_lgu.replacing import replace_file
+from spacy_lgu.study.untrained import make_untrained
 
 TASKS = {"ner": ("ner", "ents_f", ""), "spancat": ("reviews", "spans_sc_f", "spancat_")}
 LORA = {"quantization": "nf4", "tuning": "lora"}

@@ -15,12 +15,12 @@ from typing import Annotated
 from zipfile import ZipFile
 
 import typer
-from study_plan import Task, read_study
 from weasel.cli.assets import check_private_asset, fetch_asset
 from weasel.util.config import load_project_config
 from weasel.util.hashing import get_checksum
 
 from spacy_lgu.replacing import replace_folder
+from spacy_lgu.study.plan import Task, read_study
 
 ROOT = Path(__file__).parents[1]
 ARCHIVES = Path("benchmark_archives")

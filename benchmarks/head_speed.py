@@ -2,8 +2,8 @@
 
     python benchmarks/head_speed.py train.spacy test.spacy --decoder assets/decoder
 
-Two pipelines of configs/benchmark.cfg that differ in their head alone. They take turns: in every
-round each trains on the same batches, then each reads the same texts, so that what else the
+Two pipelines of spacy_lgu/study/benchmark.cfg that differ in their head alone. They take turns: in
+every round each trains on the same batches, then each reads the same texts, so that what else the
 machine does hits both alike; ratios are taken within a round. Words are spaCy's tokens. How well
 the heads find entities is in docs/results.md.
 """
@@ -25,10 +25,10 @@ from spacy.training.initialize import init_nlp
 from spacy.util import load_config, minibatch, registry
 from tqdm import tqdm
 
-from spacy_lgu.readers import copy_tokens, gold_tokens_v1
 from spacy_lgu.replacing import replace_file
+from spacy_lgu.study.plan import CONFIG
+from spacy_lgu.training.readers import copy_tokens, gold_tokens_v1
 
-ROOT = Path(__file__).parents[1]
 HEADS = ("sequence_labeler", "ner")
 BATCH = 16  # texts per step, as in study.yml
 
@@ -43,7 +43,7 @@ def make_pipeline(head: str, train: Path, decoder: str, pattern: str) -> tuple[L
         "components.decoder.model.unmasking": pattern,
         "training.optimizer.learn_rate.initial_rate": 0.0005,
     }
-    config = load_config(ROOT / "configs" / "benchmark.cfg", overrides, interpolate=False)
+    config = load_config(CONFIG, overrides, interpolate=False)
     nlp = init_nlp(config)
     training = registry.resolve(nlp.config.interpolate()["training"], schema=ConfigSchemaTraining)
     return nlp, training["optimizer"]

@@ -6,7 +6,7 @@
 The decoder is fine-tuned as a causal language model to go on after a prompt with a line per span,
 "LABEL: text", and then end. What it writes for the test texts is read strictly: a line whose label
 is not known, or whose text is not (or not as often) in the sentence, is a span that is wrong.
-Scores are those of benchmarks/study_evaluate.py.
+Scores are those of `python -m spacy lgu evaluate`.
 """
 
 import json
@@ -22,23 +22,22 @@ import torch
 import typer
 from peft import LoraConfig, get_peft_model
 from spacy.tokens import Doc
-from study_evaluate import is_annotated, read_gold, take_spans
 from tqdm import tqdm
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from spacy_lgu.decoder.adapter import find_lora_modules
 from spacy_lgu.decoder.loading import (
     TORCH_DTYPES,
-    find_source,
-    load_tokenizer,
     prepare_quantized_layers,
     quantization_config,
     resolve_dtype,
 )
 from spacy_lgu.decoder.settings import LoraSettings
+from spacy_lgu.decoder.source import find_source, load_tokenizer
+from spacy_lgu.metrics.evaluation import is_annotated, read_gold, take_spans
 from spacy_lgu.metrics.strict import SpanT, count_by_document, score_spans
 from spacy_lgu.replacing import replace_file
-from spacy_lgu.schedules import cosine_v1
+from spacy_lgu.training.schedules import cosine_v1
 
 INSTRUCTION = "List the {labels} spans of the text, one per line.\nText: {text}\nSpans:\n"
 UNKNOWN = "(unknown label)"

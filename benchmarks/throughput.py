@@ -1,7 +1,7 @@
 """Throughput of lgu_transformer and of spacy-transformers, on the same weights and texts.
 
-    python benchmarks/throughput.py --output throughput.json
-    python benchmarks/throughput.py --decoder assets/decoder --no-random --rounds 7
+    python -m benchmarks.throughput --output throughput.json
+    python -m benchmarks.throughput --decoder assets/decoder --no-random --rounds 7
 
 Each is a pipeline with the transformer component alone, fed with Docs through nlp.pipe:
 
@@ -31,13 +31,13 @@ import torch
 import typer
 from spacy.language import Language
 from spacy.tokens import Doc
-from texts import load_texts
 from thinc.api import to_numpy
 from thinc.types import Ragged
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from tqdm import tqdm
 from transformers import AutoTokenizer, LlamaConfig, LlamaModel, PreTrainedTokenizerFast
 
+from benchmarks.texts import load_texts
 from spacy_lgu.replacing import replace_file
 
 DECODER = Path(__file__).parent.parent / "assets" / "decoder"

@@ -1,7 +1,7 @@
 """Memory that training lgu_transformer + ner takes, with and without gradient checkpointing.
 
-    python benchmarks/training_memory.py --decoder assets/decoder --subtokens 2048
-    python benchmarks/training_memory.py --decoder mistralai/Mistral-7B-v0.3 --gpu
+    python -m benchmarks.training_memory --decoder assets/decoder --subtokens 2048
+    python -m benchmarks.training_memory --decoder mistralai/Mistral-7B-v0.3 --gpu
 
 Every variant runs in a process of its own. On a CPU, memory is resident memory beyond what the
 imports take (Linux only: read from /proc); on a GPU, what torch allocated. "loaded" is what is
@@ -20,10 +20,10 @@ import typer
 from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
-from texts import load_articles, split_entities
 from tqdm import tqdm
 from transformers import AutoTokenizer
 
+from benchmarks.texts import load_articles, split_entities
 from spacy_lgu.replacing import replace_file
 
 DECODER = Path(__file__).parent.parent / "assets" / "decoder"

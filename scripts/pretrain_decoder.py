@@ -39,9 +39,10 @@ from spacy_lgu.decoder.attention import ATTENTION, register_attention
 from spacy_lgu.decoder.decoder import LGUDecoder
 from spacy_lgu.decoder.loading import resolve_dtype
 from spacy_lgu.pretraining.evaluation import bits_per_byte, prediction_scores
+from spacy_lgu.pretraining.learner import CHECKPOINT, Learner
 from spacy_lgu.pretraining.objectives import Objective, mask_subtoken
 from spacy_lgu.pretraining.text import TextStream, WindowStream, read_texts
-from spacy_lgu.pretraining.training import CHECKPOINT, Budget, Learner, train
+from spacy_lgu.pretraining.training import Budget, train
 from spacy_lgu.replacing import replace_folder
 
 BOS, EOS, MASK = "<s>", "</s>", "<mask>"

@@ -1,6 +1,8 @@
 """Registered builders: values from a config in, thinc models out. Nothing is read or loaded."""
 
-from typing import Any
+from collections.abc import Callable
+from inspect import Parameter, signature
+from typing import Any, TypeVar
 
 from spacy.tokens import Doc
 from spacy_transformers.layers.split_trf import split_trf_batch
@@ -13,39 +15,13 @@ from .decoder.settings import AdamWSettings, DecoderSettings, LoraSettings
 from .layers.sequence_labeler import SequenceLabelerT, sequence_labeler
 from .layers.shim import DecoderShim
 from .layers.transformer import LGUTransformerT, lgu_transformer
+from .layers.windows import Windows
 
+# Registered as they are: a config's values and their types are checked against their fields.
+build_lora_v1 = LoraSettings
+build_adamw_v1 = AdamWSettings
 
-def build_lora_v1(
-    rank: int = 64,
-    alpha: float = 16,
-    dropout: float = 0.1,
-    modules: str | list[str] = "attention",
-    path: str | None = None,
-) -> LoraSettings:
-    """Settings of the LoRA adapter; see LoraSettings."""
-    names = modules if isinstance(modules, str) else tuple(modules)
-    return LoraSettings(rank=rank, alpha=alpha, dropout=dropout, modules=names, path=path)
-
-
-def build_adamw_v1(
-    learn_rate_factor: float = 1.0,
-    beta1: float = 0.9,
-    beta2: float = 0.95,
-    eps: float = 1e-5,
-    weight_decay: float = 0.1,
-    grad_clip: float = 1.0,
-    paged_8bit: bool = False,
-) -> AdamWSettings:
-    """Settings of the decoder's own optimizer; see AdamWSettings."""
-    return AdamWSettings(
-        learn_rate_factor=learn_rate_factor,
-        beta1=beta1,
-        beta2=beta2,
-        eps=eps,
-        weight_decay=weight_decay,
-        grad_clip=grad_clip,
-        paged_8bit=paged_8bit,
-    )
+BuilderT = TypeVar("BuilderT", bound=Callable[..., Any])
 
 
 def build_lgu_transformer_v1(
@@ -71,7 +47,8 @@ def build_lgu_transformer_v1(
     unmasking (str): One letter per layer group, leftmost = layers nearest the input: c keeps
         the causal mask, b removes it. Source: Dukić & Šnajder, 2024 (arXiv 2401.14556).
     revision (str | None): Branch, tag or commit on the hub.
-    quantization (str): "none", "nf4" or "int8".
+    quantization (str): "none", "nf4" or "int8". A config that names this architecture and no
+        quantization gets "none"; the component lgu_transformer by itself fills in "nf4".
     dtype (str): Computing dtype: "auto", "float32", "bfloat16" or "float16".
     tuning (str): "lora", "full" or "frozen".
     gradient_checkpointing (bool): Trade time for memory in training.
@@ -87,11 +64,7 @@ def build_lgu_transformer_v1(
     RETURNS (Model): Docs -> FullTransformerBatch. Raises ValueError for a bad value.
     """
     # `unmasking` is not annotated as str: pydantic would turn the integer 11 into "11".
-    if window is not None and window < 2:
-        raise ValueError(f"The window is {window} subtokens: expected at least 2, or null.")
-    if stride is not None and not 0 < stride <= (window or stride):
-        most = "" if window is None else f" and at most {window}, the window"
-        raise ValueError(f"The stride is {stride} subtokens: expected at least 1{most}, or null.")
+    windows = Windows(window, stride)
     settings = DecoderSettings(
         name=name,
         revision=revision,
@@ -108,56 +81,49 @@ def build_lgu_transformer_v1(
         settings,
         get_spans=get_spans,
         tokenizer_config=dict(tokenizer_config),
-        window=window,
-        stride=stride,
+        windows=windows,
     )
 
 
+def _with_arguments_of(inner: Callable[..., Any]) -> Callable[[BuilderT], BuilderT]:
+    """Let what a builder passes on to another one stand in its signature by name and type: configs
+    are filled from, and checked against, signatures.
+
+    inner (Callable): The other builder, whose arguments the decorated one takes as `**arguments`.
+    """
+
+    def decorate(builder: BuilderT) -> BuilderT:
+        own = [p for p in signature(builder).parameters.values() if p.kind is not p.VAR_KEYWORD]
+        parameters = [
+            parameter.replace(kind=Parameter.KEYWORD_ONLY)
+            for parameter in (*signature(inner).parameters.values(), *own)
+        ]
+        merged = signature(builder).replace(parameters=parameters)
+        builder.__signature__ = merged  # type: ignore[attr-defined]
+        return builder
+
+    return decorate
+
+
+@_with_arguments_of(build_lgu_transformer_v1)
 def build_tok2vec_lgu_v1(
-    name: str,
-    get_spans: SpannerT,
-    unmasking: Any,
+    *,
     pooling: Model[Ragged, Floats2d],
     grad_factor: float = 1.0,
-    revision: str | None = None,
-    quantization: str = "none",
-    dtype: str = "auto",
-    tuning: str = "lora",
-    gradient_checkpointing: bool = False,
-    window: int | None = None,
-    stride: int | None = None,
-    tokenizer_config: dict[str, Any] = {},  # noqa: B006  spaCy fills configs from defaults
-    lora: LoraSettings | None = None,
-    optimizer: AdamWSettings | None = None,
-    self_test: bool = True,
     max_batch_items: int = 4096,
     base_weights: str = "auto",
+    **transformer_arguments: Any,
 ) -> Model[list[Doc], list[Floats2d]]:
     """The decoder inside one pipe, as its tok2vec layer.
 
     pooling (Model[Ragged, Floats2d]): Subtoken vectors -> token vector, e.g. reduce_mean.v1.
     grad_factor (float): Factor on the gradients that go into the decoder.
-    max_batch_items (int): As in the component lgu_transformer.
-    base_weights (str): As in the component lgu_transformer.
-    RETURNS (Model): Docs -> one array of shape (tokens, width) per Doc. The other arguments are
-        those of build_lgu_transformer_v1.
+    max_batch_items (int): Real subtokens per forward pass at inference; may split one Doc.
+    base_weights (str): What a save holds of the frozen base, as in the component lgu_transformer.
+    transformer_arguments: Those of build_lgu_transformer_v1, each by its name.
+    RETURNS (Model): Docs -> one array of shape (tokens, width) per Doc.
     """
-    transformer = build_lgu_transformer_v1(
-        name,
-        get_spans,
-        unmasking,
-        revision,
-        quantization,
-        dtype,
-        tuning,
-        gradient_checkpointing,
-        window,
-        stride,
-        tokenizer_config,
-        lora,
-        optimizer,
-        self_test,
-    )
+    transformer = build_lgu_transformer_v1(**transformer_arguments)
     shim: DecoderShim = transformer.shims[0]  # type: ignore[assignment]
     shim.set_options(max_batch_items=max_batch_items, base_weights=base_weights)
     # A chain in a chain, the structure that replacing a listener leaves.

@@ -47,6 +47,17 @@ def list_rows(starts: IntsT, lengths: IntsT) -> IntsT:
     return numpy.repeat(starts - find_starts(lengths), lengths) + numpy.arange(lengths.sum())
 
 
+def pick_segments(segments: IntsT, lengths: IntsT) -> IntsT:
+    """The rows of some segments, in the order given: of lengths 2, 0, 3, the segments 2, 0 have
+    the rows 2 3 4 0 1.
+
+    segments (ndarray): Which ones. Shape: (picked,).
+    lengths (ndarray): Rows of each segment. Shape: (n,).
+    RETURNS (ndarray): Shape: (rows of those picked,).
+    """
+    return list_rows(find_starts(lengths)[segments], lengths[segments])
+
+
 def find_segments(lengths: IntsT) -> IntsT:
     """The segment to which each row belongs: lengths 2, 0, 3 give 0 0 2 2 2.
 
@@ -54,3 +65,25 @@ def find_segments(lengths: IntsT) -> IntsT:
     RETURNS (ndarray): Shape: (sum of lengths,).
     """
     return numpy.repeat(numpy.arange(len(lengths)), lengths)
+
+
+def sum_segments(values: numpy.ndarray, lengths: IntsT) -> IntsT:
+    """The sum of each segment's values: 1 1 9 9 9 of lengths 2, 0, 3 give 2 0 27.
+
+    values (ndarray): Whole numbers or flags. Shape: (sum of lengths,).
+    lengths (ndarray): Rows of each segment. Shape: (n,).
+    RETURNS (ndarray): Shape: (n,).
+    """
+    return numpy.diff(find_bounds(values)[find_bounds(lengths)])
+
+
+def count_leading(flags: numpy.ndarray, lengths: IntsT) -> IntsT:
+    """How many flags are set at the start of each segment.
+
+    flags (ndarray): Shape: (sum of lengths,).
+    lengths (ndarray): Rows of each segment. Shape: (n,).
+    RETURNS (ndarray): Shape: (n,).
+    """
+    starts = find_starts(lengths)
+    clear = numpy.append(numpy.flatnonzero(~flags), len(flags))
+    return numpy.minimum(clear[numpy.searchsorted(clear, starts)] - starts, lengths)

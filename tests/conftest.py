@@ -6,6 +6,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import json
 import lzma
+import shutil
 from pathlib import Path
 
 import numpy
@@ -143,6 +144,17 @@ def shake_adapter(model, seed: int = 2) -> None:
                     parameter.data.normal_(std=0.2)
 
 
+CNN = {
+    "@architectures": "spacy.HashEmbedCNN.v2",
+    "width": 16,
+    "depth": 1,
+    "embed_size": 100,
+    "window_size": 1,
+    "maxout_pieces": 2,
+    "subword_features": True,
+    "pretrained_vectors": None,
+}
+
 LISTENER = {
     "@architectures": "spacy-transformers.TransformerListener.v1",
     "grad_factor": 1.0,
@@ -236,5 +248,23 @@ def update_nlp(nlp, examples: list, sgd, *, exclude: tuple[str, ...] = (), **opt
     """One step as `spacy train` makes it."""
     nlp.update(examples, sgd=False, exclude=exclude, **options)
     for name, pipe in nlp.pipeline:
-        if name not in exclude:
+        if name not in exclude and hasattr(pipe, "finish_update"):
             pipe.finish_update(sgd)
+
+
+@pytest.fixture(scope="session")
+def saved(decoder_folder, tmp_path_factory):
+    """A pipeline, and the folder that it was saved in. Not to be changed."""
+    nlp = make_nlp(decoder_folder)
+    nlp.add_pipe("entity_ruler").add_patterns([{"label": "FOOD", "pattern": "naan"}])
+    folder = tmp_path_factory.mktemp("saved") / "pipeline"
+    nlp.to_disk(folder)
+    return nlp, folder
+
+
+@pytest.fixture
+def copied(saved, tmp_path) -> Path:
+    """A copy of the saved pipeline, for changes."""
+    folder = shutil.copytree(saved[1], tmp_path / "pipeline")
+    os.utime(folder / "transformer" / "lgu.json", (0, 0))  # nobody is saving here any more
+    return folder

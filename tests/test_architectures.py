@@ -2,6 +2,7 @@
 
 import builtins
 import socket
+from inspect import signature
 
 import pytest
 import spacy
@@ -176,6 +177,34 @@ def test_lora_modules_may_be_a_list():
     assert registry.resolve({"lora": LORA})["lora"] == LoraSettings()
 
 
+@pytest.mark.parametrize("modules", [5, None, {"q_proj": 1}])
+def test_lora_modules_of_another_type_are_named(modules):
+    with pytest.raises(ConfigValidationError, match="modules"):
+        registry.resolve({"lora": {**LORA, "modules": modules}})
+
+
+def test_a_tok2vec_takes_what_a_transformer_takes():
+    names = {
+        kind: list(signature(registry.architectures.get(f"spacy-lgu.{kind}.v1")).parameters)
+        for kind in ("LGUTransformer", "Tok2VecLGU")
+    }
+    own = ["pooling", "grad_factor", "max_batch_items", "base_weights"]
+    assert names["Tok2VecLGU"] == [*names["LGUTransformer"], *own]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"window": "wide"}, r"window.*'wide' is not <class 'int'>"),
+        ({"widnow": 8}, "unexpected argument: 'widnow'"),
+        ({"grad_factor": "x"}, "grad_factor"),
+    ],
+)
+def test_values_of_a_tok2vec_are_checked_by_name_and_type(values, message):
+    with pytest.raises(ConfigValidationError, match=message):
+        spacy.blank("en").add_pipe("tagger", config=tok2vec_config(**values))
+
+
 def test_arguments_are_not_changed():
     tokenizer_config = {"add_bos_token": False}
     build = registry.architectures.get("spacy-lgu.LGUTransformer.v1")
@@ -189,6 +218,11 @@ def test_arguments_are_not_changed():
 @pytest.mark.usefixtures("_no_access")
 @pytest.mark.parametrize(("values", "message"), BAD_VALUES, ids=IDS)
 def test_bad_values_fail_inside_another_pipe(values, message):
+    with pytest.raises(ValueError, match=message):
+        spacy.blank("en").add_pipe("tagger", config=tok2vec_config(**values))
+
+
+def tok2vec_config(**values):
     tok2vec = {
         "@architectures": "spacy-lgu.Tok2VecLGU.v1",
         "name": "no/where",
@@ -197,6 +231,4 @@ def test_bad_values_fail_inside_another_pipe(values, message):
         "pooling": {"@layers": "reduce_mean.v1"},
         **values,
     }
-    config = {"model": {"@architectures": "spacy.Tagger.v2", "tok2vec": tok2vec}}
-    with pytest.raises(ValueError, match=message):
-        spacy.blank("en").add_pipe("tagger", config=config)
+    return {"model": {"@architectures": "spacy.Tagger.v2", "tok2vec": tok2vec}}

@@ -5,9 +5,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spacy_lgu.segments import find_bounds, find_segments, find_starts, list_rows, number_rows
+from spacy_lgu.segments import (
+    count_leading,
+    find_bounds,
+    find_segments,
+    find_starts,
+    list_rows,
+    number_rows,
+    pick_segments,
+    sum_segments,
+)
 
 LENGTHS = numpy.array([2, 0, 3])
+FLAGS = numpy.array([True, True, True, False, True])
 
 
 @pytest.mark.parametrize(
@@ -18,6 +28,11 @@ LENGTHS = numpy.array([2, 0, 3])
         (number_rows(LENGTHS), [0, 1, 0, 1, 2]),
         (find_segments(LENGTHS), [0, 0, 2, 2, 2]),
         (list_rows(numpy.array([7, 9, 3]), LENGTHS), [7, 8, 3, 4, 5]),
+        (pick_segments(numpy.array([2, 0]), LENGTHS), [2, 3, 4, 0, 1]),
+        (sum_segments(numpy.array([1, 1, 9, 9, 9]), LENGTHS), [2, 0, 27]),
+        (sum_segments(FLAGS, LENGTHS), [2, 0, 2]),
+        (count_leading(FLAGS, LENGTHS), [2, 0, 1]),
+        (count_leading(~FLAGS, LENGTHS), [0, 0, 0]),
         (find_bounds(numpy.zeros(0, dtype="int64")), [0]),
         (number_rows(numpy.zeros(0, dtype="int64")), []),
     ],

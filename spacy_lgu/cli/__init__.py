@@ -26,4 +26,4 @@ def lgu_cli(
 
 
 # Each adds its command to `app`.
-from . import adapt, calibrate, convert, fetch, package, verify  # noqa: E402, F401
+from . import adapt, calibrate, convert, evaluate, fetch, package, study, verify  # noqa: E402, F401

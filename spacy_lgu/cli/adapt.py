@@ -2,17 +2,12 @@
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from wasabi import msg
 
 from . import app
-
-if TYPE_CHECKING:
-    from spacy.language import Language
-
-    from ..layers.shim import DecoderShim
 
 
 @app.command("adapt", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -55,6 +50,7 @@ def adapt_cli(
     from spacy.util import fix_random_seed, load_config, load_model_from_config
     from thinc.api import get_torch_default_device
 
+    from ..layers.finding import find_decoder
     from ..pretraining.adaptation import AdaptationSettings, adapt_decoder
 
     import_code(code)
@@ -103,36 +99,3 @@ def adapt_cli(
     override = [f"--components.{name}.model.{setting}", str(output.resolve())]
     command = ["python", "-m", "spacy", "train", str(config_path), *arguments, *override]
     typer.echo(shlex.join(command))
-
-
-def find_decoder(nlp: "Language", component: str | None) -> tuple[str, "DecoderShim"]:
-    """The decoder of a pipeline.
-
-    nlp (Language): The pipeline; its decoder needs no weights.
-    component (str | None): Name of the pipe that has it. None: the only one.
-    RETURNS (tuple[str, DecoderShim]): The pipe's name and its decoder. Raises ValueError naming
-        the pipes with a decoder, if not exactly one.
-    """
-    from thinc.api import Model
-
-    from ..layers.shim import DecoderShim
-
-    found = {
-        name: shim
-        for name, pipe in nlp.components
-        if isinstance(getattr(pipe, "model", None), Model)
-        for node in pipe.model.walk()  # type: ignore[attr-defined]
-        for shim in node.shims
-        if isinstance(shim, DecoderShim)
-    }
-    if component is not None and component not in found:
-        raise ValueError(
-            f"The pipe {component!r} has no decoder: pipes with one are {sorted(found)}."
-        )
-    if component is None and len(found) != 1:
-        raise ValueError(
-            f"Expected one pipe with a decoder (architecture spacy-lgu.LGUTransformer.v1 or "
-            f"Tok2VecLGU.v1), but found {sorted(found)}. Name one with --component."
-        )
-    name = component if component is not None else next(iter(found))
-    return name, found[name]

@@ -1,21 +1,14 @@
 """`python -m spacy lgu calibrate`: make the probabilities of a sequence labeler honest."""
 
-from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 from wasabi import msg
 
 from ..replacing import finished_folder, replace_folder
 from . import app
-
-if TYPE_CHECKING:
-    from spacy.language import Language
-    from spacy.training import Example
-
-# Docs that go through the pipeline together. A transformer's vectors of them are in memory at once.
-_BATCH = 64
 
 
 @app.command("calibrate")
@@ -29,12 +22,15 @@ def calibrate_cli(
 ) -> None:
     """Fit the temperature of every sequence labeler in a pipeline on held-out data.
 
-    Which spans are found does not change, only their probabilities in doc.spans.
+    Which spans are found does not change, only their probabilities in doc.spans. The tokens are
+    those of the data.
     """
     # Every `python -m spacy` imports this file: the rest only where it is used.
     import spacy
     from spacy.cli._util import import_code, setup_gpu
-    from spacy.training import Corpus
+
+    from ..pipeline.calibrating import calibrate_pipeline
+    from ..training.readers import gold_tokens_v1
 
     if dev.suffix != ".spacy" if dev.is_file() else not any(dev.rglob("*.spacy")):
         msg.fail(
@@ -55,8 +51,7 @@ def calibrate_cli(
     setup_gpu(use_gpu)
     found = finished_folder(Path(pipeline))
     nlp = spacy.load(pipeline if found == Path(pipeline) else found)
-    corpus = Corpus(dev)
-    results = calibrate_pipeline(nlp, lambda: corpus(nlp))
+    results = calibrate_pipeline(nlp, partial(gold_tokens_v1(dev), nlp))
     if not results:
         msg.fail(
             f"There is no sequence labeler in {pipeline!r}",
@@ -66,53 +61,17 @@ def calibrate_cli(
         )
     for name, result in results.items():
         msg.good(
-            f"{name}: temperature {result['temperature']:.3f}, on {result['n_tokens']} tokens and "
-            f"{result['n_spans']} spans"
+            f"{name}: temperature {result.temperature:.3f}, on {result.n_tokens} tokens and "
+            f"{result.after.n_spans} spans"
         )
+        before, after = result.before, result.after
         rows = [
-            (
-                {"nll": "Negative log-likelihood per token", "ece": "Calibration error"}[key],
-                _figure(result[f"{key}_before"]),
-                _figure(result[f"{key}_after"]),
-            )
-            for key in ("nll", "ece")
+            ("Negative log-likelihood per token", _figure(before.nll), _figure(after.nll)),
+            ("Calibration error", _figure(before.ece), _figure(after.ece)),
         ]
         msg.table(rows, header=("", "Before", "After"), aligns=("l", "r", "r"))
     replace_folder(output, nlp.to_disk, keep_others=True)  # such as a README
     msg.good(f"Saved the calibrated pipeline to {output}")
-
-
-def calibrate_pipeline(
-    nlp: "Language", get_examples: Callable[[], "Iterator[Example]"]
-) -> dict[str, dict[str, Any]]:
-    """Calibrate every sequence labeler of a pipeline; see SequenceLabeler.calibrate.
-
-    nlp (Language): The pipeline.
-    get_examples (Callable): Returns annotated examples, afresh at each call.
-    RETURNS (dict[str, dict[str, Any]]): The results by name of the component; empty if there is
-        no sequence labeler.
-    """
-    from ..pipeline.sequence_labeler import SequenceLabeler
-
-    return {
-        name: pipe.calibrate(_apply_before(nlp, name, get_examples()))
-        for name, pipe in nlp.pipeline
-        if isinstance(pipe, SequenceLabeler)
-    }
-
-
-def _apply_before(nlp: "Language", name: str, examples: "Iterator[Example]") -> "Iterator[Example]":
-    """Run the components before one on the examples, which are in memory a batch at a time."""
-    from spacy.util import minibatch
-
-    pipes: list[Any] = [pipe for _, pipe in nlp.pipeline[: nlp.pipe_names.index(name)]]
-    for batch in minibatch(examples, _BATCH):
-        docs = [example.predicted for example in batch]
-        for pipe in pipes:
-            docs = list(pipe.pipe(docs)) if hasattr(pipe, "pipe") else [pipe(doc) for doc in docs]
-        for example, doc in zip(batch, docs, strict=True):
-            example.predicted = doc
-        yield from batch
 
 
 def _figure(value: float | None) -> str:

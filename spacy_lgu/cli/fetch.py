@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 from wasabi import msg
 
-from ..unmasking import describe_layers, unmask_layers
+from ..unmasking import describe_layers
 from . import app
 
 
@@ -24,8 +24,8 @@ def fetch_cli(
     """
     # Every `python -m spacy` imports this file: torch and transformers only where they are used.
     from ..decoder.building import check_settings
-    from ..decoder.loading import check_weights, fetch_weights
     from ..decoder.settings import DecoderSettings
+    from ..decoder.weights import check_weights, fetch_weights
 
     settings = DecoderSettings(
         name=name,
@@ -34,10 +34,11 @@ def fetch_cli(
         quantization=quantization,
         tuning="frozen",
     )
-    source, config, _ = check_settings(settings, {})
-    layers = describe_layers(unmask_layers(settings.unmasking, config.num_hidden_layers))
+    checked = check_settings(settings, {})
+    source, config = checked.source, checked.config
+    layers = describe_layers(checked.unmasked)
     msg.good(f"{name} is a {config.model_type} decoder; {settings.unmasking} = {layers}")
-    if source.folder is None:
+    if not source.is_local:
         files = fetch_weights(source)
         check_weights(source, config)
         msg.good(f"{len(files)} weights file(s) at commit {source.commit} are in the local cache")

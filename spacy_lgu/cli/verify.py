@@ -26,7 +26,7 @@ def verify_cli(
     and hashes of the adapter, the tokenizer and the components that listen.
     """
     # Every `python -m spacy` imports this file: torch only where it is used.
-    from ..decoder.storage import list_unknown, record_decoder, verify_decoder
+    from ..decoder.verification import list_unknown, record_decoder, verify_decoder
 
     pipeline = finished_folder(pipeline)
     subfolders = finished_subfolders(pipeline) if pipeline.is_dir() else []

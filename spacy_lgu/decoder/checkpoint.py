@@ -19,7 +19,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -58,23 +58,36 @@ def read_headers(files: Iterable[Path]) -> dict[str, StoredTensor]:
     """
     tensors: dict[str, StoredTensor] = {}
     for file in files:
-        try:
-            with safe_open(file, framework="pt") as opened:
-                for name in opened.keys():  # noqa: SIM118  safe_open is no mapping
-                    if name in tensors:
-                        raise ValueError(
-                            f"The weight {name!r} is in {tensors[name].file!r} and in {str(file)!r}"
-                            ": expected it once. Delete the file that is left over."
-                        )
-                    stored = opened.get_slice(name)
-                    shape = tuple(stored.get_shape())
-                    tensors[name] = StoredTensor(file.name, stored.get_dtype(), shape)
-        except SafetensorError as error:
-            raise ValueError(
-                f"The weights file {str(file)!r} ({file.stat().st_size:,} bytes) is damaged or "
-                f"incomplete: {error}. Copy or download it again."
-            ) from error
+        with open_tensors(file, what="weights file") as opened:
+            for name in opened.keys():  # noqa: SIM118  safe_open is no mapping
+                if name in tensors:
+                    raise ValueError(
+                        f"The weight {name!r} is in {tensors[name].file!r} and in {str(file)!r}: "
+                        "expected it once. Delete the file that is left over."
+                    )
+                stored = opened.get_slice(name)
+                shape = tuple(stored.get_shape())
+                tensors[name] = StoredTensor(file.name, stored.get_dtype(), shape)
     return tensors
+
+
+@contextlib.contextmanager
+def open_tensors(file: Path, *, what: str) -> Iterator[Any]:
+    """A safetensors file, open while it lasts.
+
+    file (Path): The file.
+    what (str): What it is, for the message.
+    YIELDS (safe_open): Raises ValueError that names the file when it, or a tensor that is read from
+        it, is damaged.
+    """
+    try:
+        with safe_open(file, framework="pt") as opened:
+            yield opened
+    except SafetensorError as error:
+        raise ValueError(
+            f"The {what} {str(file)!r} ({file.stat().st_size:,} bytes) is damaged or incomplete: "
+            f"{error}. Copy or download it again."
+        ) from error
 
 
 @one_at_a_time
@@ -148,11 +161,11 @@ def staged(files: Iterable[Path]) -> Iterator[Path]:
     """
     with tempfile.TemporaryDirectory(prefix="spacy-lgu-") as name:
         for file in files:
-            place = Path(name, file.name)
+            link = Path(name, file.name)
             try:
-                os.symlink(file.resolve(), place)
+                os.symlink(file.resolve(), link)
             except OSError:  # Windows lets administrators alone make them
-                shutil.copyfile(file, place)
+                shutil.copyfile(file, link)
         yield Path(name)
 
 

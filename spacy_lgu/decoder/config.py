@@ -12,7 +12,8 @@ from transformers import CONFIG_MAPPING, PretrainedConfig
 from ..inputs import shorten
 from .reading import damaged, read_json, take
 
-# What transformers' config and model files, written for right values, raise for others.
+# What transformers' config and model files, written for right values, raise for others: any error
+# at all, but for what tells of this machine instead of the config (OSError, MemoryError).
 MODEL_ERRORS = (
     ArithmeticError,
     AssertionError,

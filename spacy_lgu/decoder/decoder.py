@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy
 import torch
 
+from ..segments import find_starts, list_rows
 from .families import find_layers
 from .loading import TORCH_DTYPES, shared_tensors
 from .packing import PackedBatch, micro_batches
@@ -90,15 +91,13 @@ class LGUDecoder(torch.nn.Module):
             max_items = min(max_items, _CPU_ITEMS)
         if len(ids) <= max_items:
             return self(PackedBatch.pack(ids, lengths, device=self.device))
-        starts = lengths.cumsum() - lengths
+        starts = find_starts(lengths)
         # transformers changes the default dtype while another thread loads a decoder.
         Y = torch.empty(len(ids), self.width, dtype=torch.float32, device=self.device)
         for members in micro_batches(lengths, max_items):
-            n = lengths[members]
-            ends = n.cumsum()
-            rows = numpy.repeat(starts[members] - (ends - n), n) + numpy.arange(ends[-1])
+            rows = list_rows(starts[members], lengths[members])
             Y[torch.from_numpy(rows).to(self.device)] = self(
-                PackedBatch.pack(ids[rows], n, device=self.device)
+                PackedBatch.pack(ids[rows], lengths[members], device=self.device)
             )
         return Y
 

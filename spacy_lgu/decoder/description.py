@@ -22,15 +22,16 @@ from pathlib import Path
 from typing import Any
 
 from ..inputs import shorten
+from .fingerprints import FingerprintsT
 from .reading import damaged, read_json, take
 from .settings import DTYPES, QUANTIZATIONS, SUBTOKENS, TUNINGS
 
 DESCRIPTION = "lgu.json"
+# Where the base's weights lie in a save, by what it holds of them.
+BASE_FOLDERS = {"bundle": "base", "weights": "weights"}
 FORMAT = 2
 # Format 1 has neither files, pipeline, heads nor checksum.
 _READABLE = (1, 2)
-
-FingerprintsT = dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,12 +40,20 @@ class Base:
 
     name (str): Name on the hub, or folder.
     commit (str | None): On the hub.
-    files (dict | None): Fingerprints of a local one's files, see loading.fingerprint_folder.
+    files (dict | None): Fingerprints of a local one's files, see fingerprint_folder.
     """
 
     name: str
     commit: str | None
     files: FingerprintsT | None
+
+    @property
+    def identity(self) -> str:
+        """What makes two bases the same: the hub's commit, or a hash over the local files, the
+        config among them."""
+        if self.files is None:
+            return f"{self.name}@{self.commit}"
+        return hashlib.sha256(json.dumps(self.files, sort_keys=True).encode("utf8")).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +77,11 @@ class Description:
     files: FingerprintsT | None = None
     pipeline: FingerprintsT | None = None
     heads: list[str]
+
+    @property
+    def part(self) -> str:
+        """RETURNS (str): The folder in it with weights of the base, if any are there."""
+        return BASE_FOLDERS.get(self.base_weights, "base")
 
 
 def dump_description(description: Description) -> bytes:
@@ -135,47 +149,6 @@ def read_description(folder: Path, *, changed: bool = False) -> Description:
                 "`python -m spacy lgu verify PIPELINE --record` accepts that",
             )
     return description
-
-
-def hash_files(folder: Path, names: list[str]) -> FingerprintsT:
-    """Sizes and hashes of files.
-
-    folder (Path): Where they are.
-    names (list[str]): Paths in it, with forward slashes.
-    RETURNS (dict): "bytes" and "sha256" by name; a file that is missing is left out.
-    """
-    found = {}
-    for name in names:
-        file = folder / name
-        if file.is_file():
-            with file.open("rb") as stream:
-                digest = hashlib.file_digest(stream, "sha256").hexdigest()
-            found[name] = {"bytes": file.stat().st_size, "sha256": digest}
-    return found
-
-
-def differing_files(folder: Path, expected: FingerprintsT) -> list[str]:
-    """Files that are missing or hold something else than they did.
-
-    folder (Path): Where they are.
-    expected (dict): Their fingerprints by name, from hash_files or loading.fingerprint_folder.
-    RETURNS (list[str]): Names.
-    """
-    found = hash_files(folder, list(expected))
-    return [
-        name
-        for name, file in expected.items()
-        if name not in found
-        or found[name]["bytes"] != file.get("bytes")
-        or found[name]["sha256"] != file.get("sha256", file.get("config_sha256"))
-    ]
-
-
-def list_files(folder: Path) -> list[str]:
-    """Paths of all files in a folder and below, with forward slashes, sorted."""
-    return sorted(
-        file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()
-    )
 
 
 def _checksum(values: dict[str, Any]) -> str:

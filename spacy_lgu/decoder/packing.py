@@ -13,6 +13,8 @@ from functools import cached_property
 import numpy
 import torch
 
+from ..segments import find_bounds, find_starts, number_rows
+
 
 @dataclass(frozen=True)
 class Bucket:
@@ -73,14 +75,10 @@ class PackedBatch:
                 f"Expected positive sequence lengths that sum to {len(ids)}, the number of "
                 f"subtokens, but got {lengths.tolist()}."
             )
-        ends = lengths.cumsum()
-        starts = ends - lengths
-        positions = numpy.arange(len(ids)) - numpy.repeat(starts, lengths)
-        cu_seqlens = numpy.concatenate([[0], ends]).astype("int32")
         return cls(
             ids=_to_device(numpy.asarray(ids, dtype="int64")[None], device),
-            positions=_to_device(positions[None], device),
-            cu_seqlens=_to_device(cu_seqlens, device),
+            positions=_to_device(number_rows(lengths)[None], device),
+            cu_seqlens=_to_device(find_bounds(lengths).astype("int32"), device),
             lengths=lengths,
         )
 
@@ -99,10 +97,8 @@ class PackedBatch:
         groups = bucket_sequences(self.lengths)
         cells = numpy.concatenate([numpy.flatnonzero(real.ravel()) for _, real in groups])
         rows = numpy.concatenate([rows[real] for rows, real in groups])
-        offsets = numpy.repeat(
-            numpy.cumsum([0, *(real.size for _, real in groups[:-1])]),
-            [int(real.sum()) for _, real in groups],
-        )
+        sizes = numpy.array([real.size for _, real in groups])
+        offsets = numpy.repeat(find_starts(sizes), [int(real.sum()) for _, real in groups])
         source = numpy.empty(self.n_subtokens, dtype="int64")
         source[rows] = cells + offsets
         return Buckets(
@@ -125,7 +121,7 @@ def bucket_sequences(lengths: numpy.ndarray) -> list[tuple[numpy.ndarray, numpy.
         rows of the packed batch (int64), padding repeating the last one, and
         whether a cell is real (bool).
     """
-    starts = lengths.cumsum() - lengths
+    starts = find_starts(lengths)
     order = numpy.argsort(-lengths, kind="stable")
     groups = []
     first = 0

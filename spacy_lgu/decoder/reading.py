@@ -23,6 +23,7 @@ def read_json(file: Path) -> dict[str, Any]:
     """
     if (n_bytes := file.stat().st_size) > _MAX_BYTES:
         raise damaged(file, f"it has {n_bytes:,} bytes, more than {_MAX_BYTES:,}")
+    # Not by inputs.parse_json: of two equal keys the last counts, as in transformers and PEFT.
     try:
         values = json.loads(file.read_text(encoding="utf8"), parse_constant=_refuse_constant)
     except RecursionError as error:
@@ -63,12 +64,12 @@ def find_inside(folder: Path, name: str, *, named_in: Path) -> Path:
         their repository, these are a part of it.
     """
     file = folder / name
-    place, target = folder.resolve(), file.resolve()
+    root, target = folder.resolve(), file.resolve()
     is_cached = any(
         parent.name == "snapshots" and target.is_relative_to(parent.with_name("blobs"))
-        for parent in place.parents
+        for parent in root.parents
     )
-    if not name or "\\" in name or not (target.is_relative_to(place) or is_cached):
+    if not name or "\\" in name or not (target.is_relative_to(root) or is_cached):
         raise damaged(named_in, f"the file {shorten(name)} does not lie in {str(folder)!r}")
     return file
 

@@ -4,6 +4,7 @@ Nothing here touches the disk or the network: spaCy builds a pipeline from its c
 knows where the weights are.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
@@ -20,7 +21,7 @@ LORA_MODULES = ("attention", "all-linear")
 
 @dataclass(frozen=True, kw_only=True)
 class LoraSettings:
-    """Trainable low-rank weights on the frozen base (PEFT LoRA).
+    """Trainable low-rank weights on the frozen base (PEFT LoRA), `spacy-lgu.lora.v1` in configs.
 
     rank (int): Rank of each update, at least 1.
     alpha (float): Scale of the update is alpha / rank.
@@ -34,7 +35,8 @@ class LoraSettings:
     rank: int = 64
     alpha: float = 16
     dropout: float = 0.1
-    modules: str | tuple[str, ...] = "attention"
+    # A config's list; kept as a tuple.
+    modules: str | Sequence[str] = "attention"
     path: str | None = None
 
     def __post_init__(self) -> None:
@@ -46,7 +48,9 @@ class LoraSettings:
             raise ValueError(f"LoRA dropout must lie in [0, 1), but is {self.dropout}.")
         if isinstance(self.modules, str):
             _check_choice("LoRA modules", self.modules, LORA_MODULES, "or a list of module names")
-        elif not self.modules or not all(isinstance(m, str) and m for m in self.modules):
+            return
+        object.__setattr__(self, "modules", tuple(self.modules))
+        if not self.modules or not all(isinstance(m, str) and m for m in self.modules):
             raise ValueError(
                 f"LoRA modules are {list(self.modules)!r}: expected 'attention', 'all-linear' or "
                 "a non-empty list of module names such as ['q_proj', 'v_proj']."
@@ -55,7 +59,8 @@ class LoraSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class AdamWSettings:
-    """AdamW over all trained weights of the decoder together; the defaults are the paper's.
+    """AdamW over all trained weights of the decoder together, `spacy-lgu.adamw.v1` in configs; the
+    defaults are the paper's.
 
     learn_rate_factor (float): The rate is that of the training's optimizer, schedule included,
         times this factor.

@@ -26,6 +26,36 @@ def check_device(settings: AdamWSettings | None, device: torch.device) -> None:
         )
 
 
+def check_dtype(dtype: str) -> None:
+    """Refuse a dtype in which nothing can be trained, before anything is loaded or computed.
+
+    dtype (str): The computing dtype.
+    """
+    if dtype == "float16":
+        raise ValueError(
+            "dtype = 'float16' cannot train: gradients would underflow. Load the pipeline with "
+            "'bfloat16', 'float32' or 'auto' to train it; once trained, it may be loaded with "
+            "'float16'."
+        )
+
+
+def decay_groups(
+    parameters: Iterable[torch.nn.Parameter], weight_decay: float
+) -> list[dict[str, Any]]:
+    """The groups of an optimizer that decays matrices, and neither biases nor norms.
+
+    parameters (Iterable[Parameter]): The weights.
+    weight_decay (float): Of weights with more than one dimension.
+    RETURNS (list[dict]): "params" and "weight_decay"; no group is empty.
+    """
+    weights = list(parameters)
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in weights if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in weights if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
 class DecoderAdamW:
     """Steps weights by AdamW, clipped by the norm of their whole gradient.
 
@@ -33,22 +63,14 @@ class DecoderAdamW:
     Hutter, "Decoupled Weight Decay Regularization", ICLR 2019 (arXiv 1711.05101); of the defaults:
     Dukić & Šnajder, 2024 (arXiv 2401.14556).
 
-    settings (AdamWSettings): The values.
+    settings (AdamWSettings): The values, for a device that check_device takes.
     parameters (Iterable[Parameter]): The weights, at least one.
     """
 
     def __init__(self, settings: AdamWSettings, parameters: Iterable[torch.nn.Parameter]) -> None:
         self.settings = settings
         self.parameters = list(parameters)
-        check_device(settings, self.parameters[0].device)
-        groups: list[dict[str, Any]] = [
-            {
-                "params": [p for p in self.parameters if p.ndim > 1],
-                "weight_decay": settings.weight_decay,
-            },
-            {"params": [p for p in self.parameters if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-        groups = [group for group in groups if group["params"]]
+        groups = decay_groups(self.parameters, settings.weight_decay)
         options: dict[str, Any] = {
             "lr": 0.0,  # set at each step
             "betas": (settings.beta1, settings.beta2),

@@ -1,21 +1,17 @@
-"""spaCy tokens and subtokens: which belong together, and in which sequences they are computed.
+"""Docs as the sequences of subtokens that the decoder gets, aligned with spaCy's tokens.
 
-    Doc          Ann  ate  naan          spaCy tokens
-    span         <s> Ann Ġate Ġna an     subtokens of one span, special ones included
-    alignment     -   0    1   2  2
-    lengths      Ann 1, ate 1, naan 2    of the Ragged that pooling reads
+Docs are run span by span; tokenizing.py says which subtokens belong to which token, and windows.py
+how a span is cut that is too long. Where a span getter returns overlapping spans, each token is
+read from the one that shows it most context, as it is from windows:
 
-A span longer than the window is cut into overlapping windows, each with the special subtokens of
-the whole; every subtoken is then read from the window that shows it most context. The same choice
-is made, token by token, where a span getter returns overlapping spans. Nothing is ever cut off.
-Tokens share no subtoken, see subtokens.py, unless the decoder was trained when they did:
+    Doc          w0 w1 w2 w3 w4 w5 w6
+    span 0       w0 w1 w2 w3
+    span 1             w2 w3 w4 w5
+    span 2                   w4 w5 w6
+    read from     0  0  0  1  1  2  2    where the smaller of left and right context is larger
+    if causal     0  0  0  0  1  1  2    where the left context is larger
 
-    Doc          say  "  yes  "  .       tokens
-    split        Ġsay Ġ" yes  "  .       so that every head can tell " and . apart
-    shared       Ġsay Ġ" yes  ".         both tokens have the vector of ".
-
-All arrays cover a whole batch of Docs: there are loops over Docs and spans, none over tokens but
-over those that are split.
+All arrays cover a whole batch of Docs: loops go over Docs and spans, none over tokens.
 """
 
 from collections.abc import Sequence
@@ -23,11 +19,12 @@ from dataclasses import dataclass
 from itertools import chain
 
 import numpy
-from spacy.attrs import IDX, IS_SPACE, LENGTH
 from spacy.tokens import Doc, Span
 from transformers.tokenization_utils_fast import PreTrainedTokenizerFast
 
-from .subtokens import count_leading, encode_texts, fill_empty, split_shared
+from ..segments import IntsT, find_bounds, find_segments, find_starts, list_rows, sum_segments
+from .tokenizing import TokenizedSpans, fill_unaligned, tokenize_spans
+from .windows import Sequences, cut_windows
 
 
 @dataclass(frozen=True)
@@ -52,20 +49,6 @@ class EncodedDocs:
     strings: list[str]
     indices: numpy.ndarray
     token_lengths: numpy.ndarray
-
-
-@dataclass(frozen=True)
-class _Spans:
-    """All spans of a batch, tokenized. Subtokens and tokens are counted through the batch."""
-
-    ids: numpy.ndarray  # (subtokens,)
-    strings: list[str]
-    lengths: numpy.ndarray  # (spans,) subtokens
-    n_prefix: numpy.ndarray  # (spans,) special subtokens before the text
-    n_suffix: numpy.ndarray  # (spans,) special subtokens behind it
-    n_tokens: numpy.ndarray  # (spans,)
-    indices: numpy.ndarray  # (alignments,)
-    token_lengths: numpy.ndarray  # (tokens,)
 
 
 def encode_docs(
@@ -105,204 +88,20 @@ def encode_docs(
                 f"({doc.text[:40]!r}...), so that its tokens would have no vectors. Use a span "
                 "getter that covers every Doc, such as spacy-transformers.doc_spans.v1."
             )
-    flat = _tokenize_spans(list(chain.from_iterable(kept_spans)), tokenizer, split=split)
-    ids, lengths, rows = _cut_windows(flat, window=window, stride=stride, causal=causal)
+    flat = tokenize_spans(list(chain.from_iterable(kept_spans)), tokenizer, split=split)
+    sequences = cut_windows(
+        flat.ids, flat.lengths, flat.n_prefix, flat.n_suffix,
+        window=window, stride=stride, causal=causal,
+    )  # fmt: skip
+    if not _spans_tile_docs(docs, kept_spans):
+        return _merge_spans(docs, kept_spans, flat, sequences, causal=causal)
     n_spans = numpy.array([len(doc_spans) for doc_spans in kept_spans], dtype="int64")
-    span_docs = numpy.repeat(numpy.arange(len(docs)), n_spans)
-    if _spans_tile_docs(docs, kept_spans):
-        doc_lengths = numpy.bincount(span_docs, flat.lengths, len(docs)).astype("int64")
-        return EncodedDocs(
-            ids, lengths, rows, doc_lengths, flat.strings, flat.indices, flat.token_lengths
-        )
-    return _merge_spans(docs, kept_spans, flat, ids, lengths, rows, causal=causal)
-
-
-def count_subtokens(docs: Sequence[Doc], tokenizer: PreTrainedTokenizerFast) -> list[int]:
-    """Subtokens of each Doc as one sequence, special ones included, tokens sharing none.
-
-    docs (Sequence[Doc]): The Docs.
-    tokenizer (PreTrainedTokenizerFast): The decoder's tokenizer.
-    RETURNS (list[int]): At least 1 each.
-    """
-    return _tokenize_spans([doc[:] for doc in docs], tokenizer, split=True).lengths.tolist()
-
-
-def _tokenize_spans(
-    spans: list[Span], tokenizer: PreTrainedTokenizerFast, *, split: bool
-) -> _Spans:
-    texts = [span.text for span in spans]
-    # One axis of characters for the whole batch: spans lie behind each other, one apart.
-    text_lengths = numpy.array([len(text) for text in texts], dtype="int64") + 1
-    text_starts = text_lengths.cumsum() - text_lengths
-    n_tokens = numpy.array([len(span) for span in spans], dtype="int64")
-    token_starts, token_ends, is_space = _token_characters(spans, text_starts)
-    subtokens = encode_texts(texts, text_starts, tokenizer)
-    if split:
-        word_starts, word_ends = token_starts[~is_space], token_ends[~is_space]
-        subtokens = split_shared(subtokens, texts, text_starts, word_starts, word_ends, tokenizer)
-    if not subtokens.lengths.all():
-        subtokens = fill_empty(subtokens, tokenizer)
-    lengths, special = subtokens.lengths, subtokens.special
-    ends = lengths.cumsum()
-    starts = ends - lengths
-    span_of = numpy.repeat(numpy.arange(len(spans)), lengths)
-    n_special = numpy.bincount(span_of, special, len(spans)).astype("int64")
-    n_prefix = count_leading(special, starts, lengths)
-    n_suffix = numpy.minimum(
-        count_leading(special[::-1], ends.max(initial=0) - ends, lengths), n_special
-    )
-    n_suffix = numpy.where(n_prefix == lengths, 0, n_suffix)
-
-    first = numpy.searchsorted(token_ends, subtokens.starts, side="right")
-    stop = numpy.searchsorted(token_starts, subtokens.ends, side="left")
-    is_empty = special | (subtokens.starts == subtokens.ends)
-    n_aligned = numpy.where(is_empty, 0, numpy.maximum(stop - first, 0))
-    aligned = numpy.repeat(numpy.arange(len(special)), n_aligned)
-    tokens = numpy.repeat(first - (n_aligned.cumsum() - n_aligned), n_aligned) + numpy.arange(
-        n_aligned.sum()
-    )
-    order = numpy.argsort(tokens, kind="stable")
-    indices, token_lengths = aligned[order], numpy.bincount(tokens, minlength=n_tokens.sum())
-    if not token_lengths.all():
-        fallback = starts + numpy.where(n_prefix < lengths, n_prefix, 0)
-        indices, token_lengths = _fill_unaligned(indices, token_lengths, n_tokens, fallback)
-    return _Spans(
-        subtokens.ids,
-        subtokens.strings,
-        lengths,
-        n_prefix,
-        n_suffix,
-        n_tokens,
-        indices,
-        token_lengths,
-    )
-
-
-def _token_characters(
-    spans: list[Span], text_starts: numpy.ndarray
-) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
-    """First and one-past-last character of each token, on the batch's axis, and whether it is
-    white space."""
-    if not spans:
-        nothing = numpy.zeros(0, dtype="int64")
-        return nothing, nothing, nothing.astype("bool")
-    arrays: dict[int, numpy.ndarray] = {}
-    pieces = []
-    for span, text_start in zip(spans, text_starts, strict=True):
-        key = id(span.doc)
-        if key not in arrays:
-            arrays[key] = span.doc.to_array([IDX, LENGTH, IS_SPACE]).astype("int64")
-        in_doc = arrays[key][span.start : span.end]
-        pieces.append(in_doc + numpy.array([text_start - span.start_char, 0, 0]))
-    starts, lengths, is_space = numpy.concatenate(pieces).T
-    return starts, starts + lengths, is_space > 0
-
-
-def _fill_unaligned(
-    indices: numpy.ndarray,
-    token_lengths: numpy.ndarray,
-    n_tokens: numpy.ndarray,
-    fallback: numpy.ndarray,
-) -> tuple[numpy.ndarray, numpy.ndarray]:
-    """Tokens without a subtoken take the last one of the nearest left neighbour in their span,
-    else the span's fallback.
-
-    indices, token_lengths: As in EncodedDocs.
-    n_tokens (ndarray): Tokens of each span. Shape: (spans,).
-    fallback (ndarray): A subtoken per span. Shape: (spans,).
-    """
-    tokens = numpy.arange(len(token_lengths))
-    span_of = numpy.repeat(numpy.arange(len(n_tokens)), n_tokens)
-    span_first = (n_tokens.cumsum() - n_tokens)[span_of]
-    missing = numpy.flatnonzero(token_lengths == 0)
-    left = numpy.maximum.accumulate(numpy.where(token_lengths > 0, tokens, -1))[missing]
-    has_left = left >= span_first[missing]
-    ends = token_lengths.cumsum()
-    filled = fallback[span_of[missing]]
-    filled[has_left] = indices[ends[left[has_left]] - 1]
-    return numpy.insert(indices, ends[missing], filled), numpy.maximum(token_lengths, 1)
-
-
-def window_capacity(window: int, stride: int | None, *, n_special: int) -> tuple[int, int]:
-    """What a window holds, and how far the next one is.
-
-    window (int): Most subtokens per sequence, special ones included.
-    stride (int | None): As in encode_docs.
-    n_special (int): Special subtokens in each window.
-    RETURNS (tuple[int, int]): Text subtokens per window, and from one window's start to the next
-        one's. Raises ValueError when a window holds no text or the stride skips some.
-    """
-    capacity = window - n_special
-    if capacity < 1:
-        raise ValueError(
-            f"The window of {window} subtokens leaves no room for text beside the {n_special} "
-            "special subtokens of the tokenizer. Use a larger window."
-        )
-    step = max(1, capacity // 2) if stride is None else stride
-    if step > capacity:
-        raise ValueError(
-            f"The stride is {step}, but a window of {window} subtokens holds {capacity} beside "
-            f"the special ones: text would be skipped. Use a stride of 1 to {capacity}."
-        )
-    return capacity, step
-
-
-def _cut_windows(
-    flat: _Spans, *, window: int, stride: int | None, causal: bool
-) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray | None]:
-    """Sequences of at most `window` subtokens, and the row that holds each subtoken.
-
-    RETURNS: ids (rows,), lengths (sequences,), rows (subtokens,) or None for the identity.
-    """
-    if (flat.lengths <= window).all():
-        return flat.ids, flat.lengths, None
-    pieces, lengths, rows = [], [], []
-    n_rows = 0
-    starts = flat.lengths.cumsum() - flat.lengths
-    for i, (start, length) in enumerate(zip(starts, flat.lengths, strict=True)):
-        ids = flat.ids[start : start + length]
-        if length <= window:
-            pieces.append(ids)
-            lengths.append([length])
-            rows.append(n_rows + numpy.arange(length))
-            n_rows += length
-            continue
-        n_prefix, n_suffix = int(flat.n_prefix[i]), int(flat.n_suffix[i])
-        n_text = int(length) - n_prefix - n_suffix
-        capacity, step = window_capacity(window, stride, n_special=n_prefix + n_suffix)
-        n_windows = 1 + -(-(n_text - capacity) // step)
-        # The last window is moved left, so that it is full as well.
-        text_starts = numpy.minimum(numpy.arange(n_windows) * step, n_text - capacity)
-        cells = n_prefix + text_starts[:, None] + numpy.arange(capacity)[None]
-        grid = numpy.concatenate(
-            [
-                numpy.broadcast_to(numpy.arange(n_prefix), (n_windows, n_prefix)),
-                cells,
-                numpy.broadcast_to(
-                    length - n_suffix + numpy.arange(n_suffix), (n_windows, n_suffix)
-                ),
-            ],
-            axis=1,
-        )
-        pieces.append(ids[grid].ravel())
-        lengths.append([window] * n_windows)
-        text = numpy.arange(n_text)
-        if causal:
-            # Most left context: the first window that holds the subtoken.
-            owner = numpy.searchsorted(text_starts + capacity, text, side="right")
-        else:
-            # All windows are of one size, so the smaller context is largest where the window's
-            # middle is nearest; doubled to stay in whole numbers, ties to the left.
-            owner = numpy.searchsorted(text_starts[:-1] + text_starts[1:] + capacity - 1, 2 * text)
-        row = n_rows + owner * window + n_prefix + text - text_starts[owner]
-        prefix_rows = n_rows + numpy.arange(n_prefix)
-        suffix_rows = n_rows + n_windows * window - n_suffix + numpy.arange(n_suffix)
-        rows.append(numpy.concatenate([prefix_rows, row, suffix_rows]))
-        n_rows += n_windows * window
-    return (
-        numpy.concatenate(pieces),
-        numpy.concatenate(lengths).astype("int64"),
-        numpy.concatenate(rows),
+    return EncodedDocs(
+        *sequences,
+        sum_segments(flat.lengths, n_spans),
+        flat.strings,
+        flat.indices,
+        flat.token_lengths,
     )
 
 
@@ -322,68 +121,78 @@ def _spans_tile_docs(docs: Sequence[Doc], spans: Sequence[Sequence[Span]]) -> bo
 def _merge_spans(
     docs: Sequence[Doc],
     spans: Sequence[Sequence[Span]],
-    flat: _Spans,
-    ids: numpy.ndarray,
-    lengths: numpy.ndarray,
-    rows: numpy.ndarray | None,
+    flat: TokenizedSpans,
+    sequences: Sequences,
     *,
     causal: bool,
 ) -> EncodedDocs:
     """Read each token from one span, for spans that overlap or leave tokens out.
 
-    The span with the larger smaller context wins (or the larger left one), the first on a tie. A
-    token in no span takes the last subtoken of its nearest left neighbour, else the first there is.
+    A token in no span takes the last subtoken of its nearest left neighbour, else the first there
+    is.
     """
-    sub_starts = flat.lengths.cumsum() - flat.lengths
-    token_firsts = flat.n_tokens.cumsum() - flat.n_tokens
-    alignment_ends = flat.token_lengths.cumsum()
-    alignment_starts = alignment_ends - flat.token_lengths
-    indices, token_lengths, sources = [], [], []
-    flat_index = 0
-    for doc, doc_spans in zip(docs, spans, strict=True):
-        best = numpy.full(len(doc), -1, dtype="int64")
-        source = numpy.full(len(doc), -1, dtype="int64")  # token, counted through the spans
-        for span in doc_spans:
-            tokens = token_firsts[flat_index] + numpy.arange(len(span))
-            start = sub_starts[flat_index]
-            left = flat.indices[alignment_starts[tokens]] - start - flat.n_prefix[flat_index]
-            last = start + flat.lengths[flat_index] - flat.n_suffix[flat_index] - 1
-            right = last - flat.indices[alignment_ends[tokens] - 1]
-            context = numpy.maximum(left if causal else numpy.minimum(left, right), 0)
-            better = context > best[span.start : span.end]
-            best[span.start : span.end][better] = context[better]
-            source[span.start : span.end][better] = tokens[better]
-            flat_index += 1
-        covered = numpy.flatnonzero(source >= 0)
-        doc_indices, doc_token_lengths = _token_alignment(source, covered, flat, alignment_starts)
-        indices.append(doc_indices)
-        token_lengths.append(doc_token_lengths)
-        sources.append(source[covered])
-    keep = _kept_subtokens(flat, numpy.concatenate(sources))
-    n_spans = [len(doc_spans) for doc_spans in spans]
-    doc_of = numpy.repeat(numpy.repeat(numpy.arange(len(docs)), n_spans), flat.lengths)
+    n_tokens = numpy.array([len(doc) for doc in docs], dtype="int64")
+    source = _choose_sources(spans, n_tokens, flat, causal=causal)
+    token_lengths = numpy.where(source >= 0, flat.token_lengths[source], 0)
+    indices = flat.indices[list_rows(find_starts(flat.token_lengths)[source], token_lengths)]
+    if not token_lengths.all():
+        first = find_starts(sum_segments(token_lengths, n_tokens))
+        fallback = indices[numpy.minimum(first, len(indices) - 1)]
+        indices, token_lengths = fill_unaligned(indices, token_lengths, n_tokens, fallback)
+    keep = _kept_subtokens(flat, source[source >= 0])
     kept = numpy.flatnonzero(keep)
     position = keep.cumsum() - 1
+    n_spans = numpy.array([len(doc_spans) for doc_spans in spans], dtype="int64")
     return EncodedDocs(
-        ids,
-        lengths,
-        kept if rows is None else rows[kept],
-        numpy.bincount(doc_of, keep, len(docs)).astype("int64"),
+        sequences.ids,
+        sequences.lengths,
+        kept if sequences.rows is None else sequences.rows[kept],
+        sum_segments(sum_segments(keep, flat.lengths), n_spans),
         [flat.strings[i] for i in kept.tolist()],
-        position[numpy.concatenate(indices)],
-        numpy.concatenate(token_lengths),
+        position[indices],
+        token_lengths,
     )
 
 
-def _kept_subtokens(flat: _Spans, sources: numpy.ndarray) -> numpy.ndarray:
+def _choose_sources(
+    spans: Sequence[Sequence[Span]], n_tokens: IntsT, flat: TokenizedSpans, *, causal: bool
+) -> IntsT:
+    """For each token of the Docs, that of the spans from which it is read, both counted through
+    the batch; -1 for one in no span. The first span wins on a tie.
+
+    n_tokens (ndarray): Tokens of each Doc. Shape: (docs,).
+    RETURNS (ndarray): Shape: (tokens of all Docs,).
+    """
+    starts = find_starts(flat.lengths)
+    first = starts + flat.n_prefix  # (spans,) of the text
+    last = starts + flat.lengths - flat.n_suffix - 1
+    bounds = find_bounds(flat.token_lengths)
+    left = flat.indices[bounds[:-1]] - numpy.repeat(first, flat.n_tokens)
+    right = numpy.repeat(last, flat.n_tokens) - flat.indices[bounds[1:] - 1]
+    contexts = numpy.maximum(left if causal else numpy.minimum(left, right), 0)
+    best = numpy.full(n_tokens.sum(), -1, dtype="int64")
+    source = best.copy()
+    n_before = 0
+    for doc_start, doc_spans in zip(find_starts(n_tokens).tolist(), spans, strict=True):
+        for span in doc_spans:
+            place = slice(doc_start + span.start, doc_start + span.end)
+            tokens = n_before + numpy.arange(len(span))
+            better = contexts[tokens] > best[place]
+            best[place][better] = contexts[tokens][better]
+            source[place][better] = tokens[better]
+            n_before += len(span)
+    return source
+
+
+def _kept_subtokens(flat: TokenizedSpans, sources: numpy.ndarray) -> numpy.ndarray:
     """Flags of the subtokens that are read: special ones, those of tokens read from their span,
     and unaligned ones (white space, mostly) that follow one of these.
 
     sources (ndarray): The tokens that are read, counted through the spans.
     """
     row = numpy.arange(len(flat.ids))
-    span_of = numpy.repeat(numpy.arange(len(flat.lengths)), flat.lengths)
-    start = (flat.lengths.cumsum() - flat.lengths)[span_of]
+    span_of = find_segments(flat.lengths)
+    start = find_starts(flat.lengths)[span_of]
     position = row - start
     special = (position < flat.n_prefix[span_of]) | (
         position >= (flat.lengths - flat.n_suffix)[span_of]
@@ -395,25 +204,3 @@ def _kept_subtokens(flat: _Spans, sources: numpy.ndarray) -> numpy.ndarray:
     read[flat.indices[numpy.repeat(is_source, flat.token_lengths)]] = True
     left = numpy.maximum.accumulate(numpy.where(aligned, row, -1))
     return numpy.where(left >= start, read[left], True)
-
-
-def _token_alignment(
-    source: numpy.ndarray,
-    covered: numpy.ndarray,
-    flat: _Spans,
-    alignment_starts: numpy.ndarray,
-) -> tuple[numpy.ndarray, numpy.ndarray]:
-    """Subtokens of each token of a Doc, given the token of the spans it is read from (or -1)."""
-    if not len(source):
-        return numpy.zeros(0, dtype="int64"), numpy.zeros(0, dtype="int64")
-    lengths = flat.token_lengths[source[covered]]
-    ends = lengths.cumsum()
-    indices = flat.indices[
-        numpy.repeat(alignment_starts[source[covered]] - (ends - lengths), lengths)
-        + numpy.arange(ends[-1])
-    ]
-    all_lengths = numpy.zeros(len(source), dtype="int64")
-    all_lengths[covered] = lengths
-    if len(covered) == len(source):
-        return indices, all_lengths
-    return _fill_unaligned(indices, all_lengths, numpy.array([len(source)]), indices[:1])

@@ -1,11 +1,16 @@
-"""The head of a sequence labeler: dropout and a linear layer on the vectors of all tokens."""
+"""The head of a sequence labeler: dropout and a linear layer on the vectors of all tokens, and its
+loss."""
 
 from functools import partial
+from typing import Any
 
+import numpy
 from spacy.tokens import Doc
-from thinc.api import Dropout, Linear, Model, chain, list2array, resizable
+from thinc.api import Dropout, Linear, Model, Ops, chain, list2array, resizable
 from thinc.layers.resizable import resize_linear_weighted, resize_model
 from thinc.types import Floats2d
+
+from ..labeling.tags import MISSING
 
 SequenceLabelerT = Model[list[Doc], Floats2d]
 
@@ -47,3 +52,28 @@ def resize_output(model: SequenceLabelerT, n_tags: int) -> SequenceLabelerT:
     for node in (resizing, model):
         node.set_dim("nO", n_tags, force=True)
     return model
+
+
+def cross_entropy(ops: Ops, scores: Floats2d, tags: numpy.ndarray) -> tuple[float, Floats2d]:
+    """Cross-entropy, the mean over the annotated tokens of a batch.
+
+    ops (Ops): Of the layer.
+    scores (Floats2d): Logits. Shape: (tokens, tags).
+    tags (ndarray): The right tags, MISSING where not known. Shape: (tokens,).
+    RETURNS (tuple[float, Floats2d]): The loss, and its gradient.
+    """
+    known = numpy.flatnonzero(tags != MISSING)
+    # thinc types its arrays without what is common to all.
+    d_scores: Any = ops.alloc2f(*scores.shape)
+    if not len(known):
+        return 0.0, d_scores
+    xp: Any = ops.xp
+    rows, columns = xp.asarray(known), xp.asarray(tags[known])
+    X: Any = scores[rows]
+    X -= X.max(axis=1, keepdims=True)
+    X -= xp.log(xp.exp(X).sum(axis=1, keepdims=True))
+    each = xp.arange(len(known))
+    d_X = xp.exp(X)
+    d_X[each, columns] -= 1.0
+    d_scores[rows] = d_X / len(known)
+    return -float(X[each, columns].mean()), d_scores

@@ -21,17 +21,22 @@ from thinc.api import Optimizer, get_torch_default_device, torch2xp, xp2torch
 from thinc.backends import get_array_ops
 from thinc.shims import Shim
 from thinc.types import FloatsXd
+from transformers import PretrainedConfig, PreTrainedTokenizerFast
 
-from ..decoder.building import BuiltDecoder, CheckT, build_decoder
+from ..decoder.building import BuiltDecoder, build_decoder, check_settings
 from ..decoder.packing import PackedBatch
+from ..decoder.restoring import decoder_from_files
 from ..decoder.settings import DecoderSettings
-from ..decoder.stepping import DecoderAdamW, check_device
-from ..decoder.storage import check_base_weights, decoder_from_files, decoder_to_files
+from ..decoder.stepping import DecoderAdamW, check_device, check_dtype
+from ..decoder.storage import check_base_weights, decoder_to_files
+from .windows import Windows
 
 _NO_GPU_IN_PROCESSES = (
     "The decoder lies on a GPU, which n_process > 1 cannot use: CUDA does not survive a fork, and "
     "a new process works on the CPU. Use n_process=1; one GPU gains nothing from several processes."
 )
+_ARGUMENTS = ("settings", "tokenizer_config", "windows", "max_batch_items", "base_weights")
+CheckT = Callable[[PretrainedConfig, PreTrainedTokenizerFast], None]
 HiddenBackpropT = Callable[[torch.Tensor], None]
 NamedParametersT = list[tuple[str, torch.nn.Parameter]]
 
@@ -41,8 +46,10 @@ class DecoderShim(Shim):
 
     settings (DecoderSettings): What to load at initialize.
     tokenizer_config (dict): Passed to AutoTokenizer.
-    window (int | None): Subtokens per window, and stride (int | None) between windows. Not among
-        the layer's attrs, which thinc saves: a config given at load would not count.
+    windows (Windows): How longer spans are cut. Not among the layer's attrs, which thinc saves: a
+        config given at load would not count.
+    max_batch_items (int): As in set_options.
+    base_weights (str): As in set_options.
     """
 
     def __init__(
@@ -50,16 +57,15 @@ class DecoderShim(Shim):
         settings: DecoderSettings,
         tokenizer_config: dict[str, Any],
         *,
-        window: int | None = None,
-        stride: int | None = None,
+        windows: Windows,
+        max_batch_items: int = 4096,
+        base_weights: str = "auto",
     ) -> None:
         super().__init__(None)
         self.settings = settings
         self.tokenizer_config = tokenizer_config
-        self.window = window
-        self.stride = stride
-        self.max_batch_items = 4096
-        self.base_weights = "auto"
+        self.windows = windows
+        self.set_options(max_batch_items=max_batch_items, base_weights=base_weights)
         self.built: BuiltDecoder | None = None
         self._adamw: DecoderAdamW | None = None
         self._lock = threading.Lock()
@@ -76,6 +82,15 @@ class DecoderShim(Shim):
         check_base_weights(base_weights)
         self.max_batch_items = max_batch_items
         self.base_weights = base_weights
+
+    def find_window(self, config: Any) -> int:
+        """Most subtokens per sequence; see Windows.find_limit.
+
+        config (PretrainedConfig): The decoder's config.
+        """
+        return self.windows.find_limit(
+            context=config.max_position_embeddings, max_batch_items=self.max_batch_items
+        )
 
     @property
     def ready(self) -> BuiltDecoder:
@@ -94,7 +109,9 @@ class DecoderShim(Shim):
         device = get_torch_default_device()
         if self.settings.tuning != "frozen":
             check_device(self.settings.optimizer, device)
-        built = build_decoder(self.settings, self.tokenizer_config, device=device, check=check)
+        checked = check_settings(self.settings, self.tokenizer_config)
+        check(checked.config, checked.tokenizer)
+        built = build_decoder(checked, device=device)
         self.set_built(built)
         return built
 
@@ -133,11 +150,7 @@ class DecoderShim(Shim):
         if self.settings.tuning == "frozen":
             return self.predict(inputs), _no_backprop
         check_device(self.settings.optimizer, decoder.device)
-        if decoder.dtype == "float16":
-            raise ValueError(
-                "dtype = 'float16' cannot train: gradients would underflow. Load the pipeline with "
-                "'bfloat16', 'float32' or 'auto' to train it."
-            )
+        check_dtype(decoder.dtype)
         decoder.train()
         Y = decoder(PackedBatch.pack(ids, lengths, device=decoder.device))
 
@@ -211,15 +224,16 @@ class DecoderShim(Shim):
 
     def copy(self) -> "DecoderShim":
         """A shim with trainable weights of its own, on the same frozen base."""
-        copied = DecoderShim(
-            self.settings, self.tokenizer_config, window=self.window, stride=self.stride
-        )
-        copied.set_options(max_batch_items=self.max_batch_items, base_weights=self.base_weights)
+        copied = DecoderShim(**self._arguments())
         if self.built is not None:
             built = copy.copy(self.built)
             built.decoder = copy.deepcopy(self.built.decoder)
             copied.set_built(built)
         return copied
+
+    def _arguments(self) -> dict[str, Any]:
+        """What another shim like this one is made of."""
+        return {name: getattr(self, name) for name in _ARGUMENTS}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "DecoderShim":
         return self.copy()
@@ -227,27 +241,13 @@ class DecoderShim(Shim):
     def __getstate__(self) -> dict[str, Any]:
         """For pickle, with which new processes start: what to_bytes gives."""
         return {
-            "settings": self.settings,
-            "tokenizer_config": self.tokenizer_config,
-            "window": self.window,
-            "stride": self.stride,
-            "max_batch_items": self.max_batch_items,
-            "base_weights": self.base_weights,
+            "arguments": self._arguments(),
             "device": None if self.built is None else self.built.decoder.device.type,
             "bytes": self.to_bytes(),
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        DecoderShim.__init__(
-            self,
-            state["settings"],
-            state["tokenizer_config"],
-            window=state["window"],
-            stride=state["stride"],
-        )
-        self.set_options(
-            max_batch_items=state["max_batch_items"], base_weights=state["base_weights"]
-        )
+        DecoderShim.__init__(self, **state["arguments"])
         is_child = multiprocessing.parent_process() is not None
         if is_child and state["device"] == "cuda":
             raise RuntimeError(_NO_GPU_IN_PROCESSES)

@@ -47,7 +47,7 @@ def paired_t_test(scores: Sequence[float], baseline: Sequence[float]) -> TTest:
         ImportError if scipy is not installed.
     """
     if find_spec("scipy") is None:
-        raise ImportError("The t-test needs scipy: pip install 'spacy-lgu[benchmarks]'.")
+        raise ImportError("The t-test needs scipy: pip install 'spacy-lgu[study]'.")
     from scipy.stats import ttest_rel
 
     if len(scores) != len(baseline) or len(scores) < 2:

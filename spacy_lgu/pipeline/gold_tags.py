@@ -1,14 +1,14 @@
 """What an Example says about the tags of its tokens."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy
 from spacy.errors import Warnings
 from spacy.tokens import Span
 from spacy.training import Example
 
-from ..iob2 import MISSING, OUTSIDE
+from ..labeling.tags import MISSING, OUTSIDE
 
 
 def gold_spans(example: Example, spans_key: str | None) -> list[Span] | None:
@@ -41,6 +41,39 @@ def gold_spans(example: Example, spans_key: str | None) -> list[Span] | None:
                 "spacy.util.filter_spans."
             )
     return spans
+
+
+def find_labels(examples: Iterable[Example], spans_key: str | None) -> list[str]:
+    """The labels of all annotated spans, sorted. Arguments as in gold_spans."""
+    found: set[str] = set()
+    for example in examples:
+        found.update(span.label_ for span in gold_spans(example, spans_key) or ())
+    return sorted(found)
+
+
+def gold_place(spans_key: str | None) -> str:
+    """Where the annotation is, for messages."""
+    return "doc.ents" if spans_key is None else f"doc.spans[{spans_key!r}]"
+
+
+def say_no_labels(name: str, examples: Iterable[Example], spans_key: str | None) -> str:
+    """The message for examples without any span.
+
+    name (str): Of the component.
+    examples, spans_key: As in find_labels.
+    """
+    keys = sorted({key for example in examples for key in example.reference.spans})
+    if spans_key is None:
+        other = f"doc.spans (keys: {', '.join(keys) or 'none'})"
+        change = "annotate_ents = false and the spans_key"
+    else:
+        other = f"doc.ents, or doc.spans has another key (found: {', '.join(keys) or 'none'})"
+        change = "annotate_ents = true, or the spans_key"
+    return (
+        f"The sequence labeler {name!r} found no labels: none of the training examples has a span "
+        f"in {gold_place(spans_key)}. Check the training corpus (`spacy debug data`); if its spans "
+        f"are in {other}, set {change}; or give labels in [initialize.components.{name}]."
+    )
 
 
 def gold_tags(

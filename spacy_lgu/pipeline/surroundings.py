@@ -12,14 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from thinc.api import Config
 
-from ..decoder.description import (
-    DESCRIPTION,
-    FingerprintsT,
-    differing_files,
-    hash_files,
-    list_files,
-    read_description,
-)
+from ..decoder.description import DESCRIPTION, read_description
+from ..decoder.fingerprints import FingerprintsT, differing_files, hash_files, list_files
 from ..replacing import finished_folder
 
 if TYPE_CHECKING:

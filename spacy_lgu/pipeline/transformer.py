@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,114 +13,20 @@ from spacy.training import Example, validate_examples
 from spacy.util import ensure_path
 from spacy.vocab import Vocab
 from spacy_transformers.annotation_setters import null_annotation_setter
-from spacy_transformers.data_classes import FullTransformerBatch, TransformerData
+from spacy_transformers.data_classes import TransformerData
 from spacy_transformers.layers import TransformerListener
 from spacy_transformers.pipeline_component import Transformer, install_extensions
-from thinc.api import Config, Optimizer, get_torch_default_device, set_dropout_rate
-from thinc.types import Floats3d
+from thinc.api import Optimizer, get_torch_default_device, set_dropout_rate
 
 from ..decoder.building import BuiltDecoder
-from ..decoder.storage import load_decoder_folder, save_decoder
+from ..decoder.restoring import load_decoder_folder
+from ..decoder.storage import save_decoder
 from ..layers.shim import DecoderShim
 from ..layers.transformer import LGUTransformerT, replace_listener_config
 from ..replacing import finished_folder, read_folder
-from .listening import find_obstacle, known_pipeline, listens_to, remember_pipeline
+from .listening import find_obstacle, known_pipeline, listens_to
 from .surroundings import HeadsT, Neighbours, check_heads, differing_heads, fingerprint_pipeline
-
-DEFAULT_CONFIG = Config().from_str(
-    """
-[transformer]
-base_weights = "auto"
-max_batch_items = 4096
-
-[transformer.set_extra_annotations]
-@annotation_setters = "spacy-transformers.null_annotation_setter.v1"
-
-[transformer.model]
-@architectures = "spacy-lgu.LGUTransformer.v1"
-name = "mistralai/Mistral-7B-v0.3"
-revision = null
-unmasking = "ccbb"
-quantization = "nf4"
-dtype = "auto"
-tuning = "lora"
-gradient_checkpointing = false
-window = null
-stride = null
-tokenizer_config = {}
-optimizer = null
-self_test = true
-
-[transformer.model.lora]
-@misc = "spacy-lgu.lora.v1"
-rank = 64
-alpha = 16
-dropout = 0.1
-modules = "attention"
-path = null
-
-[transformer.model.get_spans]
-@span_getters = "spacy-transformers.doc_spans.v1"
-"""
-)
-
-
-@Language.factory(
-    "lgu_transformer", assigns=["doc._.trf_data"], default_config=DEFAULT_CONFIG["transformer"]
-)
-def make_lgu_transformer(
-    nlp: Language,
-    name: str,
-    model: LGUTransformerT,
-    set_extra_annotations: Callable[[list[Doc], FullTransformerBatch], None],
-    max_batch_items: int,
-    base_weights: str,
-) -> "LGUTransformer":
-    """A pretrained decoder, some of its layer groups unmasked, as spaCy's transformer component.
-
-    model (Model[List[Doc], FullTransformerBatch]): Usually spacy-lgu.LGUTransformer.v1.
-    set_extra_annotations (Callable): Gets the Docs and the FullTransformerBatch of each batch.
-    max_batch_items (int): Real subtokens per forward pass at inference; may split one Doc.
-    base_weights (str): What a save holds of the frozen base: "bundle" (all), "reference" (its
-        name), or "auto": bundle if it came from a local folder, else reference.
-    """
-    transformer = LGUTransformer(
-        nlp.vocab,
-        model,
-        set_extra_annotations,
-        name=name,
-        max_batch_items=max_batch_items,
-        base_weights=base_weights,
-    )
-    remember_pipeline(transformer, nlp)
-    return transformer
-
-
-@dataclass
-class _Batch:
-    """A batch between the decoder's forward and backward pass.
-
-    output (FullTransformerBatch): Of the forward pass.
-    backprop (Callable): Gets the gradient of the output.
-    n_waiting (int): Listeners that have not given their gradients.
-    optimizer (Optimizer | None): Steps the decoder after the backward pass.
-    gradients (list[list[Floats3d]]): Sums over the listeners, for each Doc.
-    """
-
-    output: FullTransformerBatch
-    backprop: Callable[[FullTransformerBatch], list[Doc]]
-    n_waiting: int
-    optimizer: Optimizer | None
-    gradients: list[list[Floats3d]] = field(default_factory=list)
-
-    def add(self, gradients: list[list[Floats3d]]) -> None:
-        self.n_waiting -= 1
-        if not self.gradients:
-            self.gradients = gradients
-            return
-        for sums, arrays in zip(self.gradients, gradients, strict=True):
-            for dX, more in zip(sums, arrays, strict=True):
-                dX += more
+from .waiting import WaitingBatch
 
 
 class LGUTransformer(Transformer):
@@ -150,7 +55,7 @@ class LGUTransformer(Transformer):
         }
         self.shim.set_options(**options)
         model.attrs["replace_listener_cfg"] = partial(replace_listener_config, **options)
-        self._batch: _Batch | None = None
+        self._batch: WaitingBatch | None = None
         self.neighbours = Neighbours()
         self._linked = self.listener_map
         # What the heads are to hold that nlp.from_disk loads next.
@@ -251,7 +156,7 @@ class LGUTransformer(Transformer):
             return losses
         set_dropout_rate(self.model, drop)
         output, backprop = self.model.begin_update(docs)
-        batch = self._batch = _Batch(output, backprop, len(self.listeners), sgd)
+        batch = self._batch = WaitingBatch(output, backprop, len(self.listeners), sgd)
         losses.setdefault(self.name, 0.0)
 
         def receive(outputs: list[TransformerData]) -> list[Doc]:
@@ -285,12 +190,9 @@ class LGUTransformer(Transformer):
         batch, self._batch = self._batch, None
         if batch is None:
             return
-        if batch.gradients:
-            batch.backprop(batch.output.unsplit_by_doc(batch.gradients))
+        batch.run_backward()
         if batch.optimizer is not None:
             self.model.finish_update(batch.optimizer)
-        # A listener that was skipped holds the batch until the next.
-        del batch.output, batch.backprop
 
     def to_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> None:
         """Save the component. A save that fails leaves an earlier one in its place whole; without

@@ -13,30 +13,24 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from ..decoder.adapter import save_adapter
-from ..decoder.building import BuiltDecoder, build_decoder
+from ..decoder.building import BuiltDecoder, CheckedDecoder, build_decoder, check_settings
 from ..decoder.reading import damaged, read_json, take
 from ..decoder.settings import DecoderSettings
+from ..decoder.stepping import decay_groups
 from ..inputs import shorten
 from ..replacing import finish_folder, replace_folder
 from ..unmasking import parse_pattern
 from .evaluation import prediction_scores
 from .head import check_head, load_head
+from .learner import CHECKPOINT, Learner, Progress, check_identity, open_checkpoint
 from .objectives import Objective, check_directions, mask_subtoken
 from .text import TextStream, WindowStream
-from .training import (
-    CHECKPOINT,
-    Budget,
-    Learner,
-    Progress,
-    check_identity,
-    open_checkpoint,
-    train,
-)
+from .training import Budget, train
 
 # Windows to draw from.
 _BUFFER = 1024
@@ -150,47 +144,23 @@ def adapt_decoder(
     if is_begun:
         with open_checkpoint(checkpoint) as (_, metadata):
             check_identity(checkpoint, metadata, identity)
-    found: dict[str, Any] = {}
-
-    def check(config: Any, tokenizer: Any) -> None:
-        check_head(config)
-        if settings.window > config.max_position_embeddings:
-            raise ValueError(
-                f"The window is {settings.window} subtokens, but the decoder was made for at most "
-                f"{config.max_position_embeddings}."
-            )
-        mask_id = None if settings.objective == "causal" else mask_subtoken(tokenizer)
-        if mask_id is not None and mask_id >= config.vocab_size:
-            raise ValueError(
-                f"The mask token {tokenizer.convert_ids_to_tokens(mask_id)!r} is not in the "
-                f"decoder's vocabulary of {config.vocab_size} subtokens. Name one that is, with "
-                'tokenizer_config = {"mask_token": ...}, or leave it out.'
-            )
-        found["windows"] = WindowStream(
-            text_stream, tokenizer, window=settings.window, buffer_size=_BUFFER, seed=settings.seed
-        )
-        found["objective"] = Objective(
-            settings.objective,
-            mask_id=mask_id,
-            mask_rate=settings.mask_rate,
-            special_ids=tuple(tokenizer.all_special_ids),
-            # Some tokenizers have more subtokens than their decoder has embeddings.
-            vocab_size=min(len(tokenizer), config.vocab_size),
-        )
-        found["dtype"] = getattr(config, "torch_dtype", None) or torch.float32
-
-    built = build_decoder(decoder_settings, tokenizer_config, device=device, check=check)
-    decoder, objective = built.decoder, found["objective"]
-    tokenizer: Any = built.tokenizer  # transformers' base class is partly typed
-    head = load_head(decoder.base, built.source)
+    checked = check_settings(decoder_settings, tokenizer_config)
+    tokenizer: Any = checked.tokenizer  # transformers' base class is partly typed
+    objective = _make_objective(checked, settings)
+    windows = WindowStream(
+        text_stream, tokenizer, window=settings.window, buffer_size=_BUFFER, seed=settings.seed
+    )
+    built = build_decoder(checked, device=device)
+    decoder = built.decoder
+    head = load_head(decoder.base, checked.source)
     identity |= {
-        "name": built.source.name,
-        "commit": built.source.commit,
+        "name": checked.source.name,
+        "commit": checked.source.commit,
         "dtype": decoder.dtype,
-        "base": built.files,
+        "base": built.base.files,
     }
     learner = Learner(
-        decoder, head, objective, found["windows"], _make_optimizers(built, settings), identity
+        decoder, head, objective, windows, _make_optimizers(built, settings), identity
     )
     if is_begun:
         learner.load(checkpoint)
@@ -220,7 +190,7 @@ def adapt_decoder(
     )
 
     def write(folder: Path) -> None:
-        _save(built, folder, found["dtype"])
+        _save(built, folder, getattr(checked.config, "torch_dtype", None) or torch.float32)
         names = sorted(path.name for path in folder.iterdir())
         record = {
             **identity,
@@ -272,15 +242,37 @@ def _recorded_files(record: Path) -> set[str]:
     return set(files)
 
 
+def _make_objective(checked: CheckedDecoder, settings: AdaptationSettings) -> Objective:
+    """RETURNS (Objective): Raises ValueError when the decoder cannot learn it."""
+    config, tokenizer = checked.config, cast(Any, checked.tokenizer)
+    check_head(config)
+    if settings.window > config.max_position_embeddings:
+        raise ValueError(
+            f"The window is {settings.window} subtokens, but the decoder was made for at most "
+            f"{config.max_position_embeddings}."
+        )
+    mask_id = None if settings.objective == "causal" else mask_subtoken(tokenizer)
+    if mask_id is not None and mask_id >= config.vocab_size:
+        raise ValueError(
+            f"The mask token {tokenizer.convert_ids_to_tokens(mask_id)!r} is not in the "
+            f"decoder's vocabulary of {config.vocab_size} subtokens. Name one that is, with "
+            'tokenizer_config = {"mask_token": ...}, or leave it out.'
+        )
+    return Objective(
+        settings.objective,
+        mask_id=mask_id,
+        mask_rate=settings.mask_rate,
+        special_ids=tuple(tokenizer.all_special_ids),
+        # Some tokenizers have more subtokens than their decoder has embeddings.
+        vocab_size=min(len(tokenizer), config.vocab_size),
+    )
+
+
 def _make_optimizers(
     built: BuiltDecoder, settings: AdaptationSettings
 ) -> list[torch.optim.Optimizer]:
-    parameters = [p for _, p in built.decoder.trainable()]
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    groups = [{**g, "peak": settings.learn_rate} for g in groups if g["params"]]
+    groups = decay_groups((p for _, p in built.decoder.trainable()), settings.weight_decay)
+    groups = [{**group, "peak": settings.learn_rate} for group in groups]
     return [torch.optim.AdamW(groups, lr=settings.learn_rate, betas=(0.9, 0.95), fused=True)]
 
 

@@ -10,6 +10,7 @@ import torch
 from ..decoder.decoder import LGUDecoder
 from ..decoder.loading import TORCH_DTYPES
 from ..decoder.packing import PackedBatch
+from ..segments import list_rows
 from .objectives import LinearCrossEntropy, Objective
 from .text import special_subtokens
 
@@ -62,21 +63,19 @@ def bits_per_byte(
         n_bytes += len(text.encode("utf8"))
         for start in range(0, len(ids), window - context):
             piece = ids[start : start + window]
-            n_scored = len(piece) - (context if start else len(prefix))
-            if n_scored <= 0:
+            n_new = len(piece) - (context if start else len(prefix))
+            if n_new <= 0:
                 break
             windows.append(piece)
-            scored.append(n_scored)
+            scored.append(n_new)
     if not n_bytes:
         raise ValueError("There is no text to score: expected one that is not empty at least.")
     nats = 0.0
     for start in range(0, len(windows), max(1, _PASS // window)):
         members = slice(start, start + max(1, _PASS // window))
         lengths = numpy.array([len(w) for w in windows[members]])
-        ends = lengths.cumsum()
-        rows = numpy.concatenate(
-            [numpy.arange(e - n, e) for e, n in zip(ends, scored[members], strict=True)]
-        )
+        n_scored = numpy.array(scored[members])
+        rows = list_rows(lengths.cumsum() - n_scored, n_scored)
         ids = numpy.concatenate(windows[members])
         packed = PackedBatch.pack(ids, lengths, device=decoder.device)
         targets = packed.ids[0, torch.from_numpy(rows).to(decoder.device)]

@@ -7,8 +7,9 @@ from safetensors import safe_open
 from transformers import AutoModelForCausalLM, PretrainedConfig
 
 from ..decoder.families import FamilyError, tiny_config
-from ..decoder.loading import Source, fetch_weights
 from ..decoder.locking import LOADING
+from ..decoder.source import Source
+from ..decoder.weights import fetch_weights
 
 
 def check_head(config: PretrainedConfig) -> None:

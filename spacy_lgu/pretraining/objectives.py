@@ -21,6 +21,7 @@ import numpy
 import torch
 
 from ..decoder.packing import PackedBatch
+from ..segments import find_starts
 
 OBJECTIVES = ("causal", "masked", "masked-next")
 # Of the subtokens chosen for prediction, these shares are replaced by the mask and by a random
@@ -63,9 +64,8 @@ class Objective:
         ids = packed.ids[0].cpu().numpy()
         chosen = rng.random(len(ids)) < self.mask_rate
         chosen &= ~numpy.isin(ids, self.special_ids)
-        starts = packed.lengths.cumsum() - packed.lengths
         if self.kind == "masked-next":
-            chosen[starts] = False  # nothing stands before a first subtoken
+            chosen[find_starts(packed.lengths)] = False  # nothing stands before a first subtoken
         targets = numpy.flatnonzero(chosen)
         shown, luck = ids.copy(), rng.random(len(targets))
         shown[targets[luck < _SHOWN_AS_MASK]] = self.mask_id

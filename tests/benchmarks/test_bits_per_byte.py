@@ -1,8 +1,8 @@
 import math
 
 import pytest
-from bits_per_byte import detokenize, main, read_wikitext
 
+from benchmarks.bits_per_byte import detokenize, main, read_wikitext
 from tests.conftest import make_decoder
 
 # Every line begins and ends with a space.

@@ -4,11 +4,12 @@ import hashlib
 import zipfile
 from pathlib import Path
 
-import fetch_corpora
 import pytest
-from fetch_corpora import Corpus, find_folders, unpack
-from study_plan import read_study
 from weasel.util.config import load_project_config
+
+from benchmarks import fetch_corpora
+from benchmarks.fetch_corpora import Corpus, find_folders, unpack
+from spacy_lgu.study.plan import read_study
 
 from .conftest import ROOT
 

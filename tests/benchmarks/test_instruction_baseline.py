@@ -2,11 +2,17 @@
 
 import json
 
-import instruction_baseline
 import pytest
-from instruction_baseline import leave_out_unannotated, make_answer, make_prompt, parse_answer
 from spacy.tokens import Doc, DocBin, Span
 from spacy.vocab import Vocab
+
+from benchmarks import instruction_baseline
+from benchmarks.instruction_baseline import (
+    leave_out_unannotated,
+    make_answer,
+    make_prompt,
+    parse_answer,
+)
 
 LABELS = ["LOC", "PER"]
 VOCAB = Vocab()

@@ -1,11 +1,12 @@
 """Random documents: what is drawn, and what is counted."""
 
 import numpy
-import random_docs
 import spacy
-from random_docs import Documents, count_without_own
 from spacy.tokens import Doc
 from thinc.types import Ragged
+
+from benchmarks import random_docs
+from benchmarks.random_docs import Documents, count_without_own
 
 
 def test_tokens_that_share_a_subtoken():

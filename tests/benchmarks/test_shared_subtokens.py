@@ -1,8 +1,9 @@
 """Texts without the spaces of corpora, and the tokens in them that share subtokens."""
 
 import spacy
-from shared_subtokens import count, find_spaces, join
 from spacy.tokens import Doc, DocBin, Span
+
+from benchmarks.shared_subtokens import count, find_spaces, join
 
 from ..conftest import make_tokenizer
 

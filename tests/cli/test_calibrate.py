@@ -6,7 +6,7 @@ import shutil
 import numpy
 import pytest
 import spacy
-from spacy.tokens import DocBin
+from spacy.tokens import Doc, DocBin, Span
 from spacy.training import Example
 from thinc.api import fix_random_seed
 from typer.testing import CliRunner
@@ -71,6 +71,15 @@ def test_the_pipeline_itself_can_be_the_output(place, pipeline):
     assert (pipeline / "README.md").read_text() == "mine"
     spacy.load(pipeline)
     assert [path.name for path in pipeline.parent.iterdir()] == ["pipeline"]
+
+
+def test_the_tokens_are_those_of_the_file(place, pipeline, tmp_path):
+    """spaCy's tokenizer would make three tokens of "Ann don't"."""
+    doc = Doc(spacy.blank("en").vocab, words=["Ann", "don't"])
+    doc.ents = [Span(doc, 0, 1, label="PER")]
+    DocBin(docs=[doc]).to_disk(tmp_path / "two.spacy")
+    printed = calibrate(pipeline, tmp_path / "two.spacy", tmp_path / "out")
+    assert ", on 2 tokens and " in printed
 
 
 def test_a_folder_that_is_no_pipeline_is_not_replaced(place, tmp_path):

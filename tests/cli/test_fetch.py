@@ -2,9 +2,10 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 from spacy_lgu.decoder.building import check_settings
-from spacy_lgu.decoder.loading import Source
+from spacy_lgu.decoder.source import Source
 
 from .conftest import failure, run
 
@@ -22,14 +23,14 @@ def test_fetch_refuses_too_many_groups(decoder_folder):
 def test_fetch_downloads_the_weights_of_a_decoder_from_the_hub(decoder_folder, monkeypatch):
     # The checks run on a folder; only its source is said to be the hub.
     def check(settings, tokenizer_config):
-        _, config, tokenizer = check_settings(settings, tokenizer_config)
-        return Source("org/name", None, "abc"), config, tokenizer
+        checked = check_settings(settings, tokenizer_config)
+        return replace(checked, source=Source("org/name", decoder_folder, "abc"))
 
     def download(name, file, *, revision, cache_dir):
         return str(decoder_folder / file)
 
     monkeypatch.setattr("spacy_lgu.decoder.building.check_settings", check)
-    monkeypatch.setattr("spacy_lgu.decoder.loading.hf_hub_download", download)
+    monkeypatch.setattr("spacy_lgu.decoder.source.hf_hub_download", download)
     assert "1 weights file(s) at commit abc" in run("lgu", "fetch", decoder_folder)
 
 

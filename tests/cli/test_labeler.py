@@ -9,7 +9,7 @@ import spacy
 from spacy.training import Corpus
 from spacy.util import load_config
 
-from spacy_lgu.cli.calibrate import calibrate_pipeline
+from spacy_lgu.pipeline.calibrating import calibrate_pipeline
 
 from .conftest import ROOT, SENTENCES, add_own_component, entities, failure, run
 

@@ -201,16 +201,18 @@ def test_project_passes_the_vars_of_the_benchmark_on(monkeypatch):
         "--vars.gpu_id", "0",
     )  # fmt: skip
     commands = [" ".join(line.split()) for line in printed.splitlines() if "benchmarks/" in line]
-    study, results = "--study benchmarks/study.yml", "--results metrics/benchmark.jsonl"
+    study, results = "benchmarks/study.yml", "--results metrics/benchmark.jsonl"
     for command, expected in zip(
         commands,
         [
-            f"fetch_corpora.py my/data {study} --task own,wnut17",
-            f"study.py convert {study} --task own,wnut17 --data my/data",
-            f"study.py run {study} --task own,wnut17 --system qlora,twin --pattern all --seeds 3 "
-            f"--limit 0 --decoders=decoder=org/name,twin=my/twin {results} --gpu-id 0",
-            f"study.py report {study} --limit 0 {results} --output docs/results.md",
+            f"python benchmarks/fetch_corpora.py my/data --study {study} --task own,wnut17",
+            f"python -m spacy lgu study convert {study} --task own,wnut17 --data my/data",
+            f"python -m spacy lgu study run {study} --task own,wnut17 --system qlora,twin "
+            "--pattern all --seeds 3 --limit 0 --decoders=decoder=org/name,twin=my/twin "
+            f"{results} --gpu-id 0",
+            f"python -m spacy lgu study report {study} --limit 0 {results} "
+            "--output docs/results.md",
         ],
         strict=True,
     ):
-        assert command.endswith(f"benchmarks/{expected}")
+        assert command.endswith(expected.removeprefix("python "))

@@ -9,23 +9,8 @@ import spacy
 
 from spacy_lgu.decoder import loading
 
-from ..conftest import TEXTS, make_nlp
+from ..conftest import TEXTS
 from .conftest import run
-
-
-@pytest.fixture(scope="module")
-def saved(decoder_folder, tmp_path_factory):
-    """A pipeline and the folder it was saved in."""
-    nlp = make_nlp(decoder_folder)
-    nlp.add_pipe("entity_ruler").add_patterns([{"label": "FOOD", "pattern": "naan"}])
-    folder = tmp_path_factory.mktemp("saved") / "pipeline"
-    nlp.to_disk(folder)
-    return nlp, folder
-
-
-@pytest.fixture
-def copied(saved, tmp_path):
-    return shutil.copytree(saved[1], tmp_path / "pipeline")
 
 
 def verify(folder, *options) -> str:

@@ -1,9 +1,15 @@
+import shutil
+from pathlib import Path
+
 import pytest
 from huggingface_hub import constants
+from transformers import AutoModel
 from transformers.utils import hub
 
+from spacy_lgu.decoder.adapter import save_adapter
+
 from ..conftest import make_decoder
-from .helpers import fill_cache
+from .helpers import build, fill_cache, save
 
 FIRST, SECOND = "1" * 40, "2" * 40
 
@@ -30,3 +36,49 @@ def hub_name(hub_cache, decoder_folder, other_decoder_folder):
     """A repository with two commits; the second is the default branch."""
     fill_cache(hub_cache, "org/tiny", {FIRST: other_decoder_folder, SECOND: decoder_folder})
     return "org/tiny"
+
+
+@pytest.fixture
+def no_weights(monkeypatch):
+    """Reading a weight fails the test."""
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("Weights were loaded before the checks were through.")
+
+    monkeypatch.setattr(AutoModel, "from_pretrained", refuse)
+
+
+@pytest.fixture
+def copied_folder(decoder_folder, tmp_path):
+    """A copy of decoder_folder, to be changed."""
+    return Path(shutil.copytree(decoder_folder, tmp_path / "copied"))
+
+
+@pytest.fixture(scope="module")
+def trained(decoder_folder):
+    """A decoder with an adapter that changes its vectors. Not to be changed."""
+    return build(decoder_folder)
+
+
+@pytest.fixture
+def adapter_folder(trained, tmp_path):
+    """Its adapter, saved."""
+    save_adapter(trained.decoder.adapter, tmp_path / "adapter")
+    return tmp_path / "adapter"
+
+
+@pytest.fixture
+def saved(decoder_folder, tmp_path):
+    """A decoder saved as a bundle, and the folder."""
+    built = build(decoder_folder)
+    save(built, tmp_path / "x", "bundle")
+    return built, tmp_path / "x"
+
+
+@pytest.fixture
+def referring(decoder_folder, tmp_path):
+    """A decoder saved without its base, the folder, and the folder of the base."""
+    base = Path(shutil.copytree(decoder_folder, tmp_path / "base"))
+    built = build(base)
+    save(built, tmp_path / "referring", "reference")
+    return built, tmp_path / "referring", base

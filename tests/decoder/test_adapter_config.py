@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 from spacy_lgu.decoder.adapter_config import BaseReference, read_adapter_config
 
+from .helpers import edit_json
+
 QUERY = "model.layers.1.self_attn.q_proj"
 
 
@@ -17,7 +19,7 @@ def write(folder, **values):
     )
     config.save_pretrained(str(folder))
     file = folder / "adapter_config.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
+    edit_json(file, **values)
     return folder
 
 

@@ -1,18 +1,15 @@
-import json
 import shutil
-from dataclasses import replace
 
 import pytest
 import torch
+from transformers import MistralConfig
 
-from spacy_lgu.decoder import loading
-from spacy_lgu.decoder.adapter import save_adapter
-from spacy_lgu.decoder.building import base_identity, build_decoder, check_settings
-from spacy_lgu.decoder.loading import Source
+from spacy_lgu.decoder import loading, weights
+from spacy_lgu.decoder.description import Base
 from spacy_lgu.decoder.settings import LoraSettings
 
 from .conftest import SECOND
-from .helpers import BATCH, CPU, build, gradients, make_settings, vectors
+from .helpers import BATCH, build, build_unshaken, check, edit_json, gradients, vectors
 
 
 def test_decoder_is_described(decoder_folder):
@@ -49,26 +46,42 @@ def test_what_is_trained(decoder_folder, tuning, trained):
     assert (built.shared is None) == (tuning == "full")
 
 
-def test_identity_is_the_commit_or_the_files_content(hub_name, decoder_folder):
+def test_identity_is_the_commit_or_the_files_content(hub_name):
     hub = build(hub_name, tuning="frozen")
-    assert hub.files is None
-    assert base_identity(hub.source, hub.files) == f"org/tiny@{SECOND}"
-    local, other = {"model.safetensors": {"sha256": "a"}}, {"model.safetensors": {"sha256": "b"}}
-    source = Source("x", decoder_folder, None)
-    assert base_identity(source, local) == base_identity(source, dict(local))
-    assert base_identity(source, local) != base_identity(source, other)
+    assert hub.base == Base(name="org/tiny", commit=SECOND, files=None)
+    assert hub.base.identity == f"org/tiny@{SECOND}"
+    one, copied, other = (
+        Base(name=name, commit=None, files={"model.safetensors": {"sha256": digest}}).identity
+        for name, digest in (("x", "a"), ("y", "a"), ("x", "b"))
+    )
+    assert one == copied != other
 
 
 def test_unknown_modules_are_found_before_weights(decoder_folder):
     lora = LoraSettings(modules=("c_attn",))
     with pytest.raises(ValueError, match=r"LoRA modules \['c_attn'\] do not exist"):
-        check_settings(make_settings(decoder_folder, lora=lora), {})
+        check(decoder_folder, lora=lora)
 
 
 def test_missing_adapter_is_found_before_weights(decoder_folder, tmp_path):
     lora = LoraSettings(path=str(tmp_path))
     with pytest.raises(ValueError, match="There is no adapter in"):
-        check_settings(make_settings(decoder_folder, lora=lora), {})
+        check(decoder_folder, lora=lora)
+
+
+def test_headers_of_weights_are_read_once(copied_folder, monkeypatch):
+    read = []
+    for module in (weights, loading):
+        original = module.read_headers
+
+        def count(files, original=original):
+            files = list(files)
+            read.extend(file.name for file in files)
+            return original(files)
+
+        monkeypatch.setattr(module, "read_headers", count)
+    build(copied_folder, tuning="full")
+    assert read == ["model.safetensors"]
 
 
 def test_gradient_checkpointing_is_set(decoder_folder):
@@ -91,8 +104,7 @@ def test_build_is_repeatable(decoder_folder):
     built = []
     for _ in range(2):
         loading._shared_bases.clear()
-        settings = make_settings(decoder_folder, tuning="frozen")
-        built.append(build_decoder(settings, {}, device=CPU))
+        built.append(build_unshaken(decoder_folder, tuning="frozen"))
     assert built[0].shared is not built[1].shared
     assert torch.equal(*map(vectors, built))
 
@@ -100,84 +112,35 @@ def test_build_is_repeatable(decoder_folder):
 def test_bases_with_other_configs_are_others(decoder_folder, tmp_path):
     shutil.copytree(decoder_folder, tmp_path / "other")
     config = tmp_path / "other" / "config.json"
-    config.write_text(json.dumps({**json.loads(config.read_text()), "rope_theta": 10.0}))
+    edit_json(config, rope_theta=10.0)
     first, other = (build(folder, tuning="frozen") for folder in (decoder_folder, config.parent))
     assert other.decoder.base.config.rope_theta == 10.0
     assert (vectors(first) - vectors(other)).abs().max() > 0.1
 
 
-def test_an_adapter_keeps_its_settings(decoder_folder, tmp_path, caplog):
-    save_adapter(build(decoder_folder).decoder.adapter, tmp_path)
-    same = LoraSettings(rank=2, dropout=0.0, path=str(tmp_path))
-    check_settings(make_settings(decoder_folder, lora=same), {})
-    assert caplog.text == ""
-    other = LoraSettings(rank=4, dropout=0.3, modules=("k_proj",), path=str(tmp_path))
-    check_settings(make_settings(decoder_folder, lora=other), {})
-    assert (
-        "keeps its own rank = 2, dropout = 0.0, modules = ['q_proj', 'v_proj']; the config's "
-        "[lora] says rank = 4, dropout = 0.3, modules = ['k_proj']."
-    ) in caplog.text
+def test_refused_family_is_refused_before_weights(tmp_path, no_weights):
+    MistralConfig().save_pretrained(tmp_path)
+    edit_json(tmp_path / "config.json", model_type="gemma2", attn_logit_softcapping=50.0)
+    with pytest.raises(ValueError, match="family 'gemma2' cannot be unmasked"):
+        check(tmp_path)
 
 
-def test_an_adapter_keeps_what_the_config_has_no_settings_for(decoder_folder, tmp_path, caplog):
-    save_adapter(build(decoder_folder).decoder.adapter, tmp_path)
-    file = tmp_path / "adapter_config.json"
-    special = {"use_rslora": True, "alpha_pattern": {"q_proj": 2}}
-    file.write_text(json.dumps({**json.loads(file.read_text()), **special}))
-    lora = LoraSettings(rank=2, dropout=0.0, path=str(tmp_path))
-    check_settings(make_settings(decoder_folder, lora=lora), {})
-    assert "keeps its own alphas = {'q_proj': 2}, rslora = True; the config's" in caplog.text
+def test_more_groups_than_layers(decoder_folder, no_weights):
+    with pytest.raises(ValueError, match="Cannot divide 4 decoder layers into 5 layer groups"):
+        check(decoder_folder, unmasking="ccccb")
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ('["ccbb"]', "expected a JSON object"),
-        ('{"unmasking": 1100}', "expected a string or null in 'unmasking', but found 1100"),
-    ],
-)
-def test_an_adapter_with_a_damaged_record_of_its_training(
-    decoder_folder, tmp_path, content, message
-):
-    save_adapter(build(decoder_folder).decoder.adapter, tmp_path)
-    (tmp_path / "training.json").write_text(content)
-    with pytest.raises(ValueError, match=rf"training\.json' is damaged: {message}"):
-        check_settings(make_settings(decoder_folder, lora=LoraSettings(path=str(tmp_path))), {})
+def test_float16_cannot_train(decoder_folder, no_weights):
+    with pytest.raises(ValueError, match="'float16' cannot train: gradients would underflow"):
+        check(decoder_folder, dtype="float16")
+    check(decoder_folder, dtype="float16", tuning="frozen")
 
 
-def test_an_adapter_of_all_linear_modules(decoder_folder, tmp_path, caplog):
-    every = LoraSettings(rank=2, dropout=0.0, modules="all-linear")
-    save_adapter(build(decoder_folder, lora=every).decoder.adapter, tmp_path)
-    file = tmp_path / "adapter_config.json"
-    every = replace(every, path=str(tmp_path))
-    check_settings(make_settings(decoder_folder, lora=every), {})
-    # As PEFT takes it; it writes the names.
-    file.write_text(json.dumps({**json.loads(file.read_text()), "target_modules": "all-linear"}))
-    check_settings(make_settings(decoder_folder, lora=every), {})
-    assert caplog.text == ""
-
-
-def test_an_adapter_of_a_copy_of_the_decoder(decoder_folder, tmp_path):
-    shutil.copytree(decoder_folder, tmp_path / "copy")
-    save_adapter(build(decoder_folder).decoder.adapter, tmp_path / "adapter")
-    lora = LoraSettings(rank=2, dropout=0.0, path=str(tmp_path / "adapter"))
-    check_settings(make_settings(tmp_path / "copy", lora=lora), {})
-
-
-def test_an_adapter_whose_decoder_is_elsewhere(decoder_folder, tmp_path, caplog):
-    save_adapter(build(decoder_folder).decoder.adapter, tmp_path)
-    config = tmp_path / "adapter_config.json"
-    moved = {"base_model_name_or_path": "/another/machine/decoder"}
-    config.write_text(json.dumps({**json.loads(config.read_text()), **moved}))
-    lora = LoraSettings(rank=2, dropout=0.0, path=str(tmp_path))
-    check_settings(make_settings(decoder_folder, lora=lora), {})
-    assert "was trained on the decoder in '/another/machine/decoder', which is not" in caplog.text
-
-
-@pytest.mark.parametrize(("adapted", "warns"), [("ccbb", False), ("cbbb", True), (None, False)])
-def test_an_adapter_of_another_pattern(decoder_folder, tmp_path, caplog, adapted, warns):
-    save_adapter(build(decoder_folder).decoder.adapter, tmp_path)
-    if adapted is not None:
-        (tmp_path / "training.json").write_text(json.dumps({"unmasking": adapted}))
-    check_settings(make_settings(decoder_folder, lora=LoraSettings(path=str(tmp_path))), {})
-    assert ("adapted under the pattern cbbb, but will be" in caplog.text) == warns
+def test_build_of_damaged_folder_leaves_no_base_behind(copied_folder):
+    file = copied_folder / "model.safetensors"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-8])
+    with pytest.raises(ValueError, match="is damaged"):
+        build_unshaken(copied_folder)
+    file.write_bytes(whole)
+    assert vectors(build(copied_folder)).shape == (17, 64)

@@ -1,22 +1,21 @@
 """Every weight comes from the file, whatever family saved it and however."""
 
-import json
 import os
 from pathlib import Path
 
 import pytest
 import torch
 import transformers
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
-from spacy_lgu.decoder.building import check_settings
 from spacy_lgu.decoder.checkpoint import StoredTensor, match_weights, read_headers, staged
 from spacy_lgu.decoder.families import TESTED_FAMILIES
-from spacy_lgu.decoder.loading import find_source, load_decoder
+from spacy_lgu.decoder.loading import load_decoder
+from spacy_lgu.decoder.source import find_source, read_config
 
 from ..conftest import make_tokenizer
-from .helpers import CPU, make_settings
+from .helpers import CPU, check
 
 EXPECTED = {"embed.weight": (4, 2), "layers.0.up.weight": (2, 2), "norm.weight": (2,)}
 
@@ -144,6 +143,12 @@ def make_checkpoint(family: str, folder: Path) -> torch.nn.Module:
     return next(child for child in model.children() if hasattr(child, "layers"))
 
 
+def load(folder: Path, quantization: str = "none") -> torch.nn.Module:
+    source = find_source(str(folder))
+    config = read_config(source)
+    return load_decoder(source, config, dtype="float32", quantization=quantization, device=CPU)
+
+
 @pytest.mark.parametrize("how", ["causal", "base", "sharded"])
 @pytest.mark.parametrize("family", TESTED_FAMILIES)
 def test_loaded_weights_are_those_of_the_file(family, how, tmp_path):
@@ -152,9 +157,8 @@ def test_loaded_weights_are_those_of_the_file(family, how, tmp_path):
         (tmp_path / "model.safetensors").unlink()
         decoder.save_pretrained(tmp_path, max_shard_size="20KB" if how == "sharded" else "5GB")
     assert (tmp_path / "model.safetensors.index.json").exists() == (how == "sharded")
-    check_settings(make_settings(tmp_path), {})
-    source = find_source(str(tmp_path))
-    loaded = load_decoder(source, dtype="float32", quantization="none", device=CPU)
+    check(tmp_path)
+    loaded = load(tmp_path)
     expected, found = decoder.state_dict(), loaded.state_dict()
     assert list(found) == list(expected)
     assert [name for name in expected if not torch.equal(found[name], expected[name])] == []
@@ -164,10 +168,9 @@ def test_loaded_weights_are_those_of_the_file(family, how, tmp_path):
 @pytest.mark.parametrize("family", ["mistral", "gemma3_text", "gpt_neox"])
 def test_quantized_saves_hold_every_weight(family, quantization, tmp_path):
     make_checkpoint(family, tmp_path / "x")
-    options = {"dtype": "float32", "quantization": quantization, "device": CPU}
-    first = load_decoder(find_source(str(tmp_path / "x")), **options)
+    first = load(tmp_path / "x", quantization)
     first.save_pretrained(tmp_path / "y")
-    second = load_decoder(find_source(str(tmp_path / "y")), **options)
+    second = load(tmp_path / "y", quantization)
     expected, found = first.state_dict(), second.state_dict()
     assert list(found) == list(expected)
     for name, value in expected.items():
@@ -176,59 +179,11 @@ def test_quantized_saves_hold_every_weight(family, quantization, tmp_path):
 
 def test_weights_that_transformers_loses_are_an_error(decoder_folder, monkeypatch):
     monkeypatch.setattr(transformers.MistralModel, "base_model_prefix", "decoder")
-    load = AutoModel.from_pretrained
+    from_pretrained = AutoModel.from_pretrained
 
     def load_without_mapping(*args, key_mapping, **kwargs):
-        return load(*args, **kwargs)
+        return from_pretrained(*args, **kwargs)
 
     monkeypatch.setattr(AutoModel, "from_pretrained", load_without_mapping)
     with pytest.raises(ValueError, match=r"did not load 38 weights of .*draw at random: embed_tok"):
-        load_decoder(
-            find_source(str(decoder_folder)), dtype="float32", quantization="none", device=CPU
-        )
-
-
-def test_an_adapter_beside_the_weights_is_refused(tmp_path):
-    make_checkpoint("mistral", tmp_path)
-    (tmp_path / "adapter_config.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"lies an adapter_config\.json, with which .*lora\.path"):
-        check_settings(make_settings(tmp_path), {})
-
-
-def test_an_adapter_is_no_decoder(tmp_path):
-    (tmp_path / "adapter_config.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"holds an adapter, not a decoder\. Name the decoder"):
-        find_source(str(tmp_path))
-
-
-@pytest.mark.parametrize(
-    ("weight_map", "message"),
-    [
-        (None, "expected an object in 'weight_map', but found null"),
-        ([1], r"expected an object in 'weight_map', but found \[1\]"),
-        ({"a": 3}, "expected a string in 'a', but found 3"),
-        ({"a": "../other/model.safetensors"}, "'../other/model.safetensors' does not lie in"),
-        ({"a": "/etc/hostname"}, "'/etc/hostname' does not lie in"),
-        ({"a": "linked.safetensors"}, "'linked.safetensors' does not lie in"),
-    ],
-)
-def test_damaged_index(tmp_path, weight_map, message):
-    folder = tmp_path / "x"
-    decoder = make_checkpoint("mistral", folder)
-    (folder / "model.safetensors").rename(tmp_path / "model.safetensors")
-    (folder / "linked.safetensors").symlink_to(tmp_path / "model.safetensors")
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
-    with pytest.raises(ValueError, match=rf"index\.json' is damaged: .*{message}"):
-        check_settings(make_settings(folder), {})
-    assert len(load_file(tmp_path / "model.safetensors")) == len(decoder.state_dict()) + 1
-
-
-def test_damaged_tokenizer_says_so(tmp_path):
-    make_checkpoint("mistral", tmp_path)
-    file = tmp_path / "tokenizer.json"
-    file.write_bytes(file.read_bytes()[:500])
-    with pytest.raises(ValueError, match=r"tokenizer of .* cannot be read: EOF while parsing"):
-        check_settings(make_settings(tmp_path), {})
-    (tmp_path / "tokenizer_config.json").write_text("{")
-    with pytest.raises(ValueError, match=r"tokenizer_config\.json' is damaged: Expecting property"):
-        check_settings(make_settings(tmp_path), {})
+        load(decoder_folder)

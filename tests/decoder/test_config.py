@@ -8,7 +8,7 @@ import torch
 
 from spacy_lgu.decoder.config import make_config
 
-from .helpers import build, vectors
+from .helpers import build, edit_json, vectors
 
 
 @pytest.fixture
@@ -17,8 +17,7 @@ def edited(decoder_folder, tmp_path):
     folder = shutil.copytree(decoder_folder, tmp_path / "decoder")
 
     def edit(name, **values):
-        file = folder / name
-        file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
+        edit_json(folder / name, **values)
 
     return folder, edit
 

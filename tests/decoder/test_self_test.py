@@ -4,10 +4,9 @@ import pytest
 import torch
 
 from spacy_lgu.decoder import attention
-from spacy_lgu.decoder.building import build_decoder
 from spacy_lgu.decoder.self_test import _find_moved, check_decoder
 
-from .helpers import CPU, build, make_settings
+from .helpers import build, build_unshaken
 
 
 def force_direction(monkeypatch, unmasked: bool) -> None:
@@ -40,9 +39,8 @@ def test_every_pattern_proves_itself(decoder_folder, unmasking, quantization, dt
 def test_layers_of_another_direction(decoder_folder, monkeypatch, unmasking, forced, message):
     force_direction(monkeypatch, forced)
     with pytest.raises(ValueError, match=message):
-        build_decoder(make_settings(decoder_folder, unmasking=unmasking), {}, device=CPU)
-    settings = make_settings(decoder_folder, unmasking=unmasking, self_test=False)
-    build_decoder(settings, {}, device=CPU)
+        build_unshaken(decoder_folder, unmasking=unmasking)
+    build_unshaken(decoder_folder, unmasking=unmasking, self_test=False)
 
 
 def test_vectors_that_are_no_numbers(decoder_folder):

@@ -59,6 +59,8 @@ def prepared(server, shared):
     with FileLock(shared / "prepared.lock"):
         if not (shared / "prepared").exists():
             places = [shared / "new", shared / "hub", shared / "site"]
+            for place in places:  # what a worker that failed has left
+                shutil.rmtree(place, ignore_errors=True)
             run(server, ROOT, "-m", "tests.docs.folder", *map(str, places))
             (shared / "new").rename(shared / "prepared")
     return shared / "prepared"

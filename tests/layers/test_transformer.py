@@ -11,7 +11,6 @@ from transformers.file_utils import ModelOutput
 
 from spacy_lgu.decoder.packing import PackedBatch
 from spacy_lgu.layers.alignment import encode_docs
-from spacy_lgu.layers.transformer import window_size
 
 from ..conftest import TEXTS, build_layer, make_decoder, make_layer
 
@@ -185,8 +184,8 @@ def recorded_sequences(layer, docs):
         docs,
         layer.attrs["get_spans"](docs),
         built.tokenizer,
-        window=window_size(layer, layer.shims[0].built.decoder.base.config),
-        stride=layer.shims[0].stride,
+        window=layer.shims[0].find_window(built.decoder.base.config),
+        stride=layer.shims[0].windows.stride,
         causal=not any(built.decoder.unmasked),
     )
 

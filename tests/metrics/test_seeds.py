@@ -42,5 +42,5 @@ def test_equal_differences_have_no_t():
 
 def test_scipy_is_an_extra(monkeypatch):
     monkeypatch.setattr("spacy_lgu.metrics.seeds.find_spec", {}.get)
-    with pytest.raises(ImportError, match=r"pip install 'spacy-lgu\[benchmarks\]'"):
+    with pytest.raises(ImportError, match=r"pip install 'spacy-lgu\[study\]'"):
         paired_t_test([1, 2], [1, 3])

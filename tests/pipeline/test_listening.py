@@ -6,25 +6,17 @@ import pytest
 import spacy
 from thinc.api import Adam
 
-from ..conftest import LISTENER, entity_examples, layer_config, ner_config
+from spacy_lgu.pipeline.calibrating import calibrate_labeler
+
+from ..conftest import CNN, LISTENER, entity_examples, layer_config, ner_config
 
 CLEANER = {"attrs": {"_.trf_data": None, "tensor": None}}
 TOK2VEC = {"@architectures": "spacy.Tok2VecListener.v1", "width": 16, "upstream": "*"}
-SMALL = {
-    "@architectures": "spacy.HashEmbedCNN.v2",
-    "width": 16,
-    "depth": 1,
-    "embed_size": 100,
-    "window_size": 1,
-    "maxout_pieces": 2,
-    "subword_features": True,
-    "pretrained_vectors": None,
-}
 TEXT = "Ann Lee ate naan in New York"
 
 
 def add_upstream(nlp, upstream, folder, **options):
-    config = {"model": SMALL if upstream == "tok2vec" else layer_config(folder, tuning="frozen")}
+    config = {"model": CNN if upstream == "tok2vec" else layer_config(folder, tuning="frozen")}
     factory = "tok2vec" if upstream == "tok2vec" else "lgu_transformer"
     nlp.add_pipe(factory, name=upstream, config=config, **options)
 
@@ -121,7 +113,7 @@ def test_a_copy_of_what_it_listens_to_needs_no_other_pipe(nlp, upstream):
 
 def test_calibration_needs_vectors(nlp, upstream):
     with pytest.raises(ValueError, match=rf"4 of 4 Docs have no {place_of(upstream)}"):
-        nlp.get_pipe("sequence_labeler").calibrate(entity_examples(nlp))
+        calibrate_labeler(nlp.get_pipe("sequence_labeler"), entity_examples(nlp))
 
 
 def test_training_behind_a_cleaner(nlp, upstream):

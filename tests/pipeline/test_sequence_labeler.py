@@ -8,98 +8,29 @@ import numpy
 import pytest
 import spacy
 from numpy.testing import assert_allclose
-from spacy.tokens import Doc, DocBin, Span
+from spacy.tokens import Doc, DocBin
 from spacy.training import Example
 from spacy.util import registry
 from thinc.api import Adam, Model, fix_random_seed
 
-from spacy_lgu.iob2 import MISSING, log_softmax
-from spacy_lgu.pipeline.gold_tags import gold_tags
+from spacy_lgu.labeling.probabilities import log_softmax
 
-from ..conftest import LISTENER, entity_examples, layer_config, train_nlp
-
-CNN = {
-    "@architectures": "spacy.HashEmbedCNN.v2",
-    "width": 16,
-    "depth": 1,
-    "embed_size": 100,
-    "window_size": 1,
-    "maxout_pieces": 2,
-    "subword_features": True,
-    "pretrained_vectors": None,
-}
-NUMBERS = {"O": 0, "B-PER": 1, "I-PER": 2, "B-LOC": 3, "I-LOC": 4}
-
-
-def blank(**options):
-    nlp = spacy.blank("en")
-    nlp.add_pipe("sequence_labeler", config={"model": {"tok2vec": CNN}, **options})
-    return nlp
-
-
-def initialize(nlp, examples):
-    def get_examples():
-        return examples
-
-    fix_random_seed(0)
-    nlp.initialize(get_examples)
-    return nlp.get_pipe("sequence_labeler")
-
-
-def span_examples(nlp, key="sequence_labeler"):
-    """The entity examples, annotated in doc.spans."""
-    examples = entity_examples(nlp)
-    for example in examples:
-        example.reference.spans[key] = list(example.reference.ents)
-        example.reference.ents = []
-    return examples
-
-
-def train(nlp, examples, *, steps=60):
-    labeler = initialize(nlp, examples)
-    optimizer = Adam(0.02, use_averages=False)
-    for _ in range(steps):
-        nlp.update(examples, sgd=optimizer, drop=0.1)
-    return labeler
-
-
-@pytest.fixture(scope="module")
-def nlp():
-    """A trained pipeline that knows its four sentences. Not to be changed."""
-    nlp = blank()
-    train(nlp, entity_examples(nlp))
-    return nlp
-
-
-TEXTS = ["Ann Lee ate naan in New York", "", "Zürich", "It paid Lee in 2021", "  "]
-
-
-def entities(spans):
-    return [(span.text, span.label_) for span in spans]
-
-
-def answers(docs):
-    return [
-        (
-            entities(d.ents),
-            entities(d.spans["sequence_labeler"]),
-            d.spans["sequence_labeler"].attrs["scores"],
-        )
-        for d in docs
-    ]
-
-
-def assert_same_answers(found, expected):
-    for (ents, spans, scores), other in zip(answers(found), answers(expected), strict=True):
-        assert (ents, spans) == other[:2]
-        assert_allclose(scores, other[2], atol=1e-4)
-
+from ..conftest import CNN, LISTENER, entity_examples, layer_config, train_nlp
+from .labelers import (
+    TEXTS,
+    assert_same_answers,
+    blank,
+    entities,
+    initialize,
+    span_examples,
+    train,
+)
 
 # Predicting.
 
 
-def test_trained_spans_and_probabilities(nlp):
-    docs = list(nlp.pipe(TEXTS))
+def test_trained_spans_and_probabilities(trained):
+    docs = list(trained.pipe(TEXTS))
     assert [entities(doc.ents) for doc in docs] == [
         [("Ann Lee", "PER"), ("New York", "LOC")],
         [],
@@ -113,29 +44,29 @@ def test_trained_spans_and_probabilities(nlp):
         assert entities(group) == entities(doc.ents)
         assert group.attrs["scores"].shape == (len(group),)
         assert ((group.attrs["scores"] > 0.8) & (group.attrs["scores"] <= 1)).all()
-    assert nlp.evaluate(entity_examples(nlp))["ents_f"] == 1.0
+    assert trained.evaluate(entity_examples(trained))["ents_f"] == 1.0
 
 
-def test_the_probability_is_that_among_all_valid_sequences(nlp):
-    labeler = nlp.get_pipe("sequence_labeler")
-    doc = nlp("Zürich")
-    probs = numpy.exp(log_softmax(labeler.model.predict([nlp.make_doc("Zürich")])))[0]
+def test_the_probability_is_that_among_all_valid_sequences(trained):
+    labeler = trained.get_pipe("sequence_labeler")
+    doc = trained("Zürich")
+    probs = numpy.exp(log_softmax(labeler.model.predict([trained.make_doc("Zürich")])))[0]
     # One token: O or one of the B.
     expected = probs[1] / (probs[0] + probs[1] + probs[3])
     assert labeler.labels == ("LOC", "PER")
     assert_allclose(doc.spans["sequence_labeler"].attrs["scores"], [expected], rtol=1e-5)
 
 
-def test_batched_is_one_by_one_in_threads_too(nlp):
-    expected = [nlp(text) for text in TEXTS]
-    assert_same_answers(nlp.pipe(TEXTS), expected)
+def test_batched_is_one_by_one_in_threads_too(trained):
+    expected = [trained(text) for text in TEXTS]
+    assert_same_answers(trained.pipe(TEXTS), expected)
     with ThreadPoolExecutor(4) as pool:
-        assert_same_answers(pool.map(nlp, TEXTS * 5), expected * 5)
+        assert_same_answers(pool.map(trained, TEXTS * 5), expected * 5)
 
 
-def test_docs_are_written_by_set_annotations_only(nlp):
-    doc = nlp.make_doc("Ann Lee ate")
-    spans, probabilities = nlp.get_pipe("sequence_labeler").predict([doc])
+def test_docs_are_written_by_set_annotations_only(trained):
+    doc = trained.make_doc("Ann Lee ate")
+    spans, probabilities = trained.get_pipe("sequence_labeler").predict([doc])
     assert "sequence_labeler" not in doc.spans
     assert (spans.starts.tolist(), spans.ends.tolist(), len(probabilities)) == ([0], [2], 1)
 
@@ -175,168 +106,11 @@ def test_no_span_begins_with_white_space(decoding):
         assert (scores > 0.4).all()
 
 
-def test_earlier_entities_stay_unless_overwritten(nlp):
-    for overwrite, expected in (
-        (False, [("Lee ate", "FOOD"), ("New York", "LOC")]),
-        (True, [("Ann Lee", "PER"), ("New York", "LOC")]),
-    ):
-        labeler = nlp.get_pipe("sequence_labeler")
-        doc = nlp.make_doc("Ann Lee ate naan in New York")
-        doc.ents = [Span(doc, 1, 3, label="FOOD", kb_id="Q1", span_id="food-1")]
-        labeler.overwrite = overwrite
-        labeler(doc)
-        labeler.overwrite = False
-        assert entities(doc.ents) == expected
-        assert entities(doc.spans["sequence_labeler"]) == [("Ann Lee", "PER"), ("New York", "LOC")]
-        assert doc.ents[0].kb_id_ == ("" if overwrite else "Q1")
-        assert [token.ent_id_ for token in doc[1:3]] == ([""] * 2 if overwrite else ["food-1"] * 2)
-        assert doc.has_annotation("ENT_IOB")
-
-
-def test_tokens_blocked_for_entities_stay_blocked(nlp):
-    doc = nlp.make_doc("Ann Lee ate naan in New York")
-    doc.set_ents([], blocked=[doc[0:1]], default="missing")
-    nlp.get_pipe("sequence_labeler")(doc)
-    assert entities(doc.ents) == [("New York", "LOC")]
-    assert (doc[0].ent_iob, doc[0].ent_type, doc[1].ent_iob) == (3, 0, 2)
-
-
-def test_probabilities_survive_in_a_doc_bin(nlp):
-    doc = nlp(TEXTS[0])
+def test_probabilities_survive_in_a_doc_bin(trained):
+    doc = trained(TEXTS[0])
     data = DocBin(docs=[doc], store_user_data=True).to_bytes()
-    (restored,) = DocBin().from_bytes(data).get_docs(nlp.vocab)
+    (restored,) = DocBin().from_bytes(data).get_docs(trained.vocab)
     assert_same_answers([restored], [doc])
-
-
-# Annotation.
-
-
-@pytest.mark.parametrize("key", [None, "sequence_labeler"])
-def test_tags_of_an_example(key):
-    nlp = spacy.blank("en")
-    examples = entity_examples(nlp) if key is None else span_examples(nlp)
-    empty = Example(nlp.make_doc(""), nlp.make_doc(""))
-    tags = gold_tags([examples[0], empty, examples[1]], NUMBERS, key)
-    assert tags.tolist() == [1, 2, 0, 0, 0, 3, 4, 3, 0, 0, 0]
-
-
-def test_missing_annotation_of_entities():
-    nlp = spacy.blank("en")
-    words = ["Ann", "Lee", "ate", "in", "York"]
-    partly = Example.from_dict(
-        Doc(nlp.vocab, words=words), {"entities": ["B-PER", "L-PER", "O", "-", "U-LOC"]}
-    )
-    none = Example(Doc(nlp.vocab, words=words), Doc(nlp.vocab, words=words))
-    assert gold_tags([partly, none], NUMBERS, None).tolist() == [1, 2, 0, -1, 3] + [MISSING] * 5
-
-
-def test_a_doc_without_the_key_is_not_annotated():
-    nlp = spacy.blank("en")
-    unannotated, without_spans = (
-        Example(nlp.make_doc("Ann ate"), nlp.make_doc("Ann ate")) for _ in range(2)
-    )
-    without_spans.reference.spans["sequence_labeler"] = []
-    tags = gold_tags([unannotated, without_spans], NUMBERS, "sequence_labeler")
-    assert tags.tolist() == [MISSING, MISSING, 0, 0]
-
-
-@pytest.mark.parametrize("key", [None, "sequence_labeler"])
-def test_spans_on_other_tokens(key):
-    """Two tokens in one are one tag; half a token is missing, with spaCy's warning."""
-    nlp = spacy.blank("en")
-    reference = Doc(
-        nlp.vocab, words=["New-", "York", "is", "far", "Ann's"], spaces=[False] + [True] * 4
-    )
-    spans = [Span(reference, 0, 2, label="LOC"), Span(reference, 3, 4, label="PER")]
-    split = Span(reference, 4, 5, label="PER")
-    if key is None:
-        reference.ents = [*spans, split]
-    else:
-        reference.spans[key] = [*spans, split]
-    predicted = Doc(
-        nlp.vocab,
-        words=["New-York", "is", "far", "Ann", "'s"],
-        spaces=[True, True, True, False, True],
-    )
-    tags = gold_tags([Example(predicted, reference)], NUMBERS, key)
-    assert tags.tolist() == [3, 0, 1, 1, 2]
-    predicted = Doc(nlp.vocab, words=["New-York", "is", "far Ann's"])
-    with pytest.warns(UserWarning, match=r"\[W030\] Some entities could not be aligned"):
-        tags = gold_tags([Example(predicted, reference)], NUMBERS, key)
-    assert tags.tolist() == [3, 0, MISSING]
-
-
-@pytest.mark.parametrize("labels", [None, ["LOC", "PER"]])
-def test_spans_that_overlap(labels):
-    nlp = blank(annotate_ents=False)
-    examples = span_examples(nlp)
-    reference = examples[0].reference
-    reference.spans["sequence_labeler"] = [
-        Span(reference, 1, 3, label="LOC"),
-        *reference.spans["sequence_labeler"],
-    ]
-    message = (
-        r"spans 'Ann Lee' \(PER\) and 'Lee ate' \(LOC\) in doc.spans\[.*\] overlap, "
-        r"in the text 'Ann Lee ate naan in New York'.*component spancat.*spacy.util.filter_spans"
-    )
-    if labels is None:
-        with pytest.raises(ValueError, match=message):
-            initialize(nlp, examples)
-        return
-    labeler = nlp.get_pipe("sequence_labeler")
-    labeler.initialize(lambda: examples, labels=labels)
-    with pytest.raises(ValueError, match=message):
-        nlp.update(examples)
-
-
-def test_spans_without_a_label():
-    nlp = blank(annotate_ents=False)
-    examples = span_examples(nlp)
-    reference = examples[1].reference
-    reference.spans["sequence_labeler"] = [Span(reference, 0, 1)]
-    with pytest.raises(
-        ValueError, match=r"span 'Zürich' in doc.spans\['sequence_labeler'\] has no label.*Give"
-    ):
-        initialize(nlp, examples)
-
-
-def test_labels_that_are_not_known():
-    nlp = blank()
-    labeler = nlp.get_pipe("sequence_labeler")
-    examples = entity_examples(nlp)
-    labeler.initialize(lambda: examples, labels=["LOC"])
-    with pytest.raises(
-        ValueError, match=r"labels \['PER'\].*it knows: LOC.*To train, add them with add_label"
-    ):
-        nlp.update(examples)
-
-
-@pytest.mark.parametrize(
-    ("annotate_ents", "message"),
-    [
-        (
-            True,
-            r"none of .* in doc.ents.*are in doc.spans \(keys: other\), set annotate_ents = false",
-        ),
-        (
-            False,
-            r"none of .* in doc.spans\[.*\].*doc.spans has another key \(found: other\)",
-        ),
-    ],
-)
-def test_no_annotated_examples(annotate_ents, message):
-    nlp = blank(annotate_ents=annotate_ents)
-    examples = span_examples(nlp, "other")
-    with pytest.raises(ValueError, match=message):
-        initialize(nlp, examples)
-
-
-def test_no_example_with_a_token():
-    nlp = blank()
-    labeler = nlp.get_pipe("sequence_labeler")
-    empty = [Example(nlp.make_doc(""), nlp.make_doc(""))]
-    with pytest.raises(ValueError, match="no proper sample data to initialize"):
-        labeler.initialize(lambda: empty, labels=["PER"])
 
 
 # Training.
@@ -485,11 +259,11 @@ def test_the_scorer_is_registered():
 # Saving.
 
 
-def test_a_save_that_fails_leaves_the_earlier_one(nlp, tmp_path, monkeypatch):
+def test_a_save_that_fails_leaves_the_earlier_one(trained, tmp_path, monkeypatch):
     def fill(model, path):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    labeler, folder = nlp.get_pipe("sequence_labeler"), tmp_path / "x"
+    labeler, folder = trained.get_pipe("sequence_labeler"), tmp_path / "x"
     labeler.to_disk(folder)
     earlier = {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
     monkeypatch.setattr(Model, "to_disk", fill)
@@ -500,8 +274,8 @@ def test_a_save_that_fails_leaves_the_earlier_one(nlp, tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
 
 
-def test_a_part_is_written_beside_the_rest(nlp, tmp_path):
-    labeler, folder = nlp.get_pipe("sequence_labeler"), tmp_path / "x"
+def test_a_part_is_written_beside_the_rest(trained, tmp_path):
+    labeler, folder = trained.get_pipe("sequence_labeler"), tmp_path / "x"
     labeler.to_disk(folder)
     model = (folder / "model").read_bytes()
     labeler.to_disk(folder, exclude=["model"])
@@ -512,12 +286,12 @@ def test_a_part_is_written_beside_the_rest(nlp, tmp_path):
     assert not folder.exists()
 
 
-def test_saved_and_loaded_is_as_before(nlp, tmp_path):
-    labeler = nlp.get_pipe("sequence_labeler")
+def test_saved_and_loaded_is_as_before(trained, tmp_path):
+    labeler = trained.get_pipe("sequence_labeler")
     labeler.cfg["temperature"] = 1.7
-    expected = list(nlp.pipe(TEXTS))
-    nlp.to_disk(tmp_path)
-    restored = spacy.util.load_model_from_config(nlp.config).from_bytes(nlp.to_bytes())
+    expected = list(trained.pipe(TEXTS))
+    trained.to_disk(tmp_path)
+    restored = spacy.util.load_model_from_config(trained.config).from_bytes(trained.to_bytes())
     labeler.cfg["temperature"] = 1.0
     for other in (spacy.load(tmp_path), restored):
         assert_same_answers(other.pipe(TEXTS), expected)
@@ -531,37 +305,13 @@ def test_saved_and_loaded_is_as_before(nlp, tmp_path):
     assert entities(doc.spans["names"]) == [("Ann Lee", "PER"), ("New York", "LOC")]
 
 
-def test_sourced_into_another_pipeline(nlp):
+def test_sourced_into_another_pipeline(trained):
     other = spacy.blank("en")
-    other.add_pipe("sequence_labeler", source=nlp, name="names")
-    assert_same_answers(other.pipe(TEXTS), list(nlp.pipe(TEXTS)))
+    other.add_pipe("sequence_labeler", source=trained, name="names")
+    assert_same_answers(other.pipe(TEXTS), list(trained.pipe(TEXTS)))
 
 
-# Calibration.
-
-
-def test_calibration_finds_the_temperature_of_sharpened_logits():
-    nlp = blank()
-    examples = entity_examples(nlp)
-    labeler = train(nlp, examples, steps=12)
-    wrong = Example.from_dict(nlp.make_doc("Ann Lee ate"), {"entities": [(0, 7, "LOC")]})
-    dev = [*examples, wrong]
-    expected = [entities(nlp(example.text).ents) for example in dev]
-    first = labeler.calibrate(dev)
-    assert labeler.temperature == first["temperature"]
-    assert first["nll_after"] <= first["nll_before"]
-    assert (first["n_tokens"], first["n_spans"]) == (25, 6)
-    output = labeler.model.get_ref("output_layer")
-    for name in ("W", "b"):
-        output.set_param(name, 3 * output.get_param(name))
-    second = labeler.calibrate(example for example in dev)
-    assert second["temperature"] == pytest.approx(3 * first["temperature"], rel=0.01)
-    assert second["nll_after"] == pytest.approx(first["nll_after"], rel=1e-3)
-    assert second["ece_after"] == pytest.approx(first["ece_after"], abs=0.01)
-    assert [entities(nlp(example.text).ents) for example in dev] == expected
-    # Training anew begins without.
-    initialize(nlp, examples)
-    assert labeler.temperature == 1.0
+# What the config says.
 
 
 @pytest.mark.parametrize(("weights", "warns"), [({}, True), ({"spans_mine_f": 1.0}, False)])
@@ -591,32 +341,6 @@ def test_labelers_that_write_the_same_spans_are_named(caplog, key, warns):
         initialize(nlp, entity_examples(nlp))
     message = "'second' and 'sequence_labeler' both write doc.spans['sequence_labeler']"
     assert (message in caplog.text) is warns
-
-
-def test_spans_on_missing_annotation_are_not_counted(nlp, caplog):
-    restored = spacy.util.load_model_from_config(nlp.config).from_bytes(nlp.to_bytes())
-    labeler = restored.get_pipe("sequence_labeler")
-    words = TEXTS[0].split()
-    tags = ["B-PER", "L-PER", "O", "O", "O", "-", "-"]
-    example = Example.from_dict(Doc(restored.vocab, words=words), {"entities": tags})
-    with caplog.at_level(logging.WARNING, logger="spacy_lgu"):
-        result = labeler.calibrate([example])
-    assert (result["n_tokens"], result["n_spans"]) == (5, 1)
-    assert "The temperature of 'sequence_labeler'" in caplog.text
-    assert "none of the 5 annotated tokens is in doubt. Calibrate on more data" in caplog.text
-    outside = Example.from_dict(Doc(restored.vocab, words=["It"]), {"entities": ["O"]})
-    assert labeler.calibrate([outside])["ece_after"] is None
-
-
-def test_calibration_needs_annotation(nlp):
-    labeler = nlp.get_pipe("sequence_labeler")
-    unannotated = [Example(nlp.make_doc(text), nlp.make_doc(text)) for text in TEXTS]
-    for examples in ([], unannotated):
-        with pytest.raises(
-            ValueError,
-            match=rf"no token of the {len(examples)} texts .* in doc.ents. Give annotated",
-        ):
-            labeler.calibrate(examples)
 
 
 # On a decoder.

@@ -10,7 +10,7 @@ import pytest
 import spacy
 from spacy.training import Example
 
-from spacy_lgu.decoder.storage import list_unknown, verify_decoder
+from spacy_lgu.decoder.verification import list_unknown, verify_decoder
 from spacy_lgu.pipeline.transformer import LGUTransformer
 
 from ..conftest import (
@@ -44,22 +44,6 @@ def description(folder):
     return json.loads((folder / "transformer" / "lgu.json").read_text())
 
 
-@pytest.fixture(scope="module")
-def saved(decoder_folder, tmp_path_factory):
-    """A pipeline of transformer and ner, the folder it was saved in, and its prediction."""
-    nlp = make_nlp(decoder_folder)
-    folder = tmp_path_factory.mktemp("saved") / "pipeline"
-    nlp.to_disk(folder)
-    return nlp, folder
-
-
-@pytest.fixture
-def copied(saved, tmp_path):
-    folder = shutil.copytree(saved[1], tmp_path / "pipeline")
-    os.utime(folder / "transformer" / "lgu.json", (0, 0))  # nobody is saving here any more
-    return folder
-
-
 def update_folder(folder, source, names):
     """Let some components of a folder be those of another save."""
     for name in names:
@@ -72,6 +56,8 @@ def test_record_by_eye(saved):
     assert found["heads"] == ["ner"]
     assert sorted(found["pipeline"]) == [
         "config.cfg",
+        "entity_ruler/cfg",
+        "entity_ruler/patterns.jsonl",
         "meta.json",
         "ner/cfg",
         "ner/model",
@@ -144,7 +130,7 @@ def test_a_head_of_another_save(copied, name):
 
 def test_head_that_was_left_out(copied):
     shutil.rmtree(copied / "ner")
-    assert spacy.load(copied, exclude=["ner"]).pipe_names == ["transformer"]
+    assert spacy.load(copied, exclude=["ner"]).pipe_names == ["transformer", "entity_ruler"]
 
 
 def test_files_that_users_edit(copied):

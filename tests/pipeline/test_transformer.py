@@ -18,6 +18,7 @@ from spacy_transformers.pipeline_component import Transformer
 from thinc.api import SGD, Adam
 
 from spacy_lgu.decoder.decoder import LGUDecoder
+from spacy_lgu.layers.windows import Windows
 from spacy_lgu.pipeline.transformer import LGUTransformer
 
 from ..conftest import (
@@ -761,8 +762,7 @@ def test_the_window_of_the_config_stays_when_bytes_are_read(decoder_folder):
     nlp = make_nlp(decoder_folder, pipes=())
     other = make_nlp(decoder_folder, pipes=(), window=8, stride=3)
     other.from_bytes(nlp.to_bytes())
-    shim = other.get_pipe("transformer").shim
-    assert (shim.window, shim.stride) == (8, 3)
+    assert other.get_pipe("transformer").shim.windows == Windows(window=8, stride=3)
 
 
 def test_the_window_of_the_config_stays_inside_another_pipe(decoder_folder, tmp_path, passes):

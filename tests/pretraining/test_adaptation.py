@@ -8,18 +8,17 @@ import pytest
 import spacy
 import torch
 from safetensors.torch import load_file, save_file
-from spacy.util import load_config
+from spacy.util import load_config, registry
 from torch.testing import assert_close
 from typer.testing import CliRunner
 
-from spacy_lgu.cli.adapt import find_decoder
 from spacy_lgu.decoder import building
 from spacy_lgu.decoder.adapter import check_adapter
-from spacy_lgu.decoder.loading import find_source
 from spacy_lgu.decoder.settings import DecoderSettings, LoraSettings
+from spacy_lgu.decoder.source import find_source
 from spacy_lgu.pretraining import adaptation
 from spacy_lgu.pretraining.adaptation import AdaptationSettings, adapt_decoder
-from spacy_lgu.pretraining.training import Learner
+from spacy_lgu.pretraining.learner import Learner
 from tests.conftest import LISTENER, layer_config, make_nlp, ner_config
 from tests.killing import kill_everywhere
 
@@ -389,6 +388,7 @@ def config_file(decoder_folder, tmp_path):
 
 
 def run_command(*args):
+    registry.cli.get_all()  # adds the command, as `python -m spacy` does first
     return CliRunner().invoke(spacy.cli.app, ["lgu", "adapt", *map(str, args)])
 
 
@@ -431,18 +431,3 @@ def test_command_says_where_a_whole_decoder_goes(config_file, text_file, tmp_pat
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert f"--components.transformer.model.name {tmp_path / 'out'}" in result.output
-
-
-def test_the_decoder_of_a_pipeline_is_found(decoder_folder):
-    nlp = spacy.blank("en")
-    with pytest.raises(ValueError, match=r"Expected one pipe with a decoder .* but found \[\]"):
-        find_decoder(nlp, None)
-    for name in ("one", "two"):
-        nlp.add_pipe("lgu_transformer", name=name, config={"model": layer_config(decoder_folder)})
-    with pytest.raises(ValueError, match=r"found \['one', 'two'\]. Name one with --component"):
-        find_decoder(nlp, None)
-    assert find_decoder(nlp, "two")[1] is nlp.get_pipe("two").model.shims[0]
-    with pytest.raises(ValueError, match="pipe 'three' has no decoder: pipes with one are"):
-        find_decoder(nlp, "three")
-    nlp.remove_pipe("two")
-    assert find_decoder(nlp, None) == ("one", nlp.get_pipe("one").model.shims[0])

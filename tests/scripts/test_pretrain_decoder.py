@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from spacy_lgu.decoder.packing import PackedBatch
 from spacy_lgu.pretraining.evaluation import bits_per_byte
-from spacy_lgu.pretraining.training import CHECKPOINT
+from spacy_lgu.pretraining.learner import CHECKPOINT
 from tests.conftest import TEXTS, make_nlp
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))

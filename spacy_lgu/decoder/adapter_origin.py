@@ -1,0 +1,101 @@
+"""How an adapter was trained, beside what it is to be used for: its base, settings and pattern."""
+
+import logging
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from .adapter_config import AdapterConfig, BaseReference
+from .fingerprints import fingerprint_folder
+from .reading import find_inside, read_json, take
+from .settings import LoraSettings
+from .source import CONFIG
+
+logger = logging.getLogger("spacy_lgu")
+
+
+def compare_base(adapter: AdapterConfig, base: BaseReference) -> None:
+    """Refuse an adapter of another decoder, and say so when that cannot be told.
+
+    adapter (AdapterConfig): The adapter's config.
+    base (BaseReference): The decoder it is meant for.
+    """
+    folder, recorded = adapter.file.parent, adapter.base
+    is_elsewhere = Path(recorded.name).is_absolute() and not os.path.exists(recorded.name)
+    if not recorded.name or is_elsewhere:
+        logger.warning(
+            "The adapter in %r was trained on the decoder in %r, which is not here: make sure "
+            "that %r is the same one.",
+            str(folder),
+            recorded.name,
+            base.name,
+        )
+        return
+    if not _is_same(recorded.name, base.name) or (
+        recorded.revision is not None
+        and base.revision is not None
+        and recorded.revision != base.revision
+    ):
+        raise ValueError(
+            f"The adapter in {str(folder)!r} was trained on {recorded.name!r} (revision "
+            f"{recorded.revision}), not on {base.name!r} (revision {base.revision}). Use an "
+            "adapter of this base, or set name and revision to the adapter's."
+        )
+
+
+def _is_same(recorded: str, name: str) -> bool:
+    """Whether two names are the same decoder; folders may be copies of each other."""
+    # Not with pathlib, which raises for names that the system finds too long.
+    if not (os.path.isdir(recorded) and os.path.isdir(name)):
+        return recorded == name
+    first, second = Path(recorded), Path(name)
+    return first.resolve() == second.resolve() or (
+        (first / CONFIG).is_file()
+        and fingerprint_folder(first, full=True) == fingerprint_folder(second, full=True)
+    )
+
+
+def compare_lora(adapter: AdapterConfig, lora: LoraSettings, modules: Iterable[str]) -> None:
+    """Say so when the settings of an adapter, which are kept, are not those of the config.
+
+    adapter (AdapterConfig): The adapter's config.
+    lora (LoraSettings): The config's settings.
+    modules (Iterable[str]): From find_lora_modules.
+    """
+    wanted = AdapterConfig(
+        file=adapter.file,
+        base=adapter.base,
+        rank=lora.rank,
+        alpha=lora.alpha,
+        dropout=lora.dropout,
+        modules=adapter.modules if adapter.modules == (lora.modules,) else tuple(modules),
+    )
+    own, other = (
+        {**vars(config), "modules": sorted(config.modules)} for config in (adapter, wanted)
+    )
+    differing = [name for name in own if own[name] != other[name]]
+    if differing:
+        logger.warning(
+            "The adapter in %r keeps its own %s; the config's [lora] says %s.",
+            str(adapter.file.parent),
+            ", ".join(f"{name} = {own[name]}" for name in differing),
+            ", ".join(f"{name} = {other[name]}" for name in differing),
+        )
+
+
+def compare_pattern(folder: Path, unmasking: str) -> None:
+    """Say so when an adapter was adapted under another pattern than it will be trained under.
+
+    folder (Path): The adapter's folder.
+    unmasking (str): The pattern to come, in letters.
+    """
+    record = find_inside(folder, "training.json", named_in=folder)
+    adapted = read_json(record) if record.is_file() else {}
+    pattern = take(adapted, "unmasking", (str, None), record)
+    if pattern not in (None, unmasking):
+        logger.warning(
+            "The adapter in %r was adapted under the pattern %s, but will be trained under %s.",
+            str(folder),
+            pattern,
+            unmasking,
+        )

@@ -1,0 +1,78 @@
+"""The frozen base inside a save: written once, then linked or copied from save to save."""
+
+import errno
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .fingerprints import FingerprintsT, fingerprint_folder
+
+# What file systems without hard links, or links between two of them, answer.
+_NO_LINKS = (
+    errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A base on disk, as it was when it was written or read.
+
+    folder (Path): Where it is.
+    files (dict): Fingerprints of its files, by file name.
+    states (dict): Size and time of change (ns) of every file, by file name. Where these differ,
+        something else was saved in the same place since.
+    """
+
+    folder: Path
+    files: FingerprintsT
+    states: dict[str, tuple[int, int]]
+
+    @classmethod
+    def at(cls, folder: Path, files: FingerprintsT) -> "Bundle":
+        """The bundle that lies in a folder now."""
+        return cls(folder, files, _file_states(folder))
+
+
+def write_bundle(
+    module: torch.nn.Module, target: Path, *, earlier: Bundle | None, link: bool
+) -> Bundle:
+    """Write a base, from an earlier save of it where that is still there.
+
+    module (Module): The base, frozen.
+    target (Path): A folder that does not exist yet.
+    earlier (Bundle | None): What was written or read before.
+    link (bool): Whether files may be hard links to those of the earlier one.
+    RETURNS (Bundle): What lies in the target.
+    """
+    if earlier is None or _file_states(earlier.folder) != earlier.states:
+        decoder: Any = module  # transformers gives its models their methods at run time
+        decoder.save_pretrained(str(target), safe_serialization=True)
+        return Bundle.at(target, fingerprint_folder(target, full=True))
+    target.mkdir()
+    for file in earlier.folder.iterdir():
+        if not (link and _link(file, target / file.name)):
+            shutil.copy2(file, target / file.name)  # with its time of change
+    return Bundle.at(target, earlier.files)
+
+
+def _link(file: Path, target: Path) -> bool:
+    """RETURNS (bool): False where the file system has no hard links."""
+    try:
+        os.link(file, target)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        return False
+    return True
+
+
+def _file_states(folder: Path) -> dict[str, tuple[int, int]]:
+    """RETURNS (dict): See Bundle; empty if there is no such folder."""
+    if not folder.is_dir():
+        return {}
+    stats = {file.name: file.stat() for file in folder.iterdir()}
+    return {n: (s.st_size, s.st_mtime_ns) for n, s in stats.items()}

@@ -1,0 +1,190 @@
+"""A saved decoder read again: what is missing, damaged or of another save is said first."""
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from transformers import PretrainedConfig
+
+from ..replacing import finished_folder
+from ..unmasking import unmask_layers
+from .adapter import check_adapter, find_lora_modules
+from .adapter_origin import compare_lora
+from .building import BuiltDecoder, CheckedDecoder, assemble
+from .bundle import Bundle
+from .description import DESCRIPTION, Base, Description, read_description
+from .fingerprints import FingerprintsT, differing_files, fingerprint_folder, list_files
+from .locking import one_at_a_time
+from .reading import damaged, find_inside
+from .settings import DecoderSettings
+from .source import CONFIG, Source, find_source, load_tokenizer, read_config
+from .weights import check_weights
+
+_PARTS = ("adapter", "base", "tokenizer", "weights")
+
+
+@one_at_a_time
+def load_decoder_folder(
+    folder: Path, settings: DecoderSettings, *, device: torch.device, full: bool = False
+) -> BuiltDecoder:
+    """Read a decoder from a folder that save_decoder wrote.
+
+    folder (Path): The folder.
+    settings (DecoderSettings): From the pipeline's config. A dtype other than "auto" overrides
+        the saved one; pattern, quantization and tuning must agree with what was saved.
+    device (torch.device): Where the weights go.
+    full (bool): Whether to hash the base weights as well.
+    RETURNS (BuiltDecoder): The decoder, in evaluation mode. Raises ValueError or OSError saying
+        what is missing, damaged or different, and what to do.
+    """
+    folder = finished_folder(folder)
+    saved = read_description(folder)
+    _compare_settings(folder, saved, settings)
+    _check_files(folder, saved)
+    tokenizer = load_tokenizer(Source(str(folder / "tokenizer"), folder / "tokenizer", None), {})
+    adapter = folder / "adapter" if settings.tuning == "lora" else None
+    adapter_config = None if adapter is None else check_adapter(adapter)
+    prefix, bundle, identity = None, None, saved.base.identity
+    if saved.base_weights == "reference":
+        source, config, prefix = _find_reference(folder, saved.base)
+    else:
+        part = folder / saved.part
+        if saved.bundle is not None:
+            files = _compare_base(part, saved.bundle, full=full)
+            bundle = Bundle.at(part, files) if saved.part == "base" else None
+            identity = replace(saved.base, files=files).identity
+        source = find_source(str(part.absolute()))
+        config = read_config(source)
+    if config.hidden_size != saved.width:
+        raise damaged(
+            folder / DESCRIPTION,
+            f"the width is {saved.width}, but the decoder's {config.hidden_size}",
+        )
+    if adapter_config is not None and settings.lora.path is None:
+        # Else the adapter brought settings of its own.
+        compare_lora(adapter_config, settings.lora, find_lora_modules(settings.lora, config))
+    return assemble(
+        CheckedDecoder(
+            settings=settings,
+            source=source,
+            config=config,
+            tokenizer=tokenizer,
+            unmasked=unmask_layers(saved.unmasking, config.num_hidden_layers),
+            prefix=prefix,
+            adapter=adapter,
+        ),
+        saved.base,
+        identity=identity,
+        dtype=saved.dtype if settings.dtype == "auto" else settings.dtype,
+        device=device,
+        bundle=bundle,
+        subtokens=saved.subtokens,
+    )
+
+
+def decoder_from_files(
+    files: dict[str, bytes], settings: DecoderSettings, *, device: torch.device
+) -> BuiltDecoder:
+    """The inverse of decoder_to_files.
+
+    files (dict[str, bytes]): Content by path relative to the decoder's folder.
+    settings (DecoderSettings): From the pipeline's config.
+    device (torch.device): Where the weights go.
+    RETURNS (BuiltDecoder): As load_decoder_folder, with every file hashed.
+    """
+    with tempfile.TemporaryDirectory(prefix="spacy-lgu-") as name:
+        folder = Path(name).resolve()
+        for path, content in files.items():
+            file = (folder / path).resolve()
+            if not file.is_relative_to(folder):
+                raise ValueError(
+                    f"The bytes hold a file {path!r}, outside of the decoder's folder."
+                )
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
+        built = load_decoder_folder(folder, settings, device=device, full=True)
+    built.bundle = None  # its folder is gone
+    return built
+
+
+def _compare_settings(folder: Path, saved: Description, settings: DecoderSettings) -> None:
+    for name in ("unmasking", "quantization", "tuning"):
+        if getattr(saved, name) != getattr(settings, name):
+            raise ValueError(
+                f"The decoder in {str(folder)!r} was trained with {name} = "
+                f"{getattr(saved, name)!r}, but the config says {getattr(settings, name)!r}. Leave "
+                "the saved config as it is, or train again with the other value."
+            )
+
+
+def _check_files(folder: Path, saved: Description) -> None:
+    """Everything but the base weights: all of it is read at a load, so that hashes cost little."""
+    expected = saved.files or {}
+    bundled = [f"{saved.part}/{name}" for name in saved.bundle or ()]
+    for name in (*_PARTS, *bundled, *expected):
+        find_inside(folder, name, named_in=folder / DESCRIPTION)
+    if not (folder / "tokenizer").is_dir():
+        raise ValueError(
+            f"The decoder in {str(folder)!r} is incomplete: the folder tokenizer is missing. Copy "
+            "the pipeline again from where it was saved."
+        )
+    if saved.files is None:  # saved in format 1
+        return
+    if differing := differing_files(folder, expected):
+        raise ValueError(
+            f"{', '.join(differing)} in {str(folder)!r} {'is' if len(differing) == 1 else 'are'} "
+            "missing or not what was saved. Copy the pipeline again from where it was saved."
+        )
+    # Tokenizers look for more files than they write.
+    for name in list_files(folder / "tokenizer"):
+        if f"tokenizer/{name}" not in expected and not name.startswith("."):
+            raise ValueError(
+                f"The file {name!r} in {str(folder / 'tokenizer')!r} was not saved with the "
+                "decoder, but would be read with it. Remove it."
+            )
+
+
+def _find_reference(folder: Path, base: Base) -> tuple[Source, PretrainedConfig, str | None]:
+    """RETURNS (tuple): Where the base is, its config, and what check_weights says of it."""
+    if base.files is not None and not Path(base.name).expanduser().is_dir():
+        raise ValueError(
+            f"The base decoder of {str(folder)!r} was the folder {base.name!r}, which is not "
+            "here. Put it back, or save the pipeline with base_weights = 'bundle'."
+        )
+    if base.files is None and base.commit is None:
+        raise damaged(folder / DESCRIPTION, "'base' has neither 'commit' nor 'files'")
+    try:
+        source = find_source(base.name, base.commit)
+        config = read_config(source)
+        prefix = check_weights(source, config)
+    except (ValueError, OSError) as error:
+        raise OSError(
+            f"The pipeline part {str(folder)!r} holds an adapter only and needs its base decoder "
+            f"{base.name!r}, which cannot be had: {error} To make a pipeline that needs no "
+            "base, save it with base_weights = 'bundle'."
+        ) from error
+    if source.is_local and base.files is not None:
+        _compare_base(source.folder, base.files, full=False)
+    return source, config, prefix
+
+
+def _compare_base(folder: Path, expected: FingerprintsT, *, full: bool) -> FingerprintsT:
+    """Sizes and headers; hashing gigabytes at each load is left to verify_decoder.
+
+    RETURNS (dict): What was expected, with the config that older versions did not look at.
+    """
+    found = fingerprint_folder(folder, full=full)
+    expected = {CONFIG: found[CONFIG], **expected}
+    compared = {
+        name: {key: value for key, value in file.items() if full or key != "sha256"}
+        for name, file in expected.items()
+    }
+    differing = sorted(n for n in {*found, *compared} if found.get(n) != compared.get(n))
+    if differing:
+        raise ValueError(
+            f"The weights in {str(folder)!r} are not those the pipeline was saved with: "
+            f"{', '.join(differing)} {'differs' if len(differing) == 1 else 'differ'}. Restore the "
+            "original files; an adapter is worthless on another base."
+        )
+    return expected

@@ -1,0 +1,122 @@
+"""The files of a decoder's weights: named, checked and, where they are on the hub, downloaded."""
+
+from pathlib import Path
+
+from huggingface_hub import HfApi, constants
+from transformers import PretrainedConfig
+
+from .adapter_config import ADAPTER_CONFIG
+from .checkpoint import decoder_shapes, match_weights, read_headers
+from .config import MODEL_ERRORS
+from .reading import damaged, find_inside, read_json, take
+from .source import CONFIG, Source, download
+
+INDEX, WEIGHTS = "model.safetensors.index.json", "model.safetensors"
+
+
+def check_weights(source: Source, config: PretrainedConfig) -> str | None:
+    """Find missing, damaged or other weights, before anything is loaded or downloaded.
+
+    source (Source): From find_source.
+    config (PretrainedConfig): From read_config.
+    RETURNS (str | None): The prefix under which the weights are stored, as match_weights. None:
+        some of them are to be downloaded. Raises ValueError for a decoder without safetensors
+        weights, for damaged files and, as match_weights, for weights that are not those of the
+        decoder; OSError when the network is off and weights are missing from the local cache.
+    """
+    if (source.folder / ADAPTER_CONFIG).is_file():
+        raise ValueError(
+            f"Beside the weights of {source.name!r} lies an {ADAPTER_CONFIG}, with which "
+            "transformers would load another decoder, or these weights changed by the adapter. "
+            "Keep the two in folders of their own, and set lora.path to that of the adapter."
+        )
+    if not source.is_local and not _has_weights(source.folder):
+        if constants.HF_HUB_OFFLINE:
+            raise OSError(
+                f"The local cache holds no safetensors weights of the decoder {source.name!r} at "
+                f"commit {source.commit}, and HF_HUB_OFFLINE is set. Connect once to download "
+                "them, or name a decoder with safetensors weights."
+            )
+        _find_on_hub(source)
+        return None
+    files = weight_files(source.folder) if source.is_local else _named_files(source.folder)
+    missing = [file.name for file in files if not file.is_file()]
+    if missing and constants.HF_HUB_OFFLINE:
+        raise OSError(
+            f"Of the decoder {source.name!r}, {', '.join(missing)} cannot be found in the local "
+            "cache, and HF_HUB_OFFLINE is set. Connect once to download the rest."
+        )
+    tensors = read_headers(file for file in files if file.name not in missing)
+    if missing:
+        return None
+    return match_weights(tensors, weight_shapes(source, config), where=source.name)
+
+
+def weight_shapes(source: Source, config: PretrainedConfig) -> dict[str, tuple[int, ...]]:
+    """As decoder_shapes. Raises ValueError that names config.json when it describes no decoder."""
+    try:
+        return decoder_shapes(config)
+    except MODEL_ERRORS as error:
+        raise damaged(
+            source.folder / CONFIG,
+            f"transformers makes no decoder of it ({type(error).__name__}: {str(error)[:200]})",
+        ) from error
+
+
+def fetch_weights(source: Source) -> list[Path]:
+    """The files that make up a decoder's weights, downloaded where they are on the hub only.
+
+    source (Source): From find_source.
+    RETURNS (list[Path]): As weight_files.
+    """
+    if not source.is_local:
+        if not _has_weights(source.folder):
+            download(source.name, _find_on_hub(source), revision=source.commit)
+        for file in _named_files(source.folder):
+            download(source.name, file.name, revision=source.commit)
+    return weight_files(source.folder)
+
+
+def _has_weights(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in (INDEX, WEIGHTS))
+
+
+def _find_on_hub(source: Source) -> str:
+    """RETURNS (str): The file that holds the weights or names their files."""
+    names = HfApi().list_repo_files(source.name, revision=source.commit)
+    for name in (WEIGHTS, INDEX):  # in transformers' order
+        if name in names:
+            return name
+    raise ValueError(
+        f"The repository {source.name!r} has no safetensors weights, only other formats, which "
+        "may run code when they are read. Name another decoder, or convert it: "
+        "`save_pretrained(..., safe_serialization=True)`."
+    )
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files that make up the weights in a folder.
+
+    folder (Path): A folder as save_pretrained writes it.
+    RETURNS (list[Path]): Sorted. Raises ValueError when there are none, one that the index names
+        is missing, or the index is damaged or names files elsewhere.
+    """
+    files = _named_files(folder)
+    missing = [file.name for file in files if not file.is_file()]
+    if missing:
+        raise ValueError(
+            f"The weights in {str(folder)!r} are incomplete: {', '.join(missing)} missing. "
+            "Expected safetensors files as save_pretrained writes them; convert older .bin files "
+            "with `save_pretrained(..., safe_serialization=True)`."
+        )
+    return files
+
+
+def _named_files(folder: Path) -> list[Path]:
+    # In transformers' order: an index may be left over from an earlier save.
+    index = folder / INDEX
+    if (folder / WEIGHTS).is_file() or not index.is_file():
+        return [folder / WEIGHTS]
+    weight_map = take(read_json(index), "weight_map", (dict,), index)
+    names = {take(weight_map, weight, (str,), index) for weight in weight_map}
+    return sorted(find_inside(folder, name, named_in=index) for name in names)

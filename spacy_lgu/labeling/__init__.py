@@ -1,0 +1,1 @@
+"""Tags of tokens: decoding, probabilities, calibration. Pure numpy, never imports spaCy."""

@@ -1,0 +1,35 @@
+"""The decoder in a pipeline, whichever pipe has it."""
+
+from spacy.language import Language
+from thinc.api import Model
+
+from .shim import DecoderShim
+
+
+def find_decoder(nlp: Language, component: str | None) -> tuple[str, DecoderShim]:
+    """The decoder of a pipeline.
+
+    nlp (Language): The pipeline; its decoder needs no weights.
+    component (str | None): Name of the pipe that has it. None: the only one.
+    RETURNS (tuple[str, DecoderShim]): The pipe's name and its decoder. Raises ValueError naming
+        the pipes with a decoder, if not exactly one.
+    """
+    found = {
+        name: shim
+        for name, pipe in nlp.components
+        if isinstance(getattr(pipe, "model", None), Model)
+        for node in pipe.model.walk()  # type: ignore[attr-defined]
+        for shim in node.shims
+        if isinstance(shim, DecoderShim)
+    }
+    if component is not None and component not in found:
+        raise ValueError(
+            f"The pipe {component!r} has no decoder: pipes with one are {sorted(found)}."
+        )
+    if component is None and len(found) != 1:
+        raise ValueError(
+            f"Expected one pipe with a decoder (architecture spacy-lgu.LGUTransformer.v1 or "
+            f"Tok2VecLGU.v1), but found {sorted(found)}. Name one with --component."
+        )
+    name = component if component is not None else next(iter(found))
+    return name, found[name]

@@ -1,0 +1,43 @@
+"""A batch between the decoder's forward and backward pass."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from spacy.tokens import Doc
+from spacy_transformers.data_classes import FullTransformerBatch
+from thinc.api import Optimizer
+from thinc.types import Floats3d
+
+
+@dataclass
+class WaitingBatch:
+    """A batch whose listeners have yet to give their gradients.
+
+    output (FullTransformerBatch): Of the forward pass.
+    backprop (Callable): Gets the gradient of the output.
+    n_waiting (int): Listeners that have not given their gradients.
+    optimizer (Optimizer | None): Steps the decoder after the backward pass.
+    gradients (list[list[Floats3d]]): Sums over the listeners, for each Doc.
+    """
+
+    output: FullTransformerBatch
+    backprop: Callable[[FullTransformerBatch], list[Doc]]
+    n_waiting: int
+    optimizer: Optimizer | None
+    gradients: list[list[Floats3d]] = field(default_factory=list)
+
+    def add(self, gradients: list[list[Floats3d]]) -> None:
+        self.n_waiting -= 1
+        if not self.gradients:
+            self.gradients = gradients
+            return
+        for sums, arrays in zip(self.gradients, gradients, strict=True):
+            for dX, more in zip(sums, arrays, strict=True):
+                dX += more
+
+    def run_backward(self) -> None:
+        """The backward pass, with the gradients that there are. A listener that was skipped holds
+        the batch until the next, but nothing of it."""
+        if self.gradients:
+            self.backprop(self.output.unsplit_by_doc(self.gradients))
+        del self.output, self.backprop

@@ -1,0 +1,104 @@
+"""What can be wrong with a study, found before hours are spent on it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from spacy.language import Language
+from spacy.schemas import ConfigSchemaTraining
+from spacy.util import load_config, load_model_from_config, registry
+from thinc.api import ConfigValidationError
+from thinc.model import Model
+from transformers import AutoConfig
+
+from ..decoder.building import check_settings
+from ..layers.shim import DecoderShim
+from .plan import Study
+from .runs import Decoder, Run, find_decoder, list_runs, make_overrides
+from .tasks import check_corpus
+
+# Of configs (a name that is not registered is a ValueError), and of folders and names on the hub.
+_ERRORS = (ConfigValidationError, ValueError, OSError, ImportError)
+
+
+def check_study(
+    study: Study, corpora: Path, work: Path, limit: int
+) -> tuple[dict[str, Decoder | None], list[str]]:
+    """Check all corpora, decoders and configs. No weight is loaded.
+
+    study (Study): The study.
+    corpora (Path): Folder of the converted corpora.
+    work (Path): Folder of decoders with random weights.
+    limit (int): Texts of each part; 0: all.
+    RETURNS (tuple[dict[str, Decoder | None], list[str]]): The decoders of the systems by their
+        names, and what is wrong, a text each.
+    """
+    problems = []
+    decoders: dict[str, Decoder | None] = {}
+    for name, task in study.tasks.items():
+        try:
+            check_corpus(task, corpora / name, limit)
+        except (ValueError, OSError) as error:
+            problems.append(str(error))
+    for name, system in study.systems.items():
+        try:
+            decoders[name] = find_decoder(system, study, work)
+        except (ValueError, OSError) as error:
+            problems.append(f"System {name}: {error}")
+    for run in list_runs(study, 1):
+        if run.system.name not in decoders or run.system.encoder == "instruction":
+            continue
+        decoder = decoders[run.system.name]
+        overrides = make_overrides(run, study, corpora / run.task.name, decoder, limit)
+        if run.system.untrained and run.system.decoder is not None:
+            # Not written yet: it will have the config of this one.
+            overrides["paths.decoder"] = study.decoders[run.system.decoder]
+        try:
+            check_config(run.system.config, overrides)
+        except _ERRORS as error:
+            problems.append(f"{_name(run)}: {_shorten(error)}")
+    return decoders, list(dict.fromkeys(problems))
+
+
+def check_config(config: Path, overrides: dict[str, Any]) -> None:
+    """Check a training config: that its parts can be built and its decoders and encoders are there.
+
+    config (Path): spaCy's training config.
+    overrides (dict[str, Any]): Values by dotted name.
+    """
+    loaded = load_config(config, overrides=overrides, interpolate=False)
+    nlp = load_model_from_config(loaded, auto_fill=True)
+    filled = nlp.config.interpolate()
+    registry.resolve(filled["training"], schema=ConfigSchemaTraining)
+    for shim in _find_decoders(nlp):
+        check_settings(shim.settings, shim.tokenizer_config)
+    for component in filled["components"].values():
+        model = component.get("model") or {}
+        if model.get("@architectures", "").startswith("spacy-transformers.TransformerModel"):
+            _check_encoder(model["name"])
+
+
+def _check_encoder(name: str) -> None:
+    try:
+        AutoConfig.from_pretrained(name)
+    except OSError as error:  # which may not say what was looked for
+        raise OSError(f"There is no encoder {name!r}: {error}") from error
+
+
+def _shorten(error: BaseException) -> str:
+    """What an error says, without the config that spaCy prints with it."""
+    if isinstance(error, ConfigValidationError):
+        found = [f"{' -> '.join(map(str, e.get('loc', [])))}: {e.get('msg')}" for e in error.errors]
+        return "; ".join(found) or str(error)
+    return str(error)
+
+
+def _find_decoders(nlp: Language) -> Iterator[DecoderShim]:
+    for _, pipe in nlp.components:
+        if isinstance(getattr(pipe, "model", None), Model):
+            for node in pipe.model.walk():  # type: ignore[attr-defined]
+                yield from (shim for shim in node.shims if isinstance(shim, DecoderShim))
+
+
+def _name(run: Run) -> str:
+    return " ".join(str(value) for value in (run.task.name, run.system.name, run.pattern) if value)

@@ -1,0 +1,115 @@
+"""`spacy train` as a process that tells how far it is:
+
+    python -m spacy_lgu.study.process config.cfg --output training --gpu-id -1 --paths.train ...
+
+Progress is a line of standard output each, a mark and JSON. The pipeline, its config included, is
+the one that `spacy train` makes. The process ends when its standard input does.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from threading import Thread
+from typing import IO, TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from spacy.language import Language
+
+MARK = "@spacy-lgu.progress "  # which no log begins a line with
+_LOGGER = "spacy-lgu.study_progress.v1"
+# Seconds between two lines at least: a step of a small pipeline takes milliseconds.
+_INTERVAL = 0.5
+LogT = Callable[[dict[str, Any] | None], None]
+LoggerT = Callable[["Language", IO[str], IO[str]], tuple[LogT, Callable[[], None]]]
+
+
+def tell_progress(logger: LoggerT, original: dict[str, Any]) -> LoggerT:
+    """A logger that tells the progress, besides what another one logs.
+
+    logger (Callable): The other.
+    original (dict[str, Any]): Its part of the config, which the trained pipeline is to keep.
+    RETURNS (Callable): The logger.
+    """
+
+    def set_up(
+        nlp: "Language", stdout: IO[str], stderr: IO[str]
+    ) -> tuple[LogT, Callable[[], None]]:
+        nlp.config["training"]["logger"] = original
+        n_steps = nlp.config.interpolate()["training"]["max_steps"]
+        log, finalize = logger(nlp, stdout, stderr)
+        step, told, score = 0, 0.0, None
+
+        def log_step(info: dict[str, Any] | None) -> None:
+            nonlocal step, told, score
+            log(info)
+            score = info["score"] if info else score
+            if info or step == n_steps or time.monotonic() - told > _INTERVAL:
+                told = time.monotonic()
+                progress = {"step": step, "n_steps": n_steps, "score": score}
+                stdout.write(f"{MARK}{json.dumps(progress)}\n")
+                stdout.flush()
+            step += 1  # spaCy counts from 0, too, and makes one more than max_steps
+
+        return log_step, finalize
+
+    return set_up
+
+
+def train(config: Path, output: Path, *, gpu_id: int, overrides: dict[str, Any]) -> None:
+    """Train as `spacy train` does, and tell the progress.
+
+    config (Path): The training config.
+    output (Path): Folder for the checkpoints.
+    gpu_id (int): GPU, -1 for none.
+    overrides (dict[str, Any]): Values by dotted name.
+    """
+    from spacy.cli._util import setup_gpu, show_validation_error
+    from spacy.training.initialize import init_nlp
+    from spacy.training.loop import train as train_pipeline
+    from spacy.util import load_config, registry
+
+    output.mkdir(parents=True, exist_ok=True)
+    setup_gpu(gpu_id)
+    with show_validation_error(config):
+        loaded = load_config(config, overrides=overrides, interpolate=False)
+        training = loaded.setdefault("training", {})
+        original = training.get("logger", {"@loggers": "spacy.ConsoleLogger.v1"})
+
+        def make_logger(logger: LoggerT) -> LoggerT:
+            return tell_progress(logger, original)
+
+        registry.loggers.register(_LOGGER, func=make_logger)
+        training["logger"] = {"@loggers": _LOGGER, "logger": original}
+        nlp = init_nlp(loaded, use_gpu=gpu_id)
+    train_pipeline(nlp, output, use_gpu=gpu_id, stdout=sys.stdout, stderr=sys.stderr)
+
+
+def _end_with_input() -> None:
+    """The parent holds the other end, and never writes: it is gone, perhaps killed."""
+    os.read(0, 1)  # not sys.stdin, which a thread must not hold when Python ends
+    os._exit(1)
+
+
+def main(
+    ctx: typer.Context,
+    config: Annotated[Path, typer.Argument(help="Training config; overrides may follow")],
+    output: Annotated[Path, typer.Option(help="Folder for the checkpoints")],
+    gpu_id: int = -1,
+) -> None:
+    """Train a pipeline."""
+    from spacy.cli._util import parse_config_overrides
+
+    Thread(target=_end_with_input, daemon=True).start()
+    train(config, output, gpu_id=gpu_id, overrides=parse_config_overrides(ctx.args))
+
+
+app = typer.Typer(pretty_exceptions_enable=False)
+app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(main)
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,1 @@
+"""What a training config names beside the components: batchers, readers, schedules."""

@@ -1,0 +1,65 @@
+"""Batches with a bounded number of subtokens, which is what bounds the memory of training.
+
+Windows that overlap are run more than once: a text longer than the window, with a stride of half
+of it, counts about twice as much in the decoder as here.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import repeat
+from typing import Any
+
+from spacy.training import Example
+from spacy.util import minibatch
+from transformers import PreTrainedTokenizerFast
+
+from ..decoder.source import find_source, load_tokenizer
+from ..layers.tokenizing import count_subtokens
+
+BatcherT = Callable[[Iterable[Example]], Iterable[list[Example]]]
+# Examples tokenized at once; the tokenizer works on them in parallel.
+_BUFFER = 256
+
+
+def batch_by_subtokens_v1(
+    size: int | Iterable[int],
+    name: str,
+    revision: str | None = None,
+    tokenizer_config: dict[str, Any] = {},  # noqa: B006  spaCy fills configs from defaults
+) -> BatcherT:
+    """Batch examples by the subtokens of their texts, which is what the decoder sees without
+    overlapping windows; packed batches have no padding.
+
+    size (int | Iterable[int]): Most subtokens per batch, or a schedule of it. An example with
+        more gets a batch of its own: nothing is discarded.
+    name (str): The decoder, as in the transformer's config.
+    revision (str | None): Its revision on the hub.
+    tokenizer_config (dict): Passed to AutoTokenizer.
+    RETURNS (Callable): Examples -> batches of examples, in order.
+    """
+    if isinstance(size, int) and size < 1:
+        raise ValueError(f"A batch must hold at least 1 subtoken, but size is {size}.")
+    sizes = repeat(size) if isinstance(size, int) else size
+
+    def batcher(examples: Iterable[Example]) -> Iterator[list[Example]]:
+        tokenizer = load_tokenizer(find_source(name, revision), tokenizer_config)
+        return _batch(examples, iter(sizes), tokenizer)
+
+    return batcher
+
+
+def _batch(
+    examples: Iterable[Example], sizes: Iterator[int], tokenizer: PreTrainedTokenizerFast
+) -> Iterator[list[Example]]:
+    batch: list[Example] = []
+    n_subtokens, size = 0, next(sizes)
+    for buffer in minibatch(examples, _BUFFER):
+        docs = [example.predicted for example in buffer]
+        counts = count_subtokens(docs, tokenizer)  # type: ignore[arg-type]
+        for example, count in zip(buffer, counts, strict=True):
+            if batch and n_subtokens + count > size:
+                yield batch
+                batch, n_subtokens, size = [], 0, next(sizes)
+            batch.append(example)
+            n_subtokens += count
+    if batch:
+        yield batch

@@ -1,0 +1,82 @@
+"""`python -m spacy lgu evaluate`: a table in the look of `spacy evaluate`, and figures as JSON."""
+
+import json
+import re
+
+import pytest
+import spacy
+from spacy.tokens import Doc, DocBin, Span
+from spacy.training import Example
+
+from spacy_lgu.metrics.evaluation import copy_tokens
+
+from .conftest import failure, run
+
+
+def evaluate(*arguments):
+    return run("lgu", "evaluate", *arguments)
+
+
+@pytest.fixture
+def pipeline(tmp_path):
+    nlp = spacy.blank("en")
+    nlp.add_pipe("entity_ruler").add_patterns([{"label": "LOC", "pattern": "Rome"}])
+    nlp.to_disk(tmp_path / "nlp")
+    return tmp_path / "nlp"
+
+
+@pytest.fixture
+def data(tmp_path):
+    docs = []
+    # "don't" would become two tokens if it were tokenized again.
+    for words in (["I", "don't", "see", "Rome"], ["Rome", "Rome"]):
+        doc = Doc(spacy.blank("en").vocab, words=words)
+        doc.ents = [Span(doc, len(words) - 1, len(words), label="LOC")]
+        docs.append(doc)
+    DocBin(docs=docs).to_disk(tmp_path / "test.spacy")
+    return tmp_path / "test.spacy"
+
+
+def test_scores_on_the_tokens_of_the_file(tmp_path, pipeline, data):
+    printed = evaluate(pipeline, data, "--output", tmp_path / "scores.json")
+    rows = [line.split() for line in printed.splitlines()]
+    assert ["NER", "F", "80.00"] in rows
+    assert ["P", "R", "F", "correct", "predicted", "gold"] in rows
+    assert ["LOC", "66.67", "100.00", "80.00", "2", "3", "2"] in rows
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert scores["documents"] == [[1, 1, 1], [1, 2, 1]]
+    assert scores["labels"] == {"LOC": [2, 3, 2]}
+    assert scores["f1"] == pytest.approx(80.0)
+    assert scores["tokens_per_second"] > 0
+    assert scores["threshold"] is None
+
+
+def test_limit(tmp_path, pipeline, data):
+    evaluate(pipeline, data, "--output", tmp_path / "scores.json", "--limit", 1)
+    assert json.loads((tmp_path / "scores.json").read_text())["documents"] == [[1, 1, 1]]
+
+
+def test_the_threshold_is_chosen_on_other_data(tmp_path, pipeline):
+    nlp = spacy.blank("en")
+    nlp.add_pipe("spancat")
+    doc = nlp.make_doc("Ann saw Rome")
+    doc.spans["sc"] = [Span(doc, 0, 1, label="PER")]
+    nlp.initialize(lambda: [Example(copy_tokens(doc), doc)])
+    nlp.to_disk(tmp_path / "spancat")
+    DocBin(docs=[doc]).to_disk(tmp_path / "dev.spacy")
+    dev = tmp_path / "dev.spacy"
+    printed = evaluate(
+        tmp_path / "spancat", dev, "--spans-key", "sc", "--threshold-from", dev,
+        "--output", tmp_path / "scores.json",
+    )  # fmt: skip
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert 0.05 <= scores["threshold"] <= 0.95
+    assert f"THRESHOLD   {scores['threshold']:.2f}" in printed
+    assert "SPAN (per type)" in printed
+    told = failure("lgu", "evaluate", pipeline, dev, "--threshold-from", dev)
+    assert "✘ --threshold-from is for span categorizers" in told
+
+
+def test_data_that_is_not_there(pipeline, tmp_path):
+    told = failure("lgu", "evaluate", pipeline, tmp_path / "none.spacy")
+    assert re.search(r"✘ There is no data at '.*none\.spacy'", told)

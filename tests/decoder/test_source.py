@@ -1,0 +1,176 @@
+import json
+
+import pytest
+import requests
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from transformers import BertConfig, BitsAndBytesConfig, CTRLTokenizer, T5Config
+
+from spacy_lgu.decoder import source
+from spacy_lgu.decoder.source import Source, find_source, load_tokenizer, read_config
+
+from .conftest import FIRST, SECOND
+from .helpers import check, edit_json
+
+
+def test_folder_is_found(decoder_folder):
+    found = find_source(str(decoder_folder))
+    assert found == Source(str(decoder_folder), decoder_folder.resolve(), None)
+    assert found.is_local
+    assert found.location == str(decoder_folder.resolve())
+
+
+def test_home_folder_is_found(decoder_folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(decoder_folder.parent))
+    assert find_source(f"~/{decoder_folder.name}").folder == decoder_folder.resolve()
+
+
+@pytest.mark.parametrize("name", ["/no/such", "./no", "../no/such", "~/no/such", "a/b/c"])
+def test_missing_folder(name):
+    with pytest.raises(ValueError, match=f"There is no folder '{name}' .*Give the folder of a"):
+        find_source(name)
+
+
+def test_folder_without_config(tmp_path):
+    with pytest.raises(ValueError, match=r"has no config.json: expected a decoder"):
+        find_source(str(tmp_path))
+
+
+def test_folder_has_no_revisions(decoder_folder):
+    with pytest.raises(ValueError, match=r"revision = 'main' was given for the folder"):
+        find_source(str(decoder_folder), "main")
+
+
+def test_name_in_the_cache_stands_for_a_commit(hub_name, hub_cache):
+    snapshot = hub_cache / "models--org--tiny" / "snapshots" / SECOND
+    found = find_source(hub_name)
+    assert found == Source(hub_name, snapshot, SECOND)
+    assert find_source(hub_name, "main").commit == SECOND
+    assert find_source(hub_name, FIRST).commit == FIRST
+    assert not found.is_local
+    assert found.location == hub_name
+
+
+def test_name_that_is_not_cached_while_offline(hub_cache):
+    with pytest.raises(OSError, match=r"'org/none' is not in the local cache and .*HF_HOME"):
+        find_source("org/none")
+    with pytest.raises(OSError, match=r"'org/none' at revision 'v1' is not in the local cache"):
+        find_source("org/none", "v1")
+
+
+def response(status):
+    answer = requests.Response()
+    answer.status_code = status
+    answer.request = requests.Request("GET", "https://huggingface.co/org/x").prepare()
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "message"),
+    [
+        (GatedRepoError("no", response(403)), OSError, "'org/x' at revision 'v1' is gated: accept"),
+        (
+            RevisionNotFoundError("no", response(404)),
+            ValueError,
+            "'org/x' has no revision 'v1': expected a branch",
+        ),
+        (
+            RepositoryNotFoundError("no", response(404)),
+            ValueError,
+            r"There is no decoder 'org/x': neither .*set HF_TOKEN",
+        ),
+        (LocalEntryNotFoundError("no"), OSError, "is not in the local cache"),
+        (
+            EntryNotFoundError("no", response(404)),
+            ValueError,
+            r"has no config\.json: it holds no decoder",
+        ),
+        (
+            HfHubHTTPError("Too many", response=response(429)),
+            OSError,
+            "hub refused the decoder 'org/x' at revision 'v1': Too many",
+        ),
+    ],
+)
+def test_answers_of_the_hub_are_explained(monkeypatch, error, kind, message):
+    def download(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(source, "hf_hub_download", download)
+    with pytest.raises(kind, match=message):
+        find_source("org/x", "v1")
+
+
+@pytest.mark.parametrize("name", ["a b", "org/-x", "x" * 97])
+def test_invalid_name(hub_cache, name):
+    with pytest.raises(ValueError, match=f"'{name}' is neither a folder here nor a valid name"):
+        find_source(name)
+
+
+@pytest.mark.parametrize(
+    "config", [BertConfig(), BertConfig(architectures=["BertForMaskedLM"]), T5Config()]
+)
+def test_encoders_are_refused(tmp_path, no_weights, config):
+    config.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=f"{config.model_type}\\) is not a decoder-only language"):
+        check(tmp_path)
+
+
+def test_config_is_read_without_weights(decoder_folder, no_weights):
+    assert read_config(find_source(str(decoder_folder))).num_hidden_layers == 4
+
+
+@pytest.mark.parametrize(
+    ("stored", "quantization"),
+    [
+        (BitsAndBytesConfig(load_in_4bit=True).to_dict(), "none"),
+        (BitsAndBytesConfig(load_in_4bit=True).to_dict(), "int8"),
+        (BitsAndBytesConfig(load_in_8bit=True).to_dict(), "nf4"),
+        ({"quant_method": "gptq", "bits": 4}, "nf4"),
+    ],
+)
+def test_weights_quantized_otherwise(copied_folder, no_weights, stored, quantization):
+    edit_json(copied_folder / "config.json", quantization_config=stored)
+    method = getattr(stored["quant_method"], "value", stored["quant_method"])
+    message = f"already quantized \\({method}.*quantization = '{quantization}'"
+    with pytest.raises(ValueError, match=message):
+        check(copied_folder, quantization=quantization)
+
+
+def test_slow_tokenizer(copied_folder, no_weights):
+    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+        (copied_folder / name).unlink()
+    (copied_folder / "vocab.json").write_text(json.dumps({"<unk>": 0, "a</w>": 1}))
+    (copied_folder / "merges.txt").write_text("#version: 0.2\n")
+    CTRLTokenizer(copied_folder / "vocab.json", copied_folder / "merges.txt").save_pretrained(
+        copied_folder
+    )
+    with pytest.raises(ValueError, match=r"is CTRLTokenizer, a slow tokenizer .*tokenizer\.json"):
+        check(copied_folder)
+
+
+def test_tokenizer_config_is_passed_on(decoder_folder):
+    found = find_source(str(decoder_folder))
+    assert load_tokenizer(found, {"model_max_length": 17}).model_max_length == 17
+
+
+def test_an_adapter_is_no_decoder(tmp_path):
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"holds an adapter, not a decoder\. Name the decoder"):
+        find_source(str(tmp_path))
+
+
+def test_damaged_tokenizer_says_so(copied_folder):
+    file = copied_folder / "tokenizer.json"
+    file.write_bytes(file.read_bytes()[:500])
+    with pytest.raises(ValueError, match=r"tokenizer of .* cannot be read: EOF while parsing"):
+        check(copied_folder)
+    (copied_folder / "tokenizer_config.json").write_text("{")
+    with pytest.raises(ValueError, match=r"tokenizer_config\.json' is damaged: Expecting property"):
+        check(copied_folder)
