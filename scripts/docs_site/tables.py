@@ -3,6 +3,7 @@
 import inspect
 import json
 import re
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -69,12 +70,12 @@ def settings_table(registry_name: str, name: str) -> str:
 def explain_parameters(function: Callable) -> dict[str, tuple[str, str]]:
     """Types and texts of a function's parameters.
 
-    function (Callable): Its docstring may name another function or class of its module that
+    function (Callable): Or a class. Its docstring may name another function or class of its module that
         explains some of them.
     RETURNS (dict[str, tuple[str, str]]): By name.
     """
     text = inspect.getdoc(function) or ""
-    scope = inspect.unwrap(function).__globals__
+    scope = vars(sys.modules[inspect.unwrap(function).__module__])
     named = [scope[word] for word in re.findall(r"\w+", text) if word in scope]
     found: dict[str, tuple[str, str]] = {}
     for doc in [text, *(inspect.getdoc(thing) or "" for thing in named if callable(thing))]:
