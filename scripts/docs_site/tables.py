@@ -70,8 +70,8 @@ def settings_table(registry_name: str, name: str) -> str:
 def explain_parameters(function: Callable) -> dict[str, tuple[str, str]]:
     """Types and texts of a function's parameters.
 
-    function (Callable): Or a class. Its docstring may name another function or class of its module that
-        explains some of them.
+    function (Callable): Or a class. Its docstring may name another function or class of its module
+        that explains some of them.
     RETURNS (dict[str, tuple[str, str]]): By name.
     """
     text = inspect.getdoc(function) or ""
