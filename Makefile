@@ -5,7 +5,7 @@ BIN = .venv/bin
 export HF_HUB_DISABLE_TELEMETRY = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: install demo test lint types check clean
+.PHONY: install demo test lint types docs check clean
 
 install: .venv/installed
 
@@ -28,8 +28,12 @@ lint:
 types:
 	$(BIN)/mypy
 
+# The site, into site/. Any warning is an error. `make check` builds it as well.
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 check:
 	$(BIN)/python -m pytest --numprocesses 2 --cov --cov-report=term-missing:skip-covered
 
 clean:
-	rm -rf .venv corpus training metrics visualizations packages project.lock
+	rm -rf .venv corpus training metrics visualizations packages site project.lock
