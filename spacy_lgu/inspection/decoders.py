@@ -8,8 +8,9 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError
 
 from ..decoder.description import DESCRIPTION, Description
-from ..decoder.local import DecoderShape, LocalDecoder, read_local
+from ..decoder.local import LocalDecoder, read_local
 from ..decoder.reading import find_inside
+from ..decoder.shape import DecoderShape
 from ..decoder.source import Source, load_tokenizer
 
 _TOKENIZER = "tokenizer.json"

@@ -9,9 +9,9 @@ from typing import Any
 
 from ..decoder.adapter_config import read_adapter_config
 from ..decoder.description import DESCRIPTION
-from ..decoder.local import DecoderShape
 from ..decoder.reading import find_inside
 from ..decoder.settings import DecoderSettings
+from ..decoder.shape import DecoderShape
 from ..unmasking import unmask_layers
 from .libraries import BROKEN
 from .machine import Machine, attention_kind, resolve_dtype
@@ -91,8 +91,9 @@ def decoder_facts(settings: DecoderSettings, load: Load, *, offline: bool) -> Fa
         raise ValueError(reason)
     from ..decoder.adapter import find_lora_modules
     from ..decoder.families import FamilyError, check_family
+    from ..decoder.local import read_decoder
 
-    found = decoders.read_decoder(settings.name, settings.revision)
+    found = read_decoder(settings.name, settings.revision)
     problem = None
     try:
         check_family(found.config)

@@ -23,7 +23,7 @@ Three constants are measured, not derived: PER_ROW, PER_ENTRY and ALLOCATOR.
 
 from dataclasses import dataclass
 
-from ..decoder.local import DecoderShape
+from ..decoder.shape import DecoderShape
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 # Python, torch, spaCy and the other libraries, before there is a decoder.

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from spacy_lgu.decoder.building import build_decoder, check_settings
-from spacy_lgu.decoder.local import DecoderShape, read_decoder
+from spacy_lgu.decoder.local import read_decoder
 from spacy_lgu.decoder.packing import PackedBatch
 from spacy_lgu.decoder.settings import DecoderSettings, LoraSettings
+from spacy_lgu.decoder.shape import DecoderShape
 from spacy_lgu.inspection.decoders import match_modules
 from spacy_lgu.inspection.memory import (
     Use,

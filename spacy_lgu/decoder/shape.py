@@ -1,0 +1,31 @@
+"""The sizes of a decoder, on which all estimates depend. Needs neither torch nor transformers."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderShape:
+    """The sizes of a decoder.
+
+    family (str): transformers' model_type.
+    n_layers (int): Decoder layers.
+    n_parameters (int): Weights, without an LM head.
+    width (int): Of a vector.
+    inner_width (int): Of the MLP's hidden layer.
+    n_heads, n_key_value_heads, head_width (int): Of attention.
+    vocab_size (int): Rows of the embedding table.
+    context (int): Most subtokens of a sequence.
+    linear (dict[str, tuple[int, int]]): Input and output width of every linear module, by name.
+    """
+
+    family: str
+    n_layers: int
+    n_parameters: int
+    width: int
+    inner_width: int
+    n_heads: int
+    n_key_value_heads: int
+    head_width: int
+    vocab_size: int
+    context: int
+    linear: dict[str, tuple[int, int]]
