@@ -32,10 +32,9 @@ def verify_cli(
     subfolders = finished_subfolders(pipeline) if pipeline.is_dir() else []
     folders = [folder for folder in subfolders if (folder / "lgu.json").exists()]
     if not folders:
-        msg.fail(
-            f"There is no lgu_transformer in {str(pipeline)!r}",
-            "Give the folder of a pipeline, as nlp.to_disk or `spacy train` writes it.",
-            exits=1,
+        raise ValueError(
+            f"There is no lgu_transformer in {str(pipeline)!r}. Give the folder of a pipeline, as "
+            "nlp.to_disk or `spacy train` writes it."
         )
     for folder in folders:
         if record:
@@ -51,12 +50,10 @@ def verify_cli(
             changed.remove(_META)
             msg.warn(f"{folder / _META} has changed, as packaging does it")
         if changed:
-            msg.fail(
+            raise ValueError(
                 f"{folder}: {', '.join(changed)} {'is' if len(changed) == 1 else 'are'} missing or "
-                "not what was saved",
-                "Copy the pipeline again from where it was saved. If these files were changed on "
-                "purpose, --record accepts them.",
-                exits=1,
+                "not what was saved. Copy the pipeline again from where it was saved. If these "
+                "files were changed on purpose, --record accepts them."
             )
         for name in list_unknown(folder):
             msg.info(f"{folder}: {name} was not saved with it, nothing to compare with")

@@ -1,5 +1,5 @@
 """Readers of annotated corpora, and the way from what they read to spaCy's Docs.
 
-file - reader (one per format) -> AnnotatedText - alignment -> TokenizedText - docs -> Doc
+file - reader (one per format) -> AnnotatedText - tokenizing -> TokenizedText - docs -> Doc
                                -> TokenizedText ------------------------------^
 """

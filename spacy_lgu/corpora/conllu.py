@@ -13,56 +13,18 @@
 (Universal NER) and with other ones (CoNLL-U Plus) are read too, if number and word are the first.
 """
 
-import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 from ..inputs import cut, shorten
-from .conll import from_outside_in
+from .conllu_lines import Sentence, Token, read_misc, read_sentences
 from .notation import find_notation, looks_outside
-from .records import Faults, LabeledSpan, Note, ReportT, TokenizedText, read_lines
+from .records import Faults, LabeledSpan, Note, ReportT, TokenizedText, from_outside_in
+from .schemes import split_tag
 
 _KEYS = ("name", "NE")  # of NorNE and DaNE; spaCy's own converter reads both
 SUBTOKENS = ("merge", "split")
 _COREFERENCE = "Entity"
-_COLUMNS = re.compile(r"# *global\.columns *= *(.*)")
-_TEXT = re.compile(r"# *text *= ?(.*)")
-_DOCUMENT, _PARAGRAPH = re.compile(r"# *newdoc\b"), re.compile(r"# *newpar\b")
-_NUMBER = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9})|\.([0-9]{1,9}))?")
-_PLAIN_TAG = re.compile(r"O|[BIESLUMW]-.+")
-
-
-class _Token(NamedTuple):
-    """A word of the text, and where its words of the grammar begin and end."""
-
-    line: int
-    fields: list[str]
-    start: int
-    end: int
-
-
-@dataclass(slots=True)
-class _Sentence:
-    """What lies between blank lines.
-
-    document (str): The same for all sentences of one document.
-    misc (int | None): Column of MISC, if there is one.
-    text (str | None): The text, if a comment has it.
-    text_line (int): Line of that comment.
-    lines (list[int]): Line of each word of the grammar.
-    words (list[list[str]]): Columns of each.
-    tokens (list[_Token]): The words of the text.
-    """
-
-    document: str
-    misc: int | None = None
-    text: str | None = None
-    text_line: int = 0
-    lines: list[int] = field(default_factory=list)
-    words: list[list[str]] = field(default_factory=list)
-    tokens: list[_Token] = field(default_factory=list)
 
 
 def read_conllu(
@@ -101,7 +63,7 @@ def read_conllu(
         )
     if column is not None and misc_key is not None:
         raise ValueError(f"Expected --column or --misc-key ({misc_key}), but got both.")
-    if next(_read_sentences(path), None) is None:
+    if next(read_sentences(path), None) is None:
         return
     sources: Sequence[int | str]
     if column is None:
@@ -113,7 +75,7 @@ def read_conllu(
         find_notation(
             [
                 (sentence.lines, _take_tags(sentence, source, marker, path))
-                for sentence in _read_sentences(path)
+                for sentence in read_sentences(path)
             ],
             str(path),
             report=report,
@@ -124,7 +86,7 @@ def read_conllu(
         for source in sources
     ]
     faults = Faults()
-    for sentence in _read_sentences(path, report):
+    for sentence in read_sentences(path, report):
         spans: list[LabeledSpan] = []
         for source, notation in zip(sources, notations, strict=True):
             tags = _take_tags(sentence, source, marker, path)
@@ -152,99 +114,16 @@ def read_conllu(
         )
 
 
-def _read_sentences(path: Path, report: ReportT | None = None) -> Iterator[_Sentence]:
-    document, n_columns, first = str(path), 0, 0
-    misc: int | None = None
-    has_documents = False
-    sentence = _Sentence(document)
-    for number, line in read_lines(path):
-        where = f"{path}:{number}"
-        if not line.strip():
-            if sentence.words:
-                yield _check_ranges(sentence, path)
-            sentence = _Sentence(document)
-        elif line.startswith("#"):
-            if _DOCUMENT.match(line) or (_PARAGRAPH.match(line) and not has_documents):
-                has_documents = has_documents or _DOCUMENT.match(line) is not None
-                document = sentence.document = where
-            elif found := _TEXT.match(line):
-                sentence.text, sentence.text_line = found[1], number
-            elif found := _COLUMNS.match(line):
-                names = found[1].split()
-                if names[:2] != ["ID", "FORM"]:
-                    raise ValueError(
-                        f"{where}: expected the columns ID and FORM first, but found "
-                        f"{shorten(found[1])}."
-                    )
-                misc = names.index("MISC") if "MISC" in names else None
-                n_columns, first = len(names), number
-        else:
-            fields = line.split("\t")
-            if not n_columns:
-                n_columns, first = len(fields), number
-                misc = 9 if n_columns == 10 else None
-            if len(fields) != n_columns or n_columns < 3:
-                raise ValueError(
-                    f"{where}: expected {max(n_columns, 3)} columns divided by tabs, as in line "
-                    f"{first} or, in CoNLL-U, 10, but found {len(fields)} in {shorten(line)}."
-                )
-            sentence.misc = misc
-            _add_row(sentence, number, fields, path, report)
-    if sentence.words:
-        yield _check_ranges(sentence, path)
-
-
-def _add_row(
-    sentence: _Sentence, line: int, fields: list[str], path: Path, report: ReportT | None
-) -> None:
-    found = _NUMBER.fullmatch(fields[0])
-    if found is None or not fields[1]:
-        raise ValueError(
-            f"{path}:{line}: expected the number of a word (1), of several (1-2) or of an empty "
-            f"node (1.1), a tab and the word, but found {shorten(' '.join(fields))}."
-        )
-    place, n_words = int(found[1]) - 1, len(sentence.words)
-    covered = sentence.tokens[-1].end if sentence.tokens else 0
-    if found[3]:
-        is_next = place == n_words - 1
-        if report is not None:
-            report(Note("empty node left out", f"{path}:{line}: {shorten(fields[1])}"))
-    elif found[2]:
-        is_next = place == n_words >= covered and int(found[2]) > place + 1
-        sentence.tokens.append(_Token(line, fields, place, int(found[2])))
-    else:
-        is_next = place == n_words
-        if place >= covered:
-            sentence.tokens.append(_Token(line, fields, place, place + 1))
-        sentence.lines.append(line)
-        sentence.words.append(fields)
-    if not is_next:
-        raise ValueError(
-            f"{path}:{line}: expected the number {n_words + 1}, since words are numbered from 1 in "
-            f"each sentence, but found {fields[0]}. Is a blank line missing?"
-        )
-
-
-def _check_ranges(sentence: _Sentence, path: Path) -> _Sentence:
-    last = sentence.tokens[-1]
-    if last.end > len(sentence.words):
-        raise ValueError(
-            f"{path}:{last.line}: expected the words {last.fields[0]}, but the sentence ends with "
-            f"word {len(sentence.words)}."
-        )
-    return sentence
-
-
 def _find_key(path: Path, misc_key: str | None) -> str:
     """Name of the tags in MISC, empty if they have none."""
     found: dict[str, int] = {}  # line of the first
     is_plain = False
-    for sentence in _read_sentences(path):
+    for sentence in read_sentences(path):
         for line, fields in zip(sentence.lines, sentence.words, strict=True):
-            for name, value in _read_misc(fields, sentence.misc):
+            for name, value in read_misc(fields, sentence.misc):
                 if value is not None:
                     found.setdefault(name, line)
-                elif _PLAIN_TAG.fullmatch(name):
+                elif split_tag(name)[0]:
                     is_plain = True
     keys = [misc_key] if misc_key else [key for key in _KEYS if key in found]
     if not keys and is_plain:
@@ -264,15 +143,7 @@ def _find_key(path: Path, misc_key: str | None) -> str:
     return keys[0]
 
 
-def _read_misc(fields: list[str], column: int | None) -> Iterator[tuple[str, str | None]]:
-    """Names and values; the value is None where there is but a name."""
-    if column is not None and fields[column] != "_":
-        for entry in fields[column].split("|"):
-            name, equals, value = entry.partition("=")
-            yield name, value if equals else None
-
-
-def _take_tags(sentence: _Sentence, source: int | str, outside: str, path: Path) -> list[str]:
+def _take_tags(sentence: Sentence, source: int | str, outside: str, path: Path) -> list[str]:
     """Tags of the words of a sentence. Those of the text may repeat the first, but add nothing."""
     tags = []
     for line, fields in zip(sentence.lines, sentence.words, strict=True):
@@ -297,21 +168,21 @@ def _take_tag(fields: list[str], misc: int | None, source: int | str, where: str
         return fields[source]
     values = [
         name if value is None else value
-        for name, value in _read_misc(fields, misc)
-        if (name == source if value is not None else not source and _PLAIN_TAG.fullmatch(name))
+        for name, value in read_misc(fields, misc)
+        if (name == source if value is not None else not source and split_tag(name)[0])
     ]
     if len(values) > 1:
         raise ValueError(f"{where}: expected one tag, but found {shorten(', '.join(values))}.")
     return values[0] if values else None
 
 
-def _find_spaces(sentence: _Sentence, path: Path, report: ReportT) -> list[bool]:
+def _find_spaces(sentence: Sentence, path: Path, report: ReportT) -> list[bool]:
     """Whether a space follows each word of the text, but the last, if it is not known.
 
     RETURNS (list[bool]): Raises ValueError with file and line if the comment has another text.
     """
     words = [token.fields[1] for token in sentence.tokens]
-    miscs = [list(_read_misc(token.fields, sentence.misc)) for token in sentence.tokens]
+    miscs = [list(read_misc(token.fields, sentence.misc)) for token in sentence.tokens]
     spaces = [("SpaceAfter", "No") not in misc for misc in miscs]
     if spaces[-1]:
         spaces.pop()
@@ -346,7 +217,7 @@ def _find_spaces(sentence: _Sentence, path: Path, report: ReportT) -> list[bool]
 
 def _divide_spaces(
     spaces: list[bool],
-    tokens: list[_Token],
+    tokens: list[Token],
     words: list[str],
     path: Path,
     report: ReportT,
@@ -369,7 +240,7 @@ def _divide_spaces(
 
 def _widen(
     spans: list[LabeledSpan],
-    tokens: list[_Token],
+    tokens: list[Token],
     path: Path,
     report: ReportT | None,
     faults: Faults,

@@ -10,18 +10,17 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .conll import divide
+from .columns import divide
 from .exports import DOCCANO_FIELDS
 from .json_records import read_records
 from .jsonl import PRODIGY_FIELDS
 from .label_studio import ANNOTATIONS, MIN_FIELDS
 from .records import read_lines
-from .schemes import PREFIXES
+from .schemes import PREFIXES, split_tag
 
 _MOST_LINES = 200
 _MOST_CHARACTERS = 1 << 20
 _MOST_RECORDS = 5
-_TAG = re.compile(rf"O|[{PREFIXES}]-.+")
 # Of columns whose reader will tell what else is wrong: a tag of another spelling, or without label.
 _LIKE_TAG = re.compile(rf"[Oo]|[{PREFIXES}]([-_].+)?")
 _WORD = re.compile(r"[0-9]+([-.][0-9]+)?")
@@ -85,7 +84,7 @@ def looks_like_layers(head: Head) -> bool:
     """Whether there are several columns of tags with prefixes, and nothing else but tokens."""
     rows = _divide(head)
     return len({len(row) for row in rows}) == 1 and all(
-        len(row) > 2 and all(map(_TAG.fullmatch, row[1:])) for row in rows
+        len(row) > 2 and _are_tags(row[1:]) for row in rows
     )
 
 
@@ -93,30 +92,6 @@ def looks_like_events(head: Head) -> bool:
     """Whether the only column of tags has nothing but O and EVENT, and the latter."""
     tags = [tuple(row[1:]) for row in _divide(head)]
     return ("EVENT",) in tags and set(tags) <= {("O",), ("EVENT",)}
-
-
-def looks_like_tokens(head: Head) -> bool:
-    return _all(head, _has_tokens)
-
-
-def looks_like_texts(head: Head) -> bool:
-    return _all(head, _has_text_and_spans)
-
-
-def looks_like_doccano(head: Head) -> bool:
-    return _all(head, _is_doccano)
-
-
-def looks_like_gliner(head: Head) -> bool:
-    return _all(head, _is_gliner)
-
-
-def looks_like_pairs(head: Head) -> bool:
-    return _all(head, _is_pair)
-
-
-def looks_like_label_studio(head: Head) -> bool:
-    return _all(head, _is_task)
 
 
 def looks_like_semeval(head: Head) -> bool:
@@ -152,16 +127,16 @@ def looks_like_germeval(head: Head) -> bool:
     """Whether every line but comments has a number, a token and two tags."""
     rows = [line.split("\t") for line in head.lines if not line.startswith("#\t")]
     return bool(rows) and all(
-        len(row) == 4 and row[0].isdecimal() and all(map(_TAG.fullmatch, row[2:])) for row in rows
+        len(row) == 4 and row[0].isdecimal() and _are_tags(row[2:]) for row in rows
     )
 
 
 def looks_like_webanno(head: Head) -> bool:
-    return head.lines[:1] != [] and head.lines[0].startswith("#FORMAT=WebAnno TSV 3")
+    return bool(head.lines) and head.lines[0].startswith("#FORMAT=WebAnno TSV 3")
 
 
 def looks_like_pubtator(head: Head) -> bool:
-    return head.lines[:1] != [] and _TITLE.match(head.lines[0]) is not None
+    return bool(head.lines) and _TITLE.match(head.lines[0]) is not None
 
 
 def looks_like_inline(head: Head) -> bool:
@@ -176,12 +151,16 @@ def _divide(head: Head) -> list[list[str]]:
     return [row for row in rows if row]
 
 
-def _all(head: Head, is_one: Callable[[Any], bool]) -> bool:
-    return bool(head.records) and all(map(is_one, head.records))
+def _are_tags(cells: list[str]) -> bool:
+    return all(split_tag(cell)[0] for cell in cells)
+
+
+def _has(record: Any, field: str, kind: type) -> bool:
+    return isinstance(record, dict) and isinstance(record.get(field), kind)
 
 
 def _has_tokens(record: Any) -> bool:
-    return isinstance(record, dict) and isinstance(record.get("tokens"), list)
+    return _has(record, "tokens", list)
 
 
 def _has_text_and_spans(record: Any) -> bool:
@@ -222,8 +201,19 @@ def _is_task(record: Any) -> bool:
     return any(name in record for name in MIN_FIELDS)
 
 
-def _has(record: Any, field: str, kind: type) -> bool:
-    return isinstance(record, dict) and isinstance(record.get(field), kind)
+def _of_records(is_one: Callable[[Any], bool]) -> LooksLikeT:
+    def looks_like(head: Head) -> bool:
+        return bool(head.records) and all(map(is_one, head.records))
+
+    return looks_like
+
+
+looks_like_tokens = _of_records(_has_tokens)
+looks_like_texts = _of_records(_has_text_and_spans)
+looks_like_doccano = _of_records(_is_doccano)
+looks_like_gliner = _of_records(_is_gliner)
+looks_like_pairs = _of_records(_is_pair)
+looks_like_label_studio = _of_records(_is_task)
 
 
 def find_fields(records: Sequence[Any]) -> list[str]:

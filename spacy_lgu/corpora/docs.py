@@ -1,9 +1,6 @@
-"""Tokens and spans to Docs, and how many of what a corpus has."""
+"""Tokens and spans to Docs."""
 
-import random
-from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from itertools import groupby
 
 from spacy.tokens import Doc, Span
@@ -50,73 +47,6 @@ def make_docs(
             f"Entities must not overlap, but these {overlaps.n_faults} do. Write them to doc.spans "
             f"with --target spans, for a span categorizer:\n{overlaps}"
         )
-
-
-@dataclass
-class Counts:
-    """How many of what a corpus has; `add` counts one Doc more.
-
-    n_docs (int): Docs.
-    n_sentences (int | None): Sentences; None if their starts are not known in all Docs.
-    n_tokens (int): Tokens.
-    n_spans (int): Spans or entities.
-    n_nested (int): Those of them that lie inside a longer one.
-    longest (int): Tokens of the longest Doc.
-    labels (Counter[str]): Spans by label.
-    """
-
-    spans_key: str | None
-    n_docs: int = 0
-    n_sentences: int | None = 0
-    n_tokens: int = 0
-    n_spans: int = 0
-    n_nested: int = 0
-    longest: int = 0
-    labels: Counter[str] = field(default_factory=Counter)
-
-    def add(self, doc: Doc) -> None:
-        """Count one Doc more."""
-        spans = doc.ents if self.spans_key is None else doc.spans[self.spans_key]
-        self.n_docs += 1
-        if doc.has_annotation("SENT_START") and self.n_sentences is not None:
-            self.n_sentences += sum(1 for _ in doc.sents)
-        else:
-            self.n_sentences = None
-        self.n_tokens += len(doc)
-        self.n_spans += len(spans)
-        self.longest = max(self.longest, len(doc))
-        self.labels.update(span.label_ for span in spans)
-        ranges = Counter((span.start, span.end) for span in spans)
-        furthest = 0
-        for start, end in sorted(ranges, key=_from_outside_in):
-            if end <= furthest:
-                self.n_nested += ranges[start, end]
-            furthest = max(furthest, end)
-
-
-def draw_held_out(n_docs: int, size: int | float, seed: int) -> set[int]:
-    """Draw the Docs that are held out of a corpus, the same ones for the same seed.
-
-    n_docs (int): How many Docs there are.
-    size (int | float): How many of them to draw, or which share.
-    seed (int): Seed of the drawing.
-    RETURNS (set[int]): Their numbers, from 0. Raises ValueError if that leaves nothing on either
-        side.
-    """
-    n_held_out = round(n_docs * size) if isinstance(size, float) else size
-    if not 0 < n_held_out < n_docs:
-        raise ValueError(
-            f"Expected to hold out between 1 and {n_docs - 1} of {n_docs} Docs, but {size} makes "
-            f"{n_held_out}."
-        )
-    # Of the functions of random, this alone promises to return the same in later versions.
-    rng = random.Random(seed)
-    order = sorted((rng.random(), i) for i in range(n_docs))
-    return {i for _, i in order[:n_held_out]}
-
-
-def _from_outside_in(borders: tuple[int, int]) -> tuple[int, int]:
-    return borders[0], -borders[1]
 
 
 def _group(texts: Iterable[TokenizedText], size: int) -> Iterator[list[TokenizedText]]:

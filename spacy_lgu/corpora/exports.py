@@ -15,7 +15,7 @@ from pathlib import Path
 from ..inputs import shorten
 from .json_records import read_records
 from .json_tokens import TokenForm, find_tokens
-from .jsonl import read_char_spans
+from .jsonl import leave_out_empty, read_char_spans
 from .offsets import Offsets
 from .records import AnnotatedText, LabeledSpan, Note, ReportT, TokenizedText
 from .spans import (
@@ -64,10 +64,7 @@ def read_doccano(
                 part = [span for span in found if isinstance(span, dict) == is_object]
             spans += read_char_spans(text, part, fields[0], form, checked, where)
         report_others(record, report)
-        if text:
-            yield AnnotatedText(where, text, spans)
-        else:
-            report(Note("record without text left out", where))
+        yield from leave_out_empty(AnnotatedText(where, text, spans), report)
     checked.close()
 
 
@@ -124,8 +121,5 @@ def read_spacy_pairs(
         spans = read_char_spans(text, found, "entities", SpanForm(), checked, where)
         for name in sorted(annotation.keys() - {"entities"}):
             report(Note(f"annotation of the kind {shorten(name)} left out", where))
-        if text:
-            yield AnnotatedText(where, text, spans)
-        else:
-            report(Note("record without text left out", where))
+        yield from leave_out_empty(AnnotatedText(where, text, spans), report)
     checked.close()

@@ -13,11 +13,11 @@ from spacy.vocab import create_vocab
 
 from ..inputs import shorten
 from . import detection
-from .alignment import tokenize_texts, trim_spans
 from .docs import make_docs
 from .records import Note, ReportT
 from .registry import FORMATS, find_format
 from .spacing import choose_spaces, has_spaces
+from .tokenizing import tokenize_texts, trim_spans
 
 AUTO = "auto"
 
@@ -112,7 +112,7 @@ def detect_format(inputs: Sequence[Path], *, report: ReportT) -> str:
 
 
 def _find_claim(head: detection.Head) -> str:
-    claims = [name for name, kind in FORMATS.items() if kind.looks_like and kind.looks_like(head)]
+    claims = [name for name, kind in FORMATS.items() if kind.looks_like(head)]
     general = {other for name in claims for other in FORMATS[name].refines}
     claims = [name for name in claims if name not in general]
     if len(claims) > 1:
@@ -124,14 +124,13 @@ def _find_claim(head: detection.Head) -> str:
 
 
 def _unknown(head: detection.Head) -> ValueError:
-    names = [name for name, kind in FORMATS.items() if kind.looks_like]
     shown = f"it begins {shorten(head.lines[0])}"
     if head.fault:
         shown += f", and as JSON: {head.fault.removesuffix('.')}"
     elif head.records:
         shown = f"its JSON records have the fields {shorten(detection.find_fields(head.records))}"
     return ValueError(
-        f"{head.path}: expected a file of one of the formats {', '.join(names)}, but {shown}. If "
+        f"{head.path}: expected a file of one of the formats {', '.join(FORMATS)}, but {shown}. If "
         "it is of one of these with other columns or names of fields, give --format, and these."
     )
 

@@ -163,10 +163,7 @@ def read_char_jsonl(
         text = take_text(record, text_field, where, "--text-field")
         found = _take_spans(record, spans_field, where, "--spans-field", report)
         spans = read_char_spans(text, found, spans_field, form, checked, where)
-        if text:
-            yield AnnotatedText(where, text, spans)
-        else:
-            report(Note("record without text left out", where))
+        yield from leave_out_empty(AnnotatedText(where, text, spans), report)
     checked.close()
 
 
@@ -178,6 +175,14 @@ def read_char_spans(
     """
     resolved = _resolve_spans(text, found, field, form, offsets, where)
     return [LabeledSpan(*borders, span.label) for span, borders in resolved]
+
+
+def leave_out_empty(text: AnnotatedText, report: ReportT) -> Iterator[AnnotatedText]:
+    """A text of a record, or nothing but a note if it is empty."""
+    if text.text:
+        yield text
+    else:
+        report(Note("record without text left out", text.where))
 
 
 def _resolve_spans(

@@ -12,7 +12,7 @@ Older versions count UTF-16 code units, newer ones code points: the text of each
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..inputs import shorten
 from .json_records import read_records
@@ -24,7 +24,16 @@ from .spans import SpanForm, check_record, take_text
 ANNOTATIONS = ("annotations", "completions")  # the name before version 1.0
 MIN_FIELDS = ("annotation_id", "annotator", "lead_time")
 _DATES = ("created_at", "updated_at")
-_FORM = SpanForm(label_field="labels")
+_SPANS = SpanForm(label_field="labels")
+
+
+class _Form(NamedTuple):
+    """Where the text and the regions of a task are, and what goes with the whole file."""
+
+    text_field: str | None
+    from_name: str | None
+    offsets: Offsets
+    report: ReportT
 
 
 def read_label_studio(
@@ -49,14 +58,12 @@ def read_label_studio(
         not of this form, and for a task that was annotated more than once, unless all that did
         agree.
     """
-    checked = Offsets(path, offsets, report)
+    form = _Form(text_field, from_name, Offsets(path, offsets, report), report)
     seen: dict[str, tuple[str, list[LabeledSpan]]] = {}
     for where, _, value in read_records(path):
         record = check_record(value, where)
-        if isinstance(record.get("data"), dict):
-            found = _read_task(record, text_field, from_name, checked, where, report)
-        else:
-            found = _read_minimal(record, text_field, from_name, checked, where, report)
+        read = _read_task if isinstance(record.get("data"), dict) else _read_minimal
+        found = read(record, form, where)
         if found is None:
             continue
         # JSON_MIN has a record for each annotation of a task.
@@ -68,49 +75,35 @@ def read_label_studio(
             report(Note("equal annotations of one task read as one", where))
         else:
             raise _differ(where, f"another one of task {name} in {first}")
-    checked.close()
+    form.offsets.close()
 
 
-def _read_task(
-    task: dict[str, Any],
-    text_field: str | None,
-    from_name: str | None,
-    offsets: Offsets,
-    where: str,
-    report: ReportT,
-) -> AnnotatedText | None:
-    text = _find_text(task["data"], text_field, where)
+def _read_task(task: dict[str, Any], form: _Form, where: str) -> AnnotatedText | None:
+    text = _find_text(task["data"], form.text_field, where)
     field = next((name for name in ANNOTATIONS if name in task), ANNOTATIONS[0])
     annotations = _take(task, field, where)
     results: list[list[LabeledSpan]] = []
     for annotation in _check_list(annotations, field, where):
         annotation = check_record(annotation, where)
         if annotation.get("was_cancelled") or annotation.get("skipped"):
-            report(Note("cancelled annotation left out", where))
+            form.report(Note("cancelled annotation left out", where))
             continue
         result = _take(annotation, "result", where)
-        results.append(_read_regions(result, text, from_name, offsets, where, report))
+        results.append(_read_regions(result, text, form, where))
     if not text:
-        report(Note("task without text left out", where))
+        form.report(Note("task without text left out", where))
     elif not results:
-        report(Note("task without annotation left out", where))
+        form.report(Note("task without annotation left out", where))
     elif not _agree(results):
         raise _differ(where, f"{len(results)}")
     else:
         if len(results) > 1:
-            report(Note("equal annotations of one task read as one", where))
+            form.report(Note("equal annotations of one task read as one", where))
         return AnnotatedText(where, text, results[0])
     return None
 
 
-def _read_regions(
-    result: object,
-    text: str,
-    from_name: str | None,
-    offsets: Offsets,
-    where: str,
-    report: ReportT,
-) -> list[LabeledSpan]:
+def _read_regions(result: object, text: str, form: _Form, where: str) -> list[LabeledSpan]:
     regions = []
     targets: set[str] = set()
     names: set[str] = set()
@@ -118,8 +111,8 @@ def _read_regions(
         region = check_record(region, where)
         kind, name = region.get("type"), region.get("from_name")
         _check_kind(kind, where)
-        if kind != "labels" or (from_name or name) != name:
-            report(Note(f"region left out: {shorten(kind)} of {shorten(name)}"))
+        if kind != "labels" or (form.from_name or name) != name:
+            form.report(Note(f"region left out: {shorten(kind)} of {shorten(name)}"))
             continue
         targets.add(str(region.get("to_name")))
         names.add(str(name))
@@ -130,18 +123,11 @@ def _read_regions(
             "Choose with --from-name, and --text-field."
         )
     if len(names) > 1:
-        report(Note(f"labels of several names read together: {shorten(sorted(names))}", where))
-    return _read_values(regions, text, "value", offsets, where, report)
+        form.report(Note(f"labels of several names read together: {shorten(sorted(names))}", where))
+    return _read_values(regions, text, "value", form, where)
 
 
-def _read_minimal(
-    record: dict[str, Any],
-    text_field: str | None,
-    from_name: str | None,
-    offsets: Offsets,
-    where: str,
-    report: ReportT,
-) -> AnnotatedText | None:
+def _read_minimal(record: dict[str, Any], form: _Form, where: str) -> AnnotatedText | None:
     fields = [
         name
         for name, value in record.items()
@@ -149,16 +135,16 @@ def _read_minimal(
         and value
         and any(isinstance(span, dict) and "labels" in span for span in value)
     ]
-    if from_name is not None:
-        fields = [from_name] if from_name in record else []
+    if form.from_name is not None:
+        fields = [form.from_name] if form.from_name in record else []
     if len(fields) > 1:
         raise ValueError(
             f"{where}: expected labels in one field, but found them in {shorten(fields)}. Choose "
             "with --from-name."
         )
-    text = _find_text(record, text_field, where)
+    text = _find_text(record, form.text_field, where)
     if not text:
-        report(Note("task without text left out", where))
+        form.report(Note("task without text left out", where))
         return None
     if not any(name in record for name in MIN_FIELDS):
         raise ValueError(
@@ -166,18 +152,18 @@ def _read_minimal(
             f"one of the fields {', '.join(MIN_FIELDS)}, but found {shorten(sorted(record))}."
         )
     for name, value in record.items():
-        for region in value if isinstance(value, list) and from_name is None else ():
+        for region in value if isinstance(value, list) and form.from_name is None else ():
             for kind in region if isinstance(region, dict) else ():
                 _check_kind(kind, where)
         if isinstance(value, dict | list) and value and name not in fields:
-            report(Note(f"field left out: {shorten(name)}"))
+            form.report(Note(f"field left out: {shorten(name)}"))
     values = record[fields[0]] if fields else []
     name = fields[0] if fields else "labels"
-    return AnnotatedText(where, text, _read_values(values, text, name, offsets, where, report))
+    return AnnotatedText(where, text, _read_values(values, text, name, form, where))
 
 
 def _read_values(
-    values: object, text: str, field: str, offsets: Offsets, where: str, report: ReportT
+    values: object, text: str, field: str, form: _Form, where: str
 ) -> list[LabeledSpan]:
     """Spans of objects that have start, end, text and a list of labels each."""
     flat = []
@@ -185,11 +171,11 @@ def _read_values(
         value = check_record(value, where)
         labels = _check_list(_take(value, "labels", where), "labels", where)
         if not labels:
-            report(Note("region without a label left out", where))
+            form.report(Note("region without a label left out", where))
         if len(labels) > 1:
-            report(Note("region of several labels read as several spans", where))
+            form.report(Note("region of several labels read as several spans", where))
         flat += [{**value, "labels": label} for label in labels]
-    return read_char_spans(text, flat, field, _FORM, offsets, where)
+    return read_char_spans(text, flat, field, _SPANS, form.offsets, where)
 
 
 def _find_text(data: dict[str, Any], field: str | None, where: str) -> str:

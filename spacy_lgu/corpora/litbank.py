@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..inputs import shorten
-from .conll import read_rows, take_tokens
-from .records import LabeledSpan, ReportT, TokenizedText
+from .columns import find_shape, read_rows, take_tokens
+from .records import LabeledSpan, ReportT, TokenizedText, from_outside_in
 from .schemes import decode_tags, find_fault
 
 EVENT = "EVENT"
@@ -25,7 +25,7 @@ def read_litbank_entities(path: Path, *, report: ReportT) -> Iterator[TokenizedT
     RETURNS (Iterator[TokenizedText]): The sentences, their spans from left to right, a span before
         those inside it. Raises ValueError with file and line for tags that are not IOB2.
     """
-    for rows in read_rows(path):
+    for rows in read_rows(path, find_shape(path)):
         tokens = take_tokens(rows, 0, path)
         spans: list[LabeledSpan] = []
         for layer, tags in enumerate(list(zip(*rows.fields, strict=True))[1:], 1):
@@ -36,7 +36,7 @@ def read_litbank_entities(path: Path, *, report: ReportT) -> Iterator[TokenizedT
                     f"{fault.message}. Correct the tag."
                 )
             spans += decode_tags(tags)
-        spans.sort(key=_from_outside_in)
+        spans.sort(key=from_outside_in)
         yield TokenizedText(f"{path}:{rows.lines[0]}", tokens, spans, rows.document)
 
 
@@ -48,7 +48,7 @@ def read_litbank_events(path: Path, *, report: ReportT) -> Iterator[TokenizedTex
     RETURNS (Iterator[TokenizedText]): The sentences. Raises ValueError with file and line for
         another tag.
     """
-    for rows in read_rows(path):
+    for rows in read_rows(path, find_shape(path)):
         tokens = take_tokens(rows, 0, path)
         spans = []
         for i, (line, fields) in enumerate(zip(rows.lines, rows.fields, strict=True)):
@@ -61,7 +61,3 @@ def read_litbank_events(path: Path, *, report: ReportT) -> Iterator[TokenizedTex
             if fields[1] == EVENT:
                 spans.append(LabeledSpan(i, i + 1, EVENT))
         yield TokenizedText(f"{path}:{rows.lines[0]}", tokens, spans, rows.document)
-
-
-def _from_outside_in(span: LabeledSpan) -> tuple[int, int, str]:
-    return span.start, -span.end, span.label

@@ -1,5 +1,6 @@
 """What the readers yield, and how they read lines."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,11 @@ class LabeledSpan(NamedTuple):
     start: int
     end: int
     label: str
+
+
+def from_outside_in(span: LabeledSpan) -> tuple[int, int, str]:
+    """Sorts spans from left to right, a span before those inside it."""
+    return span.start, -span.end, span.label
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +71,30 @@ class Note(NamedTuple):
 
 
 ReportT = Callable[[Note], None]
+
+
+class Notes:
+    """Notes by kind: how many, and what the first thousand of each say."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._details: dict[str, list[str]] = {}
+
+    def add(self, note: Note) -> None:
+        """Add one more; what readers are given as `report`."""
+        self._counts[note.kind] += 1
+        details = self._details.setdefault(note.kind, [])
+        if note.detail and len(details) < _MOST_LISTED:
+            details.append(note.detail)
+
+    def by_kind(self) -> Iterator[tuple[str, int, list[str]]]:
+        """RETURNS (Iterator[tuple[str, int, list[str]]]): Kind, how many, and lines with details:
+        if not all of them, the last says how many more there are.
+        """
+        for kind, n_notes in self._counts.items():
+            details = self._details[kind]
+            more = n_notes - len(details) if details else 0
+            yield kind, n_notes, [*details, *([f"... and {more} more"] if more else [])]
 
 
 class Faults:

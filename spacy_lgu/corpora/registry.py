@@ -1,7 +1,8 @@
 """The formats by name: how each is read, which options it has, what its files look like."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
+from inspect import signature
 from typing import Any
 
 from . import detection
@@ -18,165 +19,82 @@ from .litbank import read_litbank_entities, read_litbank_events
 from .pubtator import read_pubtator
 from .webanno import read_webanno
 
-_TAGS = ("column", "scheme", "outside", "label")
-_SPAN_OPTIONS = (
-    *("spans_field", "start_field", "end_field", "label_field", "span_text_field"),
-    *("label", "ends", "offsets"),
-)
 _JSON = (".jsonl", ".json")
+_COLUMNS = ("conll", "inline")
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
     """A format of corpora.
 
-    read (Callable): Path, report and options -> what the file holds.
-    is_tokenized (bool): Whether that are TokenizedTexts; else AnnotatedTexts, to be tokenized.
-    options (tuple[str, ...]): Names of the options that `read` takes.
-    is_nested (bool): Whether its spans usually overlap, so that they go to doc.spans.
+    read (Callable): Path, and as keywords report and options -> what the file holds.
+    looks_like (Callable): Whether a file that begins like a Head is one, see detection.py.
     suffixes (tuple[str, ...]): Ends of the names of its files in a folder. Empty: they have none
         in common.
+    is_tokenized (bool): Whether it holds TokenizedTexts; else AnnotatedTexts, to be tokenized.
+    is_nested (bool): Whether its spans usually overlap, so that they go to doc.spans.
     is_pair (bool): Whether files of one name but different suffixes are read together, under that
         with the first suffix.
-    looks_like (Callable | None): Whether a file that begins like a Head is one, see detection.py.
-        None: such files are not detected.
     refines (tuple[str, ...]): Formats that may claim the same files, but say less about them.
     """
 
     read: Callable[..., Iterator[Any]]
-    is_tokenized: bool
-    options: tuple[str, ...] = ()
-    is_nested: bool = False
+    looks_like: detection.LooksLikeT
     suffixes: tuple[str, ...] = ()
+    _: KW_ONLY
+    is_tokenized: bool = True
+    is_nested: bool = False
     is_pair: bool = False
-    looks_like: detection.LooksLikeT | None = None
     refines: tuple[str, ...] = ()
+
+    @property
+    def options(self) -> list[str]:
+        """Names of the options that `read` takes, see options.py."""
+        return [name for name in signature(self.read).parameters if name not in ("path", "report")]
 
 
 FORMATS = {
-    "conll": Format(
-        read_conll,
-        is_tokenized=True,
-        options=(*_TAGS, "token_column", "comment"),
-        looks_like=detection.looks_like_columns,
-    ),
-    "conllu": Format(
-        read_conllu,
-        is_tokenized=True,
-        options=(*_TAGS, "misc_key", "subtokens"),
-        suffixes=(".conllu",),
-        looks_like=detection.looks_like_conllu,
-        refines=("conll", "inline"),
-    ),
+    "conll": Format(read_conll, detection.looks_like_columns),
+    "conllu": Format(read_conllu, detection.looks_like_conllu, (".conllu",), refines=_COLUMNS),
     "germeval": Format(
-        read_germeval,
-        is_tokenized=True,
-        is_nested=True,
-        suffixes=(".tsv",),
-        looks_like=detection.looks_like_germeval,
-        refines=("conll", "inline"),
+        read_germeval, detection.looks_like_germeval, (".tsv",), is_nested=True, refines=_COLUMNS
     ),
     "webanno-tsv": Format(
-        read_webanno,
-        is_tokenized=True,
-        options=("layer", "feature", "label", "misaligned"),
-        suffixes=(".tsv",),
-        looks_like=detection.looks_like_webanno,
-        refines=("inline",),
+        read_webanno, detection.looks_like_webanno, (".tsv",), refines=("inline",)
     ),
     "litbank-entities": Format(
-        read_litbank_entities,
-        is_tokenized=True,
-        is_nested=True,
-        suffixes=(".tsv",),
-        looks_like=detection.looks_like_layers,
+        read_litbank_entities, detection.looks_like_layers, (".tsv",), is_nested=True
     ),
     "litbank-events": Format(
-        read_litbank_events,
-        is_tokenized=True,
-        suffixes=(".tsv",),
-        looks_like=detection.looks_like_events,
-        refines=("conll",),
+        read_litbank_events, detection.looks_like_events, (".tsv",), refines=("conll",)
     ),
-    "token-jsonl": Format(
-        read_token_jsonl,
-        is_tokenized=True,
-        options=(
-            *("tokens_field", "text_field", "spaces_field", "spaces", *_SPAN_OPTIONS),
-            *("document_field", "tags_field", "tag_names", "scheme", "outside"),
-        ),
-        suffixes=_JSON,
-        looks_like=detection.looks_like_tokens,
-    ),
-    "char-jsonl": Format(
-        read_char_jsonl,
-        is_tokenized=False,
-        options=("text_field", *_SPAN_OPTIONS),
-        suffixes=_JSON,
-        looks_like=detection.looks_like_texts,
-    ),
-    "doccano": Format(
-        read_doccano,
-        is_tokenized=False,
-        options=("text_field", "offsets"),
-        suffixes=_JSON,
-        looks_like=detection.looks_like_doccano,
-    ),
+    "token-jsonl": Format(read_token_jsonl, detection.looks_like_tokens, _JSON),
+    "char-jsonl": Format(read_char_jsonl, detection.looks_like_texts, _JSON, is_tokenized=False),
+    "doccano": Format(read_doccano, detection.looks_like_doccano, _JSON, is_tokenized=False),
     "label-studio": Format(
-        read_label_studio,
-        is_tokenized=False,
-        options=("text_field", "offsets", "from_name"),
-        suffixes=_JSON,
-        looks_like=detection.looks_like_label_studio,
+        read_label_studio, detection.looks_like_label_studio, _JSON, is_tokenized=False
     ),
-    "gliner": Format(
-        read_gliner,
-        is_tokenized=True,
-        options=("spaces",),
-        suffixes=_JSON,
-        looks_like=detection.looks_like_gliner,
-    ),
-    "spacy-pairs": Format(
-        read_spacy_pairs,
-        is_tokenized=False,
-        options=("offsets",),
-        suffixes=_JSON,
-        looks_like=detection.looks_like_pairs,
-    ),
+    "gliner": Format(read_gliner, detection.looks_like_gliner, _JSON),
+    "spacy-pairs": Format(read_spacy_pairs, detection.looks_like_pairs, _JSON, is_tokenized=False),
     "semeval-xml": Format(
-        read_semeval_xml,
-        is_tokenized=False,
-        suffixes=(".xml",),
-        looks_like=detection.looks_like_semeval,
+        read_semeval_xml, detection.looks_like_semeval, (".xml",), is_tokenized=False
     ),
-    "e2e-absa": Format(
-        read_e2e_absa,
-        is_tokenized=True,
-        suffixes=(".txt",),
-        looks_like=detection.looks_like_e2e,
-    ),
+    "e2e-absa": Format(read_e2e_absa, detection.looks_like_e2e, (".txt",)),
     "brat": Format(
         read_brat,
+        detection.looks_like_brat,
+        (".ann", ".txt"),
         is_tokenized=False,
-        options=("discontinuous",),
         is_nested=True,
-        suffixes=(".ann", ".txt"),
         is_pair=True,
-        looks_like=detection.looks_like_brat,
-        refines=("conll", "inline"),
+        refines=_COLUMNS,
     ),
-    "inline": Format(
-        read_inline,
-        is_tokenized=False,
-        options=("spaces",),
-        suffixes=(".txt",),
-        looks_like=detection.looks_like_inline,
-    ),
+    "inline": Format(read_inline, detection.looks_like_inline, (".txt",), is_tokenized=False),
     "pubtator": Format(
         read_pubtator,
+        detection.looks_like_pubtator,
+        (".txt",),
         is_tokenized=False,
-        suffixes=(".txt",),
-        looks_like=detection.looks_like_pubtator,
         refines=("inline",),
     ),
 }

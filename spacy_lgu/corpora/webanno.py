@@ -16,7 +16,7 @@ of one annotation, and | divides several. Offsets count UTF-16 units of the docu
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -25,45 +25,12 @@ from spacy.tokens import Doc
 from spacy.vocab import Vocab
 
 from ..inputs import shorten
-from .alignment import tokenize_texts
-from .records import AnnotatedText, LabeledSpan, Note, ReportT, TokenizedText, read_lines
+from .records import AnnotatedText, LabeledSpan, Note, ReportT, TokenizedText
+from .tokenizing import tokenize_texts
+from .webanno_lines import TEXT, Column, Row, Sentence, read_file, unescape
 
-_FORMAT = re.compile(r"#FORMAT=WebAnno TSV 3(\.[0-9]+)?\s*")
-_LAYER = re.compile(r"#(T_SP|T_CH|T_RL)=([^|]+)\|?(.*)")
-_KINDS = {"T_SP": "span", "T_CH": "chain", "T_RL": "relation"}
-_TEXT = "#Text="
-_ID = re.compile(r"([0-9]{1,9})-([0-9]{1,9})(\.[0-9]{1,9})?")
-_OFFSETS = re.compile(r"([0-9]{1,18})-([0-9]{1,18})")
 _STACKED = re.compile(r"(?:\\.|[^\\|])+")
 _VALUE = re.compile(r"((?:\\.|[^\\])+?)(?:\[([0-9]{1,9})\])?")
-_ESCAPE = re.compile(r"\\(u[0-9A-Fa-f]{4}|.)")
-_CONTROLS = {"t": "\t", "n": "\n", "r": "\r", "f": "\f", "b": "\b"}
-
-
-class _Column(NamedTuple):
-    """A feature of a layer, and the place of its values in a row."""
-
-    kind: str
-    layer: str
-    feature: str
-    place: int
-
-    @property
-    def name(self) -> str:
-        return f"{self.layer}|{self.feature}"
-
-
-class _Row(NamedTuple):
-    """A token or a part of one, with its offsets in the document and its values."""
-
-    line: int
-    number: str
-    token: int
-    is_part: bool
-    start: int
-    end: int
-    text: str
-    values: list[str]
 
 
 class _Span(NamedTuple):
@@ -73,15 +40,6 @@ class _Span(NamedTuple):
     end: int
     label: str
     token: int
-
-
-@dataclass(slots=True)
-class _Sentence:
-    """The text of a sentence, line by line, and its rows."""
-
-    text: list[str] = field(default_factory=list)
-    text_line: int = 0
-    rows: list[_Row] = field(default_factory=list)
 
 
 def read_webanno(
@@ -104,7 +62,7 @@ def read_webanno(
     RETURNS (Iterator[TokenizedText]): The sentences, with white space as it is. Raises ValueError
         with file and line for what is not valid, and if there are several features to choose from.
     """
-    columns, sentences = _read_file(path)
+    columns, sentences = read_file(path)
     if not sentences:
         return
     column = _choose_column(columns, sentences, layer, feature, path)
@@ -138,67 +96,13 @@ def read_webanno(
             yield replace(tokens, document=str(path), is_sentence=True, spaces=spaces)
 
 
-def _read_file(path: Path) -> tuple[list[_Column], list[_Sentence]]:
-    lines = read_lines(path)
-    number, first = next(lines, (1, ""))
-    if not _FORMAT.fullmatch(first):
-        raise ValueError(
-            f"{path}:{number}: expected #FORMAT=WebAnno TSV 3.x, but found {shorten(first)}. "
-            "Export files of earlier versions again, as WebAnno TSV v3."
-        )
-    columns: list[_Column] = []
-    sentences = [_Sentence()]
-    for number, line in lines:
-        is_text = line.startswith(_TEXT)
-        if sentences[-1].rows and (is_text or not line.strip()):
-            sentences.append(_Sentence())
-        if is_text:
-            sentences[-1].text.append(line.removeprefix(_TEXT))
-            sentences[-1].text_line = sentences[-1].text_line or number
-        elif found := _LAYER.fullmatch(line):
-            if sentences[0].rows:
-                raise ValueError(
-                    f"{path}:{number}: expected all layers above the first row, but found "
-                    f"{shorten(line)}. If these are several files in one, divide it."
-                )
-            kind, layer, features = found.groups()
-            for name in features.split("|"):
-                columns.append(_Column(_KINDS[kind], layer, name, len(columns)))
-        elif line.strip() and not line.startswith("#"):
-            if not sentences[-1].text:
-                raise ValueError(f"{path}:{number}: expected {_TEXT} before, but found a row.")
-            sentences[-1].rows.append(_read_row(line, number, len(columns), path))
-    return columns, [sentence for sentence in sentences if sentence.rows]
-
-
-def _read_row(line: str, number: int, n_columns: int, path: Path) -> _Row:
-    fields = line.split("\t")
-    name, offsets = _ID.fullmatch(fields[0]), _OFFSETS.fullmatch("".join(fields[1:2]))
-    values = fields[3:-1] if fields[-1] == "" else fields[3:]  # rows end in a tab
-    if name is None or offsets is None or len(values) != n_columns or "" in values:
-        raise ValueError(
-            f"{path}:{number}: expected SENTENCE-TOKEN<tab>START-END<tab>TEXT and a value for each "
-            f"of the {n_columns} features of the layers above, but found {shorten(line)}."
-        )
-    return _Row(
-        number,
-        fields[0],
-        int(name[2]),
-        name[3] is not None,
-        int(offsets[1]),
-        int(offsets[2]),
-        fields[2],
-        values,
-    )
-
-
 def _choose_column(
-    columns: list[_Column],
-    sentences: list[_Sentence],
+    columns: list[Column],
+    sentences: list[Sentence],
     layer: str | None,
     feature: str | None,
     path: Path,
-) -> _Column | None:
+) -> Column | None:
     """The feature to read; None if the document has no annotation of it."""
     named = [
         column
@@ -226,7 +130,7 @@ def _choose_column(
     return chosen[0] if chosen else None
 
 
-def _is_slot(column: _Column, columns: list[_Column]) -> bool:
+def _is_slot(column: Column, columns: list[Column]) -> bool:
     """Whether a feature has links to other annotations: their roles, or their targets after it."""
     before = columns[column.place - 1] if column.place else column
     return column.feature.startswith("ROLE_") or (
@@ -234,7 +138,7 @@ def _is_slot(column: _Column, columns: list[_Column]) -> bool:
     )
 
 
-def _find_text(sentence: _Sentence, path: Path) -> tuple[str, dict[int, int]]:
+def _find_text(sentence: Sentence, path: Path) -> tuple[str, dict[int, int]]:
     """The text of a sentence, and its character at each offset in the document.
 
     RETURNS (tuple[str, dict[int, int]]): Raises ValueError with file and line for a row that is
@@ -242,7 +146,7 @@ def _find_text(sentence: _Sentence, path: Path) -> tuple[str, dict[int, int]]:
     """
     first, faults = sentence.rows[0], []
     raw = "\n".join(sentence.text)
-    for text in dict.fromkeys((_unescape(raw), raw)):  # not all programs escape
+    for text in dict.fromkeys((unescape(raw), raw)):  # not all programs escape
         start = first.start
         if not text.startswith(first.text):
             start -= len(text) - len(text.lstrip())
@@ -254,7 +158,7 @@ def _find_text(sentence: _Sentence, path: Path) -> tuple[str, dict[int, int]]:
         faults.append(fault)
     raise ValueError(
         f"{path}:{faults[0].line}: expected {shorten(faults[0].text)} at {faults[0].start}-"
-        f"{faults[0].end} of the document, in UTF-16 units, but {_TEXT} in line "
+        f"{faults[0].end} of the document, in UTF-16 units, but {TEXT} in line "
         f"{sentence.text_line} has something else there: {shorten(raw)}."
     )
 
@@ -269,14 +173,14 @@ def _count_units(text: str, start: int) -> dict[int, int]:
     return places
 
 
-def _fits(row: _Row, text: str, places: dict[int, int]) -> bool:
+def _fits(row: Row, text: str, places: dict[int, int]) -> bool:
     if row.start not in places or row.end not in places:
         return False
     found = text[places[row.start] : places[row.end]]
-    return found in (row.text, _unescape(row.text))
+    return found in (row.text, unescape(row.text))
 
 
-def _check_gaps(rows: list[_Row], text: str, places: dict[int, int], path: Path) -> None:
+def _check_gaps(rows: list[Row], text: str, places: dict[int, int], path: Path) -> None:
     end = 0
     for row in rows:
         start = places[row.start]
@@ -296,7 +200,7 @@ def _check_gaps(rows: list[_Row], text: str, places: dict[int, int], path: Path)
 
 
 def _read_spans(
-    rows: list[_Row], place: int, label: str | None, before: set[str], path: Path
+    rows: list[Row], place: int, label: str | None, before: set[str], path: Path
 ) -> dict[str, _Span]:
     """The annotations of a sentence by their numbers, or rows if they have none."""
     spans: dict[str, _Span] = {}
@@ -305,7 +209,7 @@ def _read_spans(
         values = [] if row.values[place] == "_" else _STACKED.findall(row.values[place])
         for i, value in enumerate(values):
             found = _VALUE.fullmatch(value)
-            name = _unescape(found[1]) if found and found[1] != "*" else label
+            name = unescape(found[1]) if found and found[1] != "*" else label
             if found is None or name is None:
                 raise ValueError(
                     f"{where}: the annotation {shorten(value)} has no value. Give a label for all "
@@ -338,16 +242,3 @@ def _tokenize(vocab: Vocab, borders: list[tuple[int, int]], text: str) -> Doc:
             spaces.append(False)
         end = stop
     return Doc(vocab, words=words, spaces=spaces)
-
-
-def _unescape(text: str) -> str:
-    # Versions up to 3.1 escape as Java does: two units for a character beyond U+FFFF.
-    units = _ESCAPE.sub(_read_escape, text).encode("utf-16-le", "surrogatepass")
-    return units.decode("utf-16-le", "surrogatepass")
-
-
-def _read_escape(found: re.Match[str]) -> str:
-    escaped = found[1]
-    if len(escaped) > 1:
-        return chr(int(escaped[1:], 16))
-    return _CONTROLS.get(escaped, escaped)

@@ -2,11 +2,10 @@
 
 import pytest
 import spacy
-from spacy.tokens import DocBin
 from transformers import PreTrainedTokenizerFast, RobertaConfig, RobertaModel
 
+from ..cli.conftest import run, write_corpus
 from ..conftest import make_tokenizer
-from ..test_spacy_cli import SENTENCES, run
 from .conftest import ROOT
 
 CONFIG = ROOT / "configs" / "benchmark.cfg"
@@ -17,16 +16,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*torch.cuda.amp:FutureWarning")
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    nlp = spacy.blank("en")
-    docs = []
-    for text, spans in SENTENCES * 2:
-        doc = nlp.make_doc(text)
-        doc.ents = [doc.char_span(start, end, label=label) for start, end, label in spans]
-        doc.spans["sc"] = list(doc.ents)
-        docs.append(doc)
-    path = tmp_path_factory.mktemp("corpus") / "train.spacy"
-    DocBin(docs=docs).to_disk(path)
-    return path
+    return write_corpus(tmp_path_factory.mktemp("corpus") / "train.spacy")
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ CONLL = "Ann B-PER\nran O\n\nBo B-PER\nfell O\n\nOslo B-LOC\n\nRain O\n"
 
 def convert(*args) -> str:
     """What `spacy lgu convert` prints; what it raises is raised."""
-    result = CliRunner().invoke(app, ["convert", *map(str, args)])
+    result = CliRunner().invoke(app, ["--traceback", "convert", *map(str, args)])
     if result.exception is not None:
         raise result.exception
     return result.output

@@ -1,219 +1,93 @@
-"""Packages are whole or not there, whatever the pipeline's meta.json says."""
+"""`spacy lgu package` on a trained pipeline, and what comes out of it installed."""
 
 import ast
 import json
+import os
 import shutil
 import subprocess
 import sys
 import tomllib
-from email import message_from_bytes
-from zipfile import ZipFile
 
 import pytest
 import spacy
 
-from spacy_lgu.cli.package import package_pipeline
-from tests.conftest import make_nlp
-from tests.killing import kill_everywhere
+from spacy_lgu.pipeline import packaging
 
+from .conftest import ROOT, add_own_component, entities, failure, run
+
+META = {"version": "1.0", "spacy_version": ">=3.8", "requirements": []}
 # spaCy's package command does not close the files it writes.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 
-ODD = 'Finds "names" \\d |\n\U0001f600 \U00020000 \x00\x0b\x7f\u2028 {x} """\'\'\''
+
+def test_packaged_pipeline_loads_by_its_name(ner_pipeline, tmp_path):
+    run("lgu", "package", ner_pipeline, tmp_path, "--name", "lgu_tiny", "--version", "1.2.3")
+    (wheel,) = (tmp_path / "lgu_tiny-1.2.3" / "dist").glob("*.whl")
+    assert wheel.name == "lgu_tiny-1.2.3-py3-none-any.whl"
+    site = tmp_path / "site"
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index",
+         "--target", site, wheel],
+        check=True,
+    )  # fmt: skip
+    # Another folder and a process of its own, the network off.
+    script = (
+        "import json, spacy; nlp = spacy.load('lgu_tiny'); doc = nlp('Bo Ray moved to Oslo.');"
+        "print(json.dumps([nlp.meta['version'], [[e.text, e.label_] for e in doc.ents]]))"
+    )
+    env = {**os.environ, "PYTHONPATH": str(site), "HF_HUB_OFFLINE": "1"}
+    printed = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=env, check=True, capture_output=True
+    ).stdout
+    expected = [list(pair) for pair in entities(spacy.load(ner_pipeline)("Bo Ray moved to Oslo."))]
+    assert json.loads(printed) == ["1.2.3", expected]
 
 
-@pytest.fixture
-def pipeline(tmp_path):
-    """A blank pipeline, which takes least time."""
-    spacy.blank("en").to_disk(tmp_path / "pipeline")
-    return tmp_path / "pipeline"
+def test_package_refuses_to_replace(ner_pipeline, tmp_path):
+    (tmp_path / "lgu_tiny-0.0.0").mkdir()
+    message = failure("lgu", "package", ner_pipeline, tmp_path, "--name", "lgu_tiny", "--no-build")
+    assert "exists already. Use --force" in message
+    run("lgu", "package", ner_pipeline, tmp_path, "--name", "lgu_tiny", "--no-build", "--force")
+    assert (tmp_path / "lgu_tiny-0.0.0" / "lgu_tiny" / "__init__.py").is_file()
 
 
-def edit(pipeline, **values):
-    file = pipeline / "meta.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
+def test_package_with_code_and_a_version_of_several_parts(ner_pipeline, tmp_path):
+    code = add_own_component(ner_pipeline, tmp_path / "nlp", "test_package_code")
+    run(
+        "lgu", "package", tmp_path / "nlp", tmp_path, "--name", "lgu_own", "--no-build",
+        "--version", "1.0.0-rc1", "--code", code,
+    )  # fmt: skip
+    script = "import lgu_own; print(lgu_own.load().pipe_names[-1], lgu_own.__version__)"
+    env = {**os.environ, "PYTHONPATH": f"{tmp_path / 'lgu_own-1.0.0-rc1'}:{ROOT}"}
+    printed = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=env, check=True, capture_output=True
+    ).stdout
+    assert printed.split() == [b"own", b"1.0.0-rc1"]
 
 
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
+def test_package_needs_build(ner_pipeline, tmp_path, monkeypatch):
+    monkeypatch.setattr("spacy_lgu.pipeline.packaging.find_spec", {}.get)
+    message = failure("lgu", "package", ner_pipeline, tmp_path, "--name", "lgu_tiny")
+    assert "pip install 'spacy-lgu[package]'" in message
 
 
-def description(package):
-    return tomllib.loads((package / "pyproject.toml").read_text())["project"]["description"]
-
-
-@pytest.mark.parametrize("key", ["description", "author", "license", "url", "email", "notes"])
-def test_any_text_in_the_meta(pipeline, tmp_path, key):
-    edit(pipeline, **{key: ODD})
-    made = package_pipeline(pipeline, tmp_path, name="odd", version="1.0", build=False)
-    project = tomllib.loads((made / "pyproject.toml").read_text(encoding="utf8"))["project"]
-    module = ast.parse((made / "odd" / "__init__.py").read_text(encoding="utf8"))
-    table = (made / "README.md").read_text(encoding="utf8").partition("| Feature")[2].split("\n")
-    assert [line[-1] for line in table[:11]] == ["|"] * 11
-    assert json.loads((made / "odd" / "meta.json").read_text())[key] == ODD
-    if key == "description":
-        assert project["description"] == ('Finds "names" \\d | \U0001f600 \U00020000 {x} """\'\'\'')
-        assert ast.get_docstring(module, clean=False) == ODD
-    if key == "license":
-        assert project["license"] == "LicenseRef-Finds-names-d-x"
-
-
-def test_a_wheel_of_an_odd_pipeline(pipeline, tmp_path):
-    edit(pipeline, description=ODD, author=ODD, url=ODD, license=ODD, email=ODD)
-    wheel = package_pipeline(pipeline, tmp_path, name="odd", version="1.0")
-    with ZipFile(wheel) as archive:
-        metadata = message_from_bytes(archive.read("odd-1.0.dist-info/METADATA"))
-    assert metadata["Name"] == "odd"
-    parts = ["README.md", "dist", "odd", "odd.egg-info", "pyproject.toml"]
-    assert names(wheel.parent.parent) == parts
-
-
-def test_an_own_readme_is_kept(pipeline, tmp_path):
-    (pipeline / "README.md").write_text("My own | words")
-    made = package_pipeline(pipeline, tmp_path, name="own", version="1.0", build=False)
-    assert (made / "README.md").read_text() == "My own | words"
-    assert (made / "own" / "en_own-1.0" / "README.md").read_text() == "My own | words"
-
-
-@pytest.mark.parametrize(
-    "name", ["", "1a", "my-name", "a b", "_a", "a_", "naïve", "class", "a.b", "a\n"]
-)
-def test_names_that_no_package_can_have(pipeline, tmp_path, name):
-    with pytest.raises(ValueError, match="is none that a package can have"):
-        package_pipeline(pipeline, tmp_path / "out", name=name, version="1.0")
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize("version", ["", "one", "1.0 beta 2!", "1.0 ", "../1", "1.0\n"])
-def test_versions_that_no_package_can_have(pipeline, tmp_path, version):
-    with pytest.raises(ValueError, match="is none that packages can have: expected one such as"):
-        package_pipeline(pipeline, tmp_path / "out", name="x", version=version)
-    edit(pipeline, version=version)
-    with pytest.raises(ValueError, match="is none that packages can have: expected one such as"):
-        package_pipeline(pipeline, tmp_path / "out", name="x")
-    assert not (tmp_path / "out").exists()
+def test_package_with_any_description_and_license(ner_pipeline, tmp_path):
+    shutil.copytree(ner_pipeline, tmp_path / "pipeline")
+    meta = tmp_path / "pipeline" / "meta.json"
+    description = 'Finds "names", \\d and """more""".'
+    changed = {"description": description, "license": "CC BY-SA 4.0 (own)"}
+    meta.write_text(json.dumps({**json.loads(meta.read_text()), **changed}))
+    run("lgu", "package", tmp_path / "pipeline", tmp_path, "--name", "lgu_any", "--no-build")
+    made = tmp_path / "lgu_any-0.0.0"
+    module = ast.parse((made / "lgu_any" / "__init__.py").read_text())
+    assert ast.get_docstring(module, clean=False) == description
+    project = tomllib.loads((made / "pyproject.toml").read_text())["project"]
+    assert project["license"] == "LicenseRef-CC-BY-SA-4.0-own"
 
 
 @pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ({"requirements": ["a", "b c"]}, "'b c' in .*meta.json' is no requirement of a package"),
-        ({"requirements": ["a\nb"]}, "is no requirement of a package"),
-        ({"requirements": ["\U0001f600"]}, "is no requirement of a package"),
-        ({"requirements": [1]}, "1 in .*meta.json' is no requirement of a package"),
-        ({"requirements": "a"}, "requirements in .* are 'a': expected a list"),
-        ({"spacy_version": "new"}, "'spacy new' in .* is no requirement of a package"),
-        ({"description": 5}, "description in .*meta.json' is 5: expected a text"),
-        ({"version": 1.0}, "version in .*meta.json' is 1.0: expected a text"),
-        ({"license": None}, "license in .*meta.json' is None: expected a text"),
-        ({"author": "\ud83d"}, "meta.json' is damaged: .*surrogates not allowed"),
-    ],
+    ("name", "expression"),
+    [("mit", "MIT"), ("", "LicenseRef-Unknown"), ("日本語", "LicenseRef-Unknown")],
 )
-def test_metas_that_no_package_can_have(pipeline, tmp_path, values, message):
-    edit(pipeline, **values)
-    with pytest.raises(ValueError, match=message):
-        package_pipeline(pipeline, tmp_path / "out", name="x")
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize("content", ["{", "[]", "[" * 100_000, "\udcff"])
-def test_damaged_metas(pipeline, tmp_path, content):
-    (pipeline / "meta.json").write_text(content, errors="surrogateescape")
-    with pytest.raises(ValueError, match=r"meta.json' is damaged: "):
-        package_pipeline(pipeline, tmp_path / "out", name="x")
-    (pipeline / "meta.json").unlink()
-    with pytest.raises(ValueError, match=r"There is no saved pipeline in .*: meta.json is missing"):
-        package_pipeline(pipeline, tmp_path / "out", name="x")
-
-
-def test_code_that_cannot_be_imported(pipeline, tmp_path):
-    for name in ("my-parts.py", "class.py", "__init__.py", "parts.txt"):
-        (tmp_path / name).touch()
-        with pytest.raises(ValueError, match=r"Expected a Python file .* but got '.*" + name):
-            package_pipeline(pipeline, tmp_path / "out", name="x", code=[tmp_path / name])
-    with pytest.raises(ValueError, match="Expected a Python file that can be imported"):
-        package_pipeline(pipeline, tmp_path / "out", name="x", code=[tmp_path / "missing.py"])
-    (tmp_path / "other").mkdir()
-    files = [tmp_path / "parts.py", tmp_path / "other" / "parts.py"]
-    for file in files:
-        file.touch()
-    with pytest.raises(
-        ValueError, match=r"different names for --code, but got \['parts', 'parts'\]"
-    ):
-        package_pipeline(pipeline, tmp_path / "out", name="x", code=files)
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_failed_build_leaves_the_earlier_package(pipeline, tmp_path, monkeypatch):
-    run, commands = subprocess.run, []
-
-    def fail(command, **options):
-        commands.append(command)
-        script = "import sys; print('begun'); print('no disk left'); sys.exit(3)"
-        return run([sys.executable, "-c", script], **options)
-
-    def package(**options):
-        return package_pipeline(pipeline, tmp_path / "out", name="x", version="1.0", **options)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(subprocess, "run", fail)
-        with pytest.raises(RuntimeError, match=r"could not be built.*said:\nbegun\nno disk left"):
-            package()
-    assert names(tmp_path / "out") == []
-    edit(pipeline, description="earlier")
-    wheel = package()
-    content = wheel.read_bytes()
-    edit(pipeline, description="later")
-    with pytest.raises(FileExistsError, match=r"exists already. Use --force to"):
-        package()
-    with monkeypatch.context() as patch:
-        patch.setattr(subprocess, "run", fail)
-        with pytest.raises(RuntimeError, match="no disk left"):
-            package(force=True)
-    assert wheel.read_bytes() == content
-    assert description(tmp_path / "out" / "x-1.0") == "earlier"
-    package(force=True)
-    assert wheel.read_bytes() != content
-    assert names(tmp_path / "out") == ["x-1.0"]
-
-
-def test_packaging_that_is_killed_anywhere(pipeline, tmp_path):
-    def package():
-        package_pipeline(pipeline, place, name="x", version="1.0", build=False, force=True)
-
-    def prepare():
-        shutil.rmtree(place, ignore_errors=True)
-        shutil.copytree(tmp_path / "before", place)
-
-    place = tmp_path / "place"
-    edit(pipeline, description="earlier")
-    package()
-    place.rename(tmp_path / "before")
-    edit(pipeline, description="later")
-    found = []
-    for _ in kill_everywhere(package, below=place, prepare=prepare, every=9):
-        found.append(description(place / "x-1.0"))
-        files = {path.relative_to(place / "x-1.0") for path in (place / "x-1.0").rglob("*")}
-        assert len(files) == len(list((tmp_path / "before" / "x-1.0").rglob("*")))
-    n_later = found.count("later")
-    assert found == ["earlier"] * (len(found) - n_later) + ["later"] * n_later
-    assert 0 < n_later < len(found)
-    package()
-    assert names(place) == ["x-1.0"]
-
-
-def test_a_pipeline_whose_last_save_was_killed(decoder_folder, tmp_path):
-    pipeline = tmp_path / "pipeline"
-    make_nlp(decoder_folder, pipes=()).to_disk(pipeline)
-    (pipeline / "transformer").rename(pipeline / ".transformer.previous")
-    (pipeline / ".transformer.partial-1-0123abcd").mkdir()
-    (pipeline / ".transformer.partial-1-0123abcd" / "lgu.json").touch()
-    before = names(pipeline)
-    made = package_pipeline(pipeline, tmp_path, name="x", version="1.0", build=False)
-    assert names(pipeline) == before
-    assert names(made / "x" / "en_x-1.0") == [
-        "README.md", "config.cfg", "meta.json", "tokenizer", "transformer", "vocab",
-    ]  # fmt: skip
-    pipeline.rename(tmp_path / ".pipeline.previous")
-    made = package_pipeline(pipeline, tmp_path, name="y", version="1.0", build=False)
-    assert "transformer" in names(made / "y" / "en_y-1.0")
+def test_licenses_of_packages(name, expression):
+    assert packaging._pyproject("x", {**META, "license": name}, "d").count(f'"{expression}"') == 1

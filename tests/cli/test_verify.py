@@ -10,7 +10,7 @@ import spacy
 from spacy_lgu.decoder import loading
 
 from ..conftest import TEXTS, make_nlp
-from ..test_spacy_cli import run
+from .conftest import run
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,8 @@ import pytest
 
 from spacy_lgu.corpora.brat import read_brat
 
+from .conftest import read_file
+
 TEXT = "Ann and Bo Lee\nslept in\nOslo."
 
 
@@ -14,9 +16,7 @@ def path(tmp_path) -> Path:
 
 
 def read(path: Path, content: str, **options):
-    path.write_text(content, encoding="utf8")
-    notes = []
-    return list(read_brat(path, report=notes.append, **options)), notes
+    return read_file(read_brat, path, content, **options)
 
 
 def test_nested_spans_and_other_lines(path):

@@ -4,6 +4,8 @@ import pytest
 
 from spacy_lgu.corpora.conll import read_conll
 
+from .conftest import read_file
+
 NEWS = """-DOCSTART- -X- O O
 
 Ann NNP B-NP I-PER
@@ -20,9 +22,7 @@ Oslo NNP B-NP I-LOC
 
 
 def read(path: Path, content: str, **options):
-    path.write_text(content, encoding="utf8")
-    notes = []
-    return list(read_conll(path, report=notes.append, **options)), notes
+    return read_file(read_conll, path, content, **options)
 
 
 @pytest.fixture

@@ -4,6 +4,8 @@ import pytest
 
 from spacy_lgu.corpora.conllu import read_conllu
 
+from .conftest import read_file
+
 # Columns are divided by spaces here, for the eye.
 RANGES = """# newdoc id = a
 # sent_id = 1
@@ -34,9 +36,7 @@ def path(tmp_path) -> Path:
 
 def read(path: Path, content: str, **options):
     lines = [x if x.startswith("#") else x.replace(" ", "\t") for x in content.splitlines()]
-    path.write_text("\n".join(lines), encoding="utf8")
-    notes = []
-    return list(read_conllu(path, report=notes.append, **options)), notes
+    return read_file(read_conllu, path, "\n".join(lines), **options)
 
 
 def test_words_of_the_grammar_with_the_spaces_of_the_text(path):

@@ -4,7 +4,6 @@ import pytest
 
 from spacy_lgu.corpora.detection import read_head
 from spacy_lgu.corpora.formats import detect_format, read_docs
-from spacy_lgu.corpora.registry import FORMATS
 
 FILES = {
     "conll": "-DOCSTART- -X- O\n\nAnn NNP B-PER\nran VBD O\n",
@@ -126,7 +125,3 @@ def test_no_more_than_the_beginning_is_read(tmp_path):
     assert (len(head.lines), len(head.records)) == (200, 5)
     path.write_text(("x" * 500_000 + "\n") * 10)
     assert len(read_head(path).lines) == 3
-
-
-def test_every_format_is_detected():
-    assert [name for name, kind in FORMATS.items() if kind.looks_like is None] == []

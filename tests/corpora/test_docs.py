@@ -2,7 +2,7 @@ import pytest
 import spacy
 from spacy.tokens import DocBin
 
-from spacy_lgu.corpora.docs import Counts, draw_held_out, make_docs
+from spacy_lgu.corpora.docs import make_docs
 from spacy_lgu.corpora.records import LabeledSpan, TokenizedText
 
 VOCAB = spacy.blank("en").vocab
@@ -108,38 +108,3 @@ def test_what_stands_between_sentences():
 def test_sentences_per_doc_are_not_negative():
     with pytest.raises(ValueError, match=r"at least 1 sentence per Doc, or 0 .*got -1"):
         list(make_docs(NEWS, VOCAB, sentences_per_doc=-1))
-
-
-def test_counts():
-    counts = Counts("sc")
-    texts = [
-        text(1, "a b c d", (0, 3, "X"), (0, 1, "Y"), (0, 1, "X"), (2, 4, "X"), document="d"),
-        text(2, "a", document="d"),
-        text(3, "a b c d", (0, 2, "X"), (0, 2, "Y"), document="e"),
-    ]
-    for doc in make_docs(texts, VOCAB, spans_key="sc", sentences_per_doc=2):
-        counts.add(doc)
-    assert (counts.n_docs, counts.n_sentences, counts.n_tokens) == (2, 3, 9)
-    assert (counts.n_spans, counts.n_nested, counts.longest) == (6, 2, 5)
-    assert counts.labels == {"X": 4, "Y": 2}
-
-
-def test_sentences_are_counted_only_if_all_are_known():
-    counts = Counts(None)
-    texts = [text(1, "a b", is_sentence=False), text(2, "a b", document="e")]
-    for doc in make_docs(texts, VOCAB):
-        counts.add(doc)
-    assert (counts.n_docs, counts.n_sentences) == (2, None)
-
-
-def test_held_out_docs():
-    assert draw_held_out(6, 2, seed=0) == {3, 5}
-    assert draw_held_out(6, 2, seed=1) == {0, 3}
-    assert draw_held_out(6, 0.5, seed=0) == {2, 3, 5}
-    assert len(draw_held_out(3041, 304, seed=0)) == 304
-
-
-@pytest.mark.parametrize("size", [0, 6, 0.01, 0.99])
-def test_something_must_be_left_on_both_sides(size):
-    with pytest.raises(ValueError, match=rf"between 1 and 5 of 6 Docs, but {size} makes [06]\."):
-        draw_held_out(6, size, seed=0)

@@ -2,12 +2,11 @@ import pytest
 
 from spacy_lgu.corpora.exports import read_doccano, read_gliner, read_spacy_pairs
 
+from .conftest import read_file
+
 
 def read(reader, tmp_path, content: str, **options):
-    path = tmp_path / "a.json"
-    path.write_text(content, encoding="utf8")
-    notes = []
-    return list(reader(path, report=notes.append, **options)), notes
+    return read_file(reader, tmp_path / "a.json", content, **options)
 
 
 @pytest.mark.parametrize(

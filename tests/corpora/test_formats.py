@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from spacy_lgu.corpora.formats import list_files, read_docs
-from spacy_lgu.corpora.registry import find_format
+from spacy_lgu.corpora.options import OPTIONS
+from spacy_lgu.corpora.registry import FORMATS, find_format
 
 
 def test_files_of_a_folder_are_sorted(tmp_path):
@@ -75,6 +76,13 @@ def test_missing_files(tmp_path):
         list_files(tmp_path, "conll")
 
 
+def test_every_option_of_a_reader_is_told_of():
+    of_readers = {name for format_ in FORMATS.values() for name in format_.options}
+    assert of_readers | {"misaligned", "lang", "spaces"} == set(OPTIONS)
+    assert FORMATS["webanno-tsv"].options == ["layer", "feature", "label", "misaligned"]
+    assert FORMATS["germeval"].options == []
+
+
 def test_formats_by_name():
     with pytest.raises(ValueError, match=r"one of the formats conll, .*, but got 'conllx'"):
         find_format("conllx")
@@ -89,7 +97,11 @@ def test_formats_by_name():
             r"inline has no option --scheme, only --spaces, --misaligned, --lang",
         ),
         ("inline", {"sentences_per_doc": 2}, r"inline has no option --sentences-per-doc"),
-        ("conll", {"offsets": "utf16"}, r"conll has no option --offsets, only --column, --scheme"),
+        (
+            "conll",
+            {"offsets": "utf16"},
+            r"conll has no option --offsets, only --column, --token-column",
+        ),
         (
             "litbank-events",
             {"label": "X"},

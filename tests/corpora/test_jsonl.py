@@ -4,11 +4,7 @@ import pytest
 
 from spacy_lgu.corpora.jsonl import read_char_jsonl, read_token_jsonl
 
-
-def read(reader, path: Path, content: str, **options):
-    path.write_text(content, encoding="utf8")
-    notes = []
-    return list(reader(path, report=notes.append, **options)), notes
+from .conftest import read_file as read
 
 
 @pytest.fixture

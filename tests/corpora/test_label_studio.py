@@ -4,6 +4,8 @@ import pytest
 
 from spacy_lgu.corpora.label_studio import read_label_studio
 
+from .conftest import read_file
+
 
 def region(start: int, end: int, said: str, *labels: str, **more) -> dict:
     value = {"start": start, "end": end, "text": said, "labels": list(labels)}
@@ -22,10 +24,7 @@ def minimal(text: str, *values: dict, **more) -> dict:
 
 
 def read(tmp_path, *records: dict, **options):
-    path = tmp_path / "a.json"
-    path.write_text(json.dumps(records), encoding="utf8")
-    notes = []
-    return list(read_label_studio(path, report=notes.append, **options)), notes
+    return read_file(read_label_studio, tmp_path / "a.json", json.dumps(records), **options)
 
 
 MIRA = region(0, 4, "Mira", "PER")

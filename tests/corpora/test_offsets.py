@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 from spacy_lgu.corpora.jsonl import read_char_jsonl, read_token_jsonl
 from spacy_lgu.corpora.offsets import Offsets
 
+from .conftest import read_file
+
 
 def record(text: str, start: int, end: int, said: str | None) -> str:
     span = {"start": start, "end": end, "label": "P"} | ({"text": said} if said else {})
@@ -14,10 +16,7 @@ def record(text: str, start: int, end: int, said: str | None) -> str:
 
 
 def read(tmp_path, content: str, reader=read_char_jsonl, **options):
-    path = tmp_path / "a.jsonl"
-    path.write_text(content, encoding="utf8")
-    notes = []
-    return list(reader(path, report=notes.append, **options)), notes
+    return read_file(reader, tmp_path / "a.jsonl", content, **options)
 
 
 @pytest.mark.parametrize(

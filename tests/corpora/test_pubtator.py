@@ -4,6 +4,8 @@ import pytest
 
 from spacy_lgu.corpora.pubtator import read_pubtator
 
+from .conftest import read_file
+
 ARTICLES = """11|t|Effects of examplin
 11|a|Examplin helps | with headache and neck pain.
 11\t11\t19\texamplin\tChemical\tX01
@@ -25,9 +27,7 @@ def path(tmp_path) -> Path:
 
 
 def read(path: Path, content: str):
-    path.write_bytes(content.encode())
-    notes = []
-    return list(read_pubtator(path, report=notes.append)), notes
+    return read_file(read_pubtator, path, content)
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])

@@ -8,11 +8,12 @@ import pytest
 import spacy
 
 from spacy_lgu.corpora.absa import read_e2e_absa, read_semeval_xml
-from spacy_lgu.corpora.alignment import tokenize_texts
 from spacy_lgu.corpora.conll import read_conll
-from spacy_lgu.corpora.docs import Counts, make_docs
+from spacy_lgu.corpora.converting import count_docs
+from spacy_lgu.corpora.docs import make_docs
 from spacy_lgu.corpora.jsonl import read_char_jsonl, read_token_jsonl
 from spacy_lgu.corpora.litbank import read_litbank_entities, read_litbank_events
+from spacy_lgu.corpora.tokenizing import tokenize_texts
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 GENIA = {"spans_field": "entity_mentions", "label_field": "entity_type"}
@@ -113,10 +114,8 @@ def test_bc5cdr(name, sentences, tokens, labels):
 
 def test_litbank_entities():
     files = sorted(find("litbank/entities_tsv").glob("*.tsv"))
-    counts = Counts("sc")
     texts = chain.from_iterable(read_litbank_entities(file, report=ignore) for file in files)
-    for doc in make_docs(texts, spacy.blank("en").vocab, spans_key="sc"):
-        counts.add(doc)
+    counts = count_docs(make_docs(texts, spacy.blank("en").vocab, spans_key="sc"), "sc")
     assert (counts.n_docs, counts.n_sentences, counts.n_tokens) == (8562, 8562, 210532)
     assert (counts.n_spans, counts.n_nested) == (13912, 2143)
     assert counts.labels == {
@@ -154,10 +153,8 @@ def test_litbank_copies(name, sentences, tokens, entities, events):
 )
 def test_genia(name, sentences, tokens, labels, nested):
     path = find(f"genia_partial/{name}.jsonlines")
-    counts = Counts("sc")
     texts = read_token_jsonl(path, report=ignore, **GENIA)
-    for doc in make_docs(texts, spacy.blank("en").vocab, spans_key="sc"):
-        counts.add(doc)
+    counts = count_docs(make_docs(texts, spacy.blank("en").vocab, spans_key="sc"), "sc")
     assert (counts.n_sentences, counts.n_tokens, counts.n_nested) == (sentences, tokens, nested)
     names = ("protein", "DNA", "cell_type", "cell_line", "RNA")
     assert counts.labels == dict(zip(names, labels, strict=True))

@@ -2,7 +2,7 @@ import pytest
 
 from spacy_lgu import inputs
 from spacy_lgu.corpora import records
-from spacy_lgu.corpora.records import Faults, quote_span, read_lines, read_text
+from spacy_lgu.corpora.records import Faults, Note, Notes, quote_span, read_lines, read_text
 
 
 def test_only_line_feeds_end_a_line(tmp_path):
@@ -73,3 +73,20 @@ def test_the_wrong_byte_is_named_after_a_byte_order_mark(tmp_path):
     path.write_bytes(b"\xef\xbb\xbfJos\xe9 O\n")
     with pytest.raises(ValueError, match=r"a\.txt:1: expected UTF-8, but found the byte 0xe9"):
         list(read_lines(path))
+
+
+def test_notes_are_told_by_kind():
+    notes = Notes()
+    for note in (
+        Note("left out", "a:1"),
+        Note("counted"),
+        Note("left out", "a:3"),
+        Note("counted"),
+    ):
+        notes.add(note)
+    for i in range(1002):
+        notes.add(Note("many", f"b:{i}"))
+    few, counted, many = notes.by_kind()
+    assert few == ("left out", 2, ["a:1", "a:3"])
+    assert counted == ("counted", 2, [])
+    assert (many[:2], many[2][-2:]) == (("many", 1002), ["b:999", "... and 2 more"])

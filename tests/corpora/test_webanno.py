@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from spacy_lgu.corpora.docs import make_docs
 from spacy_lgu.corpora.webanno import read_webanno
 
+from .conftest import read_file
+
 ENTITIES = """#FORMAT=WebAnno TSV 3.3
 #T_SP=de.tudarmstadt.ukp.dkpro.core.api.ner.type.NamedEntity|identifier|value
 
@@ -36,9 +38,7 @@ def path(tmp_path) -> Path:
 def read(path: Path, content: str, **options):
     """Columns are divided by spaces here, for the eye; rows end in a tab as those of INCEpTION."""
     rows = [x if x[:1] in ("#", "") else x.replace(" ", "\t") + "\t" for x in content.split("\n")]
-    path.write_bytes("\n".join(rows).encode())
-    notes = []
-    return list(read_webanno(path, report=notes.append, **options)), notes
+    return read_file(read_webanno, path, "\n".join(rows), **options)
 
 
 def small(*rows: str, text: str = "ab cd", layers: str = "#T_SP=x.Span|value") -> str:

@@ -11,28 +11,13 @@ from spacy.util import load_config
 
 from spacy_lgu.cli.calibrate import calibrate_pipeline
 
-from .test_spacy_cli import (  # noqa: F401
-    ROOT,
-    SENTENCES,
-    add_own_component,
-    corpus,
-    entities,
-    overrides,
-    run,
-)
+from .conftest import ROOT, SENTENCES, add_own_component, entities, failure, run
 
 CONFIG = ROOT / "configs" / "lgu_sequence_labeler.cfg"
 
 
-def failure(*args) -> str:
-    """What a command that fails prints, in one line."""
-    with pytest.raises(AssertionError) as error:
-        run(*args)
-    return " ".join(str(error.value).split())
-
-
 @pytest.fixture(scope="module")
-def pipeline(tmp_path_factory, overrides) -> Path:  # noqa: F811
+def pipeline(tmp_path_factory, overrides) -> Path:
     """A sequence labeler, trained by the shipped config: NF4 and LoRA."""
     output = tmp_path_factory.mktemp("labeler")
     run("train", CONFIG, "--output", output, *overrides)
@@ -44,7 +29,7 @@ def test_the_shipped_config_is_complete(tmp_path):
     assert load_config(CONFIG) == load_config(tmp_path / "filled.cfg")
 
 
-def test_debug_config_and_data(overrides, tmp_path):  # noqa: F811
+def test_debug_config_and_data(overrides, tmp_path):
     assert "Config is valid" in run("debug", "config", CONFIG, *overrides)
     for part in ("train", "dev"):
         source = ROOT / "assets" / "corpus" / "ner" / f"{part}.txt"
@@ -54,7 +39,7 @@ def test_debug_config_and_data(overrides, tmp_path):  # noqa: F811
     assert "Pipeline can be initialized with data" in printed
 
 
-def test_labels_saved_and_read(overrides, tmp_path):  # noqa: F811
+def test_labels_saved_and_read(overrides, tmp_path):
     run("init", "labels", CONFIG, tmp_path, *overrides)
     file = tmp_path / "sequence_labeler.json"
     assert json.loads(file.read_text()) == ["GPE", "PERSON"]
@@ -68,7 +53,7 @@ def test_labels_saved_and_read(overrides, tmp_path):  # noqa: F811
     assert nlp.get_pipe("sequence_labeler").labels == ("PERSON", "ORG", "GPE")
 
 
-def test_evaluate(pipeline, corpus, tmp_path):  # noqa: F811
+def test_evaluate(pipeline, corpus, tmp_path):
     run("evaluate", pipeline, corpus, "--output", tmp_path / "scores.json")
     nlp = spacy.load(pipeline)
     expected = nlp.evaluate(list(Corpus(corpus)(nlp)))["ents_f"]
@@ -77,7 +62,7 @@ def test_evaluate(pipeline, corpus, tmp_path):  # noqa: F811
     assert found > 0.5
 
 
-def test_calibrate(pipeline, corpus, tmp_path):  # noqa: F811
+def test_calibrate(pipeline, corpus, tmp_path):
     output = tmp_path / "new" / "calibrated"
     printed = run("lgu", "calibrate", pipeline, corpus, output)
     before, after = spacy.load(pipeline), spacy.load(output)
@@ -96,7 +81,7 @@ def test_calibrate(pipeline, corpus, tmp_path):  # noqa: F811
     run("lgu", "calibrate", pipeline, corpus, output, "--force")
 
 
-def test_components_before_see_the_docs_first(pipeline, corpus):  # noqa: F811
+def test_components_before_see_the_docs_first(pipeline, corpus):
     """Function components too, which have no pipe method and may return another Doc."""
     nlp = spacy.load(pipeline)
     expected = calibrate_pipeline(nlp, lambda: Corpus(corpus)(nlp))
@@ -111,7 +96,7 @@ def test_components_before_see_the_docs_first(pipeline, corpus):  # noqa: F811
     assert list(expected) == ["sequence_labeler"]
 
 
-def test_calibrate_says_what_it_needs(corpus, tmp_path):  # noqa: F811
+def test_calibrate_says_what_it_needs(corpus, tmp_path):
     message = failure("lgu", "calibrate", tmp_path, tmp_path / "dev.spacy", tmp_path / "out")
     assert "There is no data at" in message
     assert "Give a .spacy file, or a folder of them." in message
@@ -131,11 +116,9 @@ def test_calibrate_says_what_it_needs(corpus, tmp_path):  # noqa: F811
     assert "is a file. Name a folder for the pipeline." in message
 
 
-def test_calibrate_a_pipeline_with_components_of_its_own(pipeline, corpus, tmp_path):  # noqa: F811
+def test_calibrate_a_pipeline_with_components_of_its_own(pipeline, corpus, tmp_path):
     code = add_own_component(pipeline, tmp_path / "nlp", "test_calibrate_code")
     arguments = ["lgu", "calibrate", tmp_path / "nlp", corpus, tmp_path / "out"]
-    with pytest.raises(AssertionError) as error:
-        run(*arguments)
-    assert "Can't find factory for 'test_calibrate_code'" in str(error.value.__cause__)
+    assert "Can't find factory for 'test_calibrate_code'" in failure(*arguments)
     run(*arguments, "--code", code)
     assert spacy.load(tmp_path / "out").pipe_names[-1] == "own"

@@ -3,8 +3,8 @@ import spacy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spacy_lgu.corpora.alignment import tokenize_texts, trim_spans
 from spacy_lgu.corpora.records import AnnotatedText, LabeledSpan, TokenizedText
+from spacy_lgu.corpora.tokenizing import tokenize_texts, trim_spans
 
 NLP = spacy.blank("en")
 TEXT = "The U.S.-based cooks left"  # The | U.S.-based | cooks | left

@@ -1,69 +1,30 @@
 import ctypes
 import errno
-import fcntl
 import os
 import subprocess
-import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from spacy_lgu import replacing
 from spacy_lgu.replacing import (
     finish_folder,
     finished_folder,
+    folders,
     read_folder,
     replace_file,
-    replace_files,
     replace_folder,
+    system,
 )
 
-from .killing import kill_everywhere
-
-SAVED = {"a": "1", "b/c": "2"}
-
-
-@pytest.fixture(params=["one step", "two renames"])
-def swap(request, monkeypatch):
-    """Both ways to put a folder where another one is."""
-    if request.param == "two renames":
-        monkeypatch.setattr(replacing, "_renameat2", no_function)
-
-
-def no_function():
-    return None
-
-
-def writer(contents):
-    def write(folder):
-        for name, text in contents.items():
-            (folder / name).parent.mkdir(exist_ok=True)
-            (folder / name).write_text(text)
-
-    return write
-
-
-def read(folder):
-    return {
-        str(file.relative_to(folder)): file.read_text()
-        for file in sorted(folder.rglob("*"))
-        if file.is_file()
-    }
-
-
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
+from ..killing import kill_everywhere
+from .conftest import SAVED, names, no_function, read, writer
 
 
 def mode(path):
     return path.stat().st_mode & 0o777
-
-
-# Folders
 
 
 def test_a_folder_is_made_and_replaced(tmp_path, swap):
@@ -116,7 +77,7 @@ def test_a_folder_whose_saver_is_killed_anywhere(tmp_path, swap, before):
 
 
 def test_a_folder_is_never_away_where_names_can_be_exchanged(tmp_path):
-    if not replacing._renameat2():
+    if not system._renameat2():
         return
     replace_folder(tmp_path / "x", writer({"a": "0"}))
     done = threading.Event()
@@ -145,7 +106,7 @@ def test_file_systems_that_cannot_exchange_names(tmp_path, monkeypatch, number):
     def find():
         return refuse
 
-    monkeypatch.setattr(replacing, "_renameat2", find)
+    monkeypatch.setattr(system, "_renameat2", find)
     for text in "12":
         replace_folder(tmp_path / "x", writer({"a": text}))
     assert read(tmp_path / "x") == {"a": "2"}
@@ -161,7 +122,7 @@ def test_a_failed_last_rename_brings_the_earlier_folder_back(tmp_path, monkeypat
             raise OSError(errno.EIO, "Input/output error")
         rename(path, target)
 
-    monkeypatch.setattr(replacing, "_renameat2", no_function)
+    monkeypatch.setattr(system, "_renameat2", no_function)
     monkeypatch.setattr(os, "rename", fail)
     with pytest.raises(OSError, match="Input/output error"):
         replace_folder(tmp_path / "x", writer({}))
@@ -273,182 +234,13 @@ def test_everything_is_on_the_disk_before_it_is_renamed(tmp_path, monkeypatch):
 
     place = tmp_path / "place"
     monkeypatch.setattr(os, "fsync", fsync)
-    monkeypatch.setattr(replacing, "_swap", swap)
+    monkeypatch.setattr(folders, "_swap", swap)
     replace_folder(place / "x", save)
     inner = ["swap", ".x.partial"]
     assert events == [*inner, "a", "inner", ".x.partial", "swap", "place"]
     events.clear()
     replace_file(place / "y", b"2")
     assert events == ["y", ".y.partial", "place"]
-
-
-# Several that save to one place
-
-
-def test_what_killed_savers_left_is_removed(tmp_path):
-    left = [".[x].partial-1", f".[x].partial-{os.getpid()}-0123abcd"]
-    kept = [".[x].partial-1-mine", ".[x].partial.previous", ".y.partial-1", "[x]"]
-    for name in (*left, *kept[:-1]):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "file").write_text("half")
-    replace_folder(tmp_path / "[x]", writer(SAVED))
-    assert names(tmp_path) == kept
-
-
-def test_what_another_one_is_writing_is_left_alone(tmp_path, swap):
-    def save_too(folder):
-        (folder / "a").write_text("outer")
-        replace_folder(tmp_path / "x", writer({"a": "inner"}))
-
-    replace_folder(tmp_path / "x", save_too)
-    assert read(tmp_path / "x") == {"a": "outer"}
-    assert names(tmp_path) == ["x"]
-
-
-def test_a_left_over_that_cannot_be_locked_is_removed_after_a_day(tmp_path, monkeypatch):
-    def refuse(handle, operation):
-        raise OSError(errno.EBADF, "Bad file descriptor")  # NFS, for folders
-
-    monkeypatch.setattr(fcntl, "flock", refuse)
-    for name, age in ((".x.partial-1-00000000", 23), (".x.partial-1-11111111", 25)):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "file").write_text("half")
-        changed = time.time() - age * 60 * 60
-        for path in (tmp_path / name / "file", tmp_path / name):
-            os.utime(path, (changed, changed))
-    replace_folder(tmp_path / "x", writer(SAVED))
-    assert names(tmp_path) == [".x.partial-1-00000000", "x"]
-
-
-def test_a_folder_that_was_taken_for_a_left_over_is_made_again(tmp_path, monkeypatch):
-    flock, removed = fcntl.flock, []
-
-    def late(handle, operation):
-        folder = Path(os.readlink(f"/proc/self/fd/{handle}"))
-        if not removed and ".partial-" in folder.name:
-            removed.append(folder.rmdir())
-        flock(handle, operation)
-
-    monkeypatch.setattr(fcntl, "flock", late)
-    replace_folder(tmp_path / "x", writer(SAVED))
-    assert removed
-    assert read(tmp_path / "x") == SAVED
-
-
-SAVER = """
-import sys
-from pathlib import Path
-from spacy_lgu import replacing
-from spacy_lgu.replacing import replace_files, replace_folder
-place, text, swap = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
-def no_function():
-    return None
-if swap == "two renames":
-    replacing._renameat2 = no_function
-def write(folder):
-    for name in "abcd":
-        (folder / name).write_text(text)
-for _ in range(40):
-    replace_folder(place / "x", write)
-    replace_files({place / "1": text.encode(), place / "2": text.encode()})
-"""
-
-
-@pytest.mark.parametrize("swap", ["one step", "two renames"])
-def test_processes_that_save_to_one_place(tmp_path, swap):
-    savers = [
-        subprocess.Popen([sys.executable, "-c", SAVER, tmp_path, text, swap]) for text in "123"
-    ]
-    assert [saver.wait() for saver in savers] == [0, 0, 0]
-    assert names(tmp_path) == ["1", "2", "x"]
-    (text,) = set(read(tmp_path / "x").values())
-    assert read(tmp_path / "x") == dict.fromkeys("abcd", text)
-    assert (tmp_path / "1").read_text() == (tmp_path / "2").read_text()
-
-
-def test_threads_that_save_to_one_place(tmp_path, swap):
-    errors = []
-
-    def save(text):
-        try:
-            for _ in range(20):
-                replace_folder(tmp_path / "x", writer(dict.fromkeys("abcd", text)))
-        except OSError as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=save, args=(text,)) for text in "1234"]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not errors
-    assert names(tmp_path) == ["x"]
-    assert len(set(read(tmp_path / "x").values())) == 1
-
-
-# Files
-
-
-def test_files_are_made_and_replaced(tmp_path):
-    def write(file):
-        file.write_text("by a function")
-
-    replace_file(tmp_path / "new" / "a", b"1")
-    replace_files({tmp_path / "new" / "a": write, tmp_path / "b": b"2"})
-    assert read(tmp_path) == {"b": "2", "new/a": "by a function"}
-    assert names(tmp_path) == ["b", "new"]
-
-
-def test_a_failure_leaves_the_earlier_files(tmp_path, monkeypatch):
-    def fail(file):
-        file.write_text("half")
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    replace_files({tmp_path / "a": b"1", tmp_path / "b": b"2"})
-    with pytest.raises(OSError, match="No space left on device"):
-        replace_files({tmp_path / "a": b"3", tmp_path / "b": fail})
-    assert read(tmp_path) == {"a": "1", "b": "2"}
-
-    replace = os.replace
-
-    def fail_at(name):
-        def fail(path, target):
-            if target.name == name:
-                raise OSError(errno.EIO, "Input/output error")
-            replace(path, target)
-
-        return fail
-
-    monkeypatch.setattr(os, "replace", fail_at("a"))
-    with pytest.raises(OSError, match="Input/output error"):
-        replace_files({tmp_path / "a": b"3", tmp_path / "b": b"4"})
-    assert read(tmp_path) == {"a": "1", "b": "2"}
-    monkeypatch.setattr(os, "replace", fail_at("b"))
-    with pytest.raises(OSError, match="Input/output error"):
-        replace_files({tmp_path / "a": b"3", tmp_path / "b": b"4"})
-    assert read(tmp_path) == {"a": "3"}  # never an earlier one beside a new one
-    assert names(tmp_path) == ["a"]
-
-
-def test_files_whose_writer_is_killed_anywhere(tmp_path):
-    place = tmp_path / "place"
-
-    def prepare():
-        subprocess.run(["rm", "-rf", place], check=True)
-        replace_files({place / "a": b"1", place / "b": b"1"})
-
-    def save():
-        replace_files({place / "a": b"2", place / "b": b"2"})
-
-    found = []
-    for _ in kill_everywhere(save, below=place, prepare=prepare):
-        state = {name: (place / name).read_text() for name in "ab" if (place / name).exists()}
-        if not found or found[-1] != state:
-            found.append(state)
-        save()
-        assert read(place) == {"a": "2", "b": "2"}
-        assert names(place) == ["a", "b"]
-    assert found == [{"a": "1", "b": "1"}, {"a": "1"}, {"a": "2"}, {"a": "2", "b": "2"}]
 
 
 def test_folder_that_changes_while_it_is_read(tmp_path):
@@ -463,25 +255,3 @@ def test_folder_that_changes_while_it_is_read(tmp_path):
 
     assert read_folder(tmp_path / "x", read_slowly) == "2"
     assert found == ["1", "2"]
-
-
-def test_what_is_no_file(tmp_path):
-    os.mkfifo(tmp_path / "pipe")
-    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
-    replace_file(tmp_path / "pipe", b"1")
-    assert os.read(reader, 10) == b"1"
-    os.close(reader)
-    replace_file(Path("/dev/null"), b"1")
-    assert not Path("/dev/null").is_file()
-    with pytest.raises(IsADirectoryError, match="is a folder: expected a file to write"):
-        replace_file(tmp_path, b"1")
-
-
-def test_one_file_under_two_names(tmp_path):
-    (tmp_path / "a").write_text("1")
-    (tmp_path / "b").symlink_to(tmp_path / "a")
-    with pytest.raises(ValueError, match="Expected different files, but got"):
-        replace_files({tmp_path / "a": b"2", tmp_path / "b": b"3"})
-    replace_file(tmp_path / "b", b"4")
-    assert (tmp_path / "b").is_symlink()
-    assert (tmp_path / "a").read_text() == "4"

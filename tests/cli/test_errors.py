@@ -1,0 +1,174 @@
+"""What is wrong with an input is one line of a command, and a traceback on request."""
+
+import os
+import subprocess
+import sys
+from configparser import InterpolationMissingOptionError
+
+import pytest
+import spacy.cli
+import typer
+from spacy.util import load_config_from_str
+from typer.testing import CliRunner
+
+from spacy_lgu.cli import app as lgu_app
+from spacy_lgu.cli.errors import CommandGroup
+
+
+def invoke(*args, app=spacy.cli.app, **options):
+    return CliRunner().invoke(app, [str(arg) for arg in args], **options)
+
+
+COMMANDS = {
+    "adapt": (
+        ["no.cfg", "out", "--text", "a.jsonl", "--valid", "a.jsonl"],
+        "✘ [E053] Could not read config file from no.cfg",
+    ),
+    "calibrate": (
+        ["no", "dev.spacy", "out"],
+        "✘ [E050] Can't find model 'no'. It doesn't seem to be a Python package or a valid path to "
+        "a data directory.",
+    ),
+    "convert": (["no.txt", "a.spacy"], "✘ There is no file or folder 'no.txt'."),
+    "fetch": (
+        ["."],
+        "✘ The folder '.' has no config.json: expected a decoder as transformers' save_pretrained "
+        "writes it.",
+    ),
+    "package": (
+        ["no", "out", "--name", "x", "--no-build"],
+        "✘ There is no saved pipeline in 'no': meta.json is missing. Give the folder of a "
+        "pipeline, as nlp.to_disk or `spacy train` writes it.",
+    ),
+    "verify": (
+        ["no"],
+        "✘ There is no lgu_transformer in 'no'. Give the folder of a pipeline, as nlp.to_disk or "
+        "`spacy train` writes it.",
+    ),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_says_what_is_wrong_in_one_line(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dev.spacy").touch()
+    arguments, line = COMMANDS[command]
+    result = invoke("lgu", command, *arguments)
+    assert result.exit_code == 1
+    assert result.stdout.splitlines()[-1] == line
+    assert result.stderr == ""
+    for asked in (
+        invoke("lgu", "--traceback", command, *arguments),
+        invoke("lgu", command, *arguments, env={"SPACY_LGU_TRACEBACK": "1"}),
+    ):
+        assert str(asked.exception) == line.removeprefix("✘ ")
+        assert line not in asked.stdout
+
+
+def test_as_a_process(tmp_path):
+    (tmp_path / "a.conll").write_text("a O\nb\n")
+    convert = ["convert", "a.conll", "a.spacy", "--format", "conll"]
+
+    def run(*args):
+        command = [sys.executable, "-m", "spacy", "lgu", *args]
+        env = {**os.environ, "PYTHONIOENCODING": "ascii"}
+        return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+
+    result = run(*convert)
+    assert (result.returncode, result.stderr) == (1, "")
+    assert result.stdout == (
+        "[x] a.conll:2: expected 2 columns as in line 1, but found 1 in 'b'. Correct the line, "
+        "give --comment if it is a comment, or remove it.\n"
+    )
+    result = run("--traceback", *convert)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.startswith("Traceback (most recent call last):\n")
+    assert "\nValueError: a.conll:2: expected 2 columns" in result.stderr
+
+
+def test_help_tells_of_the_traceback():
+    printed = " ".join(invoke("lgu", "--help").stdout.split())
+    assert "--traceback Where a command fails" in printed
+    assert "SPACY_LGU_TRACEBACK" in printed
+
+
+@pytest.mark.parametrize("args", [["convert"], ["nix"], ["convert", "a", "b", "--seed", "x"]])
+def test_errors_of_usage_have_their_own_status(args):
+    assert invoke("lgu", *args).exit_code == 2
+
+
+def fail_with(error: BaseException, *options):
+    """The result of a command that raises."""
+    app = typer.Typer(cls=CommandGroup)
+    app.callback()(lgu_app.registered_callback.callback)
+
+    @app.command("fail")
+    def fail() -> None:
+        raise error
+
+    return invoke(*options, "fail", app=app)
+
+
+def caused(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "printed"),
+    [
+        (ImportError("pip install 'spacy-lgu[package]'"), "✘ pip install 'spacy-lgu[package]'"),
+        (OSError(28, "No space left", "out"), "✘ [Errno 28] No space left: 'out'"),
+        (ValueError("x " * 100 + "y"), f"✘ {'x ' * 100}y"),
+        (ValueError("\nfirst\n  second\n"), "✘ first\n  second"),
+        (ValueError(), "✘ ValueError"),
+        (ValueError("no text: \udc80.txt"), "✘ no text: \\udc80.txt"),
+        (
+            caused(ValueError("The corpus cannot be read."), ValueError("a.txt:3: no tag")),
+            "✘ The corpus cannot be read.\nCause: a.txt:3: no tag",
+        ),
+        (
+            caused(OSError("not loaded"), FileNotFoundError(2, "No such file", "a.json")),
+            "✘ not loaded\nCause: [Errno 2] No such file: 'a.json'",
+        ),
+        (caused(ValueError("a.txt:3: no"), ValueError("invalid literal")), "✘ a.txt:3: no"),
+        (
+            InterpolationMissingOptionError("lang", "nlp", "${a.b}", "a.b"),
+            "✘ Bad value substitution: option 'lang' in section 'nlp' contains an interpolation "
+            "key 'a.b' which is not a valid option name. Raw value: '${a.b}'",
+        ),
+    ],
+)
+def test_messages_are_whole_and_not_wrapped(error, printed):
+    result = fail_with(error)
+    assert (result.exit_code, result.stdout) == (1, f"{printed}\n")
+
+
+def test_errors_of_a_config_stay_readable():
+    with pytest.raises(ValueError, match="no section headers") as error:
+        load_config_from_str("[nlp\n")
+    lines = fail_with(error.value).stdout.splitlines()
+    assert lines[:2] == [
+        "✘ Config validation error",
+        "Make sure the sections and values are formatted correctly.",
+    ]
+    assert "File contains no section headers." in lines
+
+
+@pytest.mark.parametrize("error", [TypeError("x"), KeyError("x"), RuntimeError("x")])
+def test_other_errors_keep_their_traceback(error):
+    result = fail_with(error)
+    assert (result.exception, result.stdout) == (error, "")
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(KeyboardInterrupt(), 130), (typer.Exit(3), 3), (SystemExit(4), 4)]
+)
+def test_what_is_no_error_passes(error, status):
+    result = fail_with(error)
+    assert (result.exit_code, result.stdout) == (status, "")
+
+
+def test_a_pipe_that_was_closed_is_told_by_nobody():
+    result = fail_with(BrokenPipeError(32, "Broken pipe"))
+    assert (result.exit_code, result.stdout) == (1, "")
