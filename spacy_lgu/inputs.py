@@ -2,8 +2,10 @@
 
 import json
 import math
+import os
 from collections.abc import Iterator
 from json import JSONDecodeError
+from pathlib import Path
 from typing import Any, BinaryIO
 
 # Of a line, a JSON record or a text. The longest novels have 7 million characters.
@@ -43,6 +45,15 @@ def read_bytes_of_lines(stream: BinaryIO, name: str) -> Iterator[bytes]:
             check_start(line, name)
         check_size(len(line), f"{name}:{number}", "a line")
         yield line
+
+
+def named_path(name: str | Path) -> Path:
+    """A file or folder as users name it, ~ for their home.
+
+    name (str | Path): The name.
+    RETURNS (Path): The path. Of ~NAME without a user NAME, what it says; Path.expanduser fails.
+    """
+    return Path(os.path.expanduser(name))
 
 
 def check_start(content: bytes, name: str) -> None:

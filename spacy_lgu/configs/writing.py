@@ -264,16 +264,24 @@ def write_config(
     revision (str | None): Branch, tag or commit on the hub.
     choices (Choices): From choose.
     command (str): How to train, for its first lines.
-    RETURNS (str): The text. Raises ValueError for a language that spaCy does not have.
+    RETURNS (str): The text. Raises ValueError for a language that spaCy does not have, and for a
+        decoder or a revision that a config cannot name.
     """
-    defaults = _language_defaults(lang)
+    for given in (decoder, revision):
+        if "$" in (given or ""):  # $$ would stand for one, but not in the values that refer to it
+            raise ValueError(
+                f"{given!r} has a $, with which a config's variables begin. Rename the folder, or "
+                "give a link to it without $."
+            )
+    language = _find_language(lang)
+    defaults = language.default_config
     has_linker = "entity_linker" in pipeline.heads
     values = {
         "title": ", ".join(pipeline.heads),
         "command": _comment(command, width=10_000, indent="    "),  # to be copied as a line
         "decoder": _value(decoder),
         "revision": _value(revision),
-        "lang": _value(lang),
+        "lang": _value(language.lang),  # of "eng", which spaCy knows for en, it trains nothing
         "pipeline": _value(list(pipeline.names)),
         "tokenizer": _lines(defaults["nlp"]["tokenizer"]),
         "tokenizer_init": _lines(defaults["initialize"]["tokenizer"]),
@@ -313,14 +321,14 @@ def write_config(
     return _HEADER.substitute(values) + transformer + heads + cleaner + _FOOTER.substitute(values)
 
 
-def _language_defaults(lang: str) -> dict[str, Any]:
+def _find_language(lang: str) -> Any:
     import pkgutil
 
     import spacy.lang
     from spacy.util import get_lang_class
 
     try:
-        return get_lang_class(lang).default_config
+        return get_lang_class(lang)
     except ImportError as error:
         languages = sorted(m.name for m in pkgutil.iter_modules(spacy.lang.__path__) if m.ispkg)
         raise ValueError(

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from transformers import PretrainedConfig, PreTrainedTokenizerFast
 
+from ..inputs import named_path
 from ..unmasking import describe_layers, unmask_layers
 from .adapter import add_adapter, check_adapter, find_lora_modules, load_adapter
 from .adapter_config import BaseReference
@@ -107,7 +108,7 @@ def check_settings(settings: DecoderSettings, tokenizer_config: dict[str, Any]) 
     if settings.tuning == "lora":
         modules = find_lora_modules(settings.lora, config)
         if settings.lora.path is not None:
-            adapter = Path(settings.lora.path).expanduser()
+            adapter = named_path(settings.lora.path)
             base = BaseReference(source.location, source.commit)
             compare_lora(check_adapter(adapter, base=base, decoder=config), settings.lora, modules)
             compare_pattern(adapter, settings.unmasking)

@@ -10,6 +10,7 @@ from torch.nn import Linear
 from transformers import PretrainedConfig
 from transformers.utils import hub as transformers_hub
 
+from ..inputs import named_path
 from ..replacing import finished_folder
 from .checkpoint import build_skeleton
 from .families import check_family
@@ -41,8 +42,8 @@ def read_local(name: str, revision: str | None = None) -> LocalDecoder | None:
         Raises ValueError for a folder that is missing or holds no decoder, and for a config that is
         damaged or no decoder's.
     """
-    folder = finished_folder(Path(name).expanduser())
-    if folder.is_dir() or not _is_hub_name(name):
+    folder = finished_folder(named_path(name))
+    if folder.exists() or not _is_hub_name(name):
         return _read(find_source(name, revision))
     cache = transformers_hub.TRANSFORMERS_CACHE
     found = try_to_load_from_cache(name, CONFIG, cache_dir=cache, revision=revision)

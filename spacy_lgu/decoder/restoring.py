@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from transformers import PretrainedConfig
 
+from ..inputs import named_path
 from ..replacing import finished_folder
 from ..unmasking import unmask_layers
 from .adapter import check_adapter, find_lora_modules
@@ -147,7 +148,7 @@ def _check_files(folder: Path, saved: Description) -> None:
 
 def _find_reference(folder: Path, base: Base) -> tuple[Source, PretrainedConfig, str | None]:
     """RETURNS (tuple): Where the base is, its config, and what check_weights says of it."""
-    if base.files is not None and not Path(base.name).expanduser().is_dir():
+    if base.files is not None and not named_path(base.name).is_dir():
         raise ValueError(
             f"The base decoder of {str(folder)!r} was the folder {base.name!r}, which is not "
             "here. Put it back, or save the pipeline with base_weights = 'bundle'."

@@ -21,7 +21,7 @@ from huggingface_hub.errors import (
 from transformers import AutoTokenizer, PretrainedConfig, PreTrainedTokenizerFast
 from transformers.utils import hub as transformers_hub
 
-from ..inputs import shorten
+from ..inputs import named_path, shorten
 from ..replacing import finished_folder
 from .adapter_config import ADAPTER_CONFIG
 from .config import make_config
@@ -67,7 +67,7 @@ def find_source(name: str, revision: str | None = None) -> Source:
         missing folder or repository, a missing revision, a gated repository without access,
         and a name that is not cached while the network is off.
     """
-    folder = finished_folder(Path(name).expanduser())
+    folder = finished_folder(named_path(name))
     if folder.is_dir():
         if revision is not None:
             raise ValueError(
@@ -85,6 +85,11 @@ def find_source(name: str, revision: str | None = None) -> Source:
                 "save_pretrained writes it."
             )
         return Source(name, folder.resolve(), None)
+    if folder.is_file():
+        raise ValueError(
+            f"{name!r} is a file. Give the folder of a decoder, or its name on the Hugging Face "
+            "hub, such as 'mistralai/Mistral-7B-v0.3'."
+        )
     is_path = folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1
     if is_path or (os.sep != "/" and os.sep in name):
         raise ValueError(

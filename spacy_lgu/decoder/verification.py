@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+from ..inputs import named_path
 from ..replacing import finished_folder, replace_file
 from .description import DESCRIPTION, Description, dump_description, read_description
 from .fingerprints import (
@@ -62,7 +63,7 @@ def _recorded(folder: Path, saved: Description) -> dict[str, tuple[Path, Fingerp
         part = saved.part
         found[f"{part}/"] = folder / part, saved.bundle
     elif saved.base_weights == "reference" and saved.base.files is not None:
-        base = Path(saved.base.name).expanduser()
+        base = named_path(saved.base.name)
         found[f"{base}/"] = base, saved.base.files
     if saved.pipeline is not None:
         root = folder.absolute().parent

@@ -8,10 +8,13 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError
 
 from ..decoder.description import DESCRIPTION, Description
+from ..decoder.families import check_family
 from ..decoder.local import LocalDecoder, read_local
 from ..decoder.reading import find_inside
 from ..decoder.shape import DecoderShape
 from ..decoder.source import Source, load_tokenizer
+from ..decoder.weights import check_weights
+from ..inputs import named_path
 
 _TOKENIZER = "tokenizer.json"
 _WEIGHTS = ".safetensors"
@@ -26,11 +29,26 @@ def read_saved_base(folder: Path, saved: Description) -> LocalDecoder | None:
         Raises ValueError as read_local.
     """
     if saved.base_weights == "reference":
-        is_gone = saved.base.files is not None and not Path(saved.base.name).expanduser().is_dir()
+        is_gone = saved.base.files is not None and not named_path(saved.base.name).is_dir()
         return None if is_gone else read_local(saved.base.name, saved.base.commit)
     name = "weights" if saved.base_weights == "weights" else "base"
     part = find_inside(folder, name, named_in=folder / DESCRIPTION)
     return read_local(str(part.absolute()))
+
+
+def find_problem(decoder: LocalDecoder) -> str | None:
+    """Why a decoder cannot be used, as far as its config and the headers of its weights tell.
+
+    decoder (LocalDecoder): The decoder.
+    RETURNS (str | None): None if nothing is wrong, or its weights are on the hub alone.
+    """
+    try:
+        check_family(decoder.config)
+        if decoder.source.is_local:
+            check_weights(decoder.source, decoder.config)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def match_modules(shape: DecoderShape, names: Iterable[str], rank: int) -> dict[str, int]:

@@ -90,15 +90,9 @@ def decoder_facts(settings: DecoderSettings, load: Load, *, offline: bool) -> Fa
     if decoders is None:
         raise ValueError(reason)
     from ..decoder.adapter import find_lora_modules
-    from ..decoder.families import FamilyError, check_family
     from ..decoder.local import read_decoder
 
     found = read_decoder(settings.name, settings.revision)
-    problem = None
-    try:
-        check_family(found.config)
-    except FamilyError as error:
-        problem = str(error)
     adapter: FactsT | None = None
     adapted: dict[str, int] = {}
     if settings.tuning == "lora":
@@ -108,7 +102,7 @@ def decoder_facts(settings: DecoderSettings, load: Load, *, offline: bool) -> Fa
         adapter |= {"modules": names, "n_modules": len(adapted)}
     disk = decoders.stored_bytes(found, offline=offline)
     notes = []
-    if not disk["here"]:
+    if not disk["here"] and not found.source.is_local:
         notes.append(
             "Its weights are not on this machine: `python -m spacy lgu fetch "
             f"{settings.name}` downloads them."
@@ -120,7 +114,7 @@ def decoder_facts(settings: DecoderSettings, load: Load, *, offline: bool) -> Fa
             "commit": found.source.commit,
             "found": str(found.source.folder),
         },
-        "problem": problem,
+        "problem": decoders.find_problem(found),
         "subtokens": "split",
         "tokenizer": decoders.describe_tokenizer(found.source.folder),
         "adapter": adapter,

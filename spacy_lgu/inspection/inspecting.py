@@ -1,10 +1,10 @@
 """From a name to the facts: a pipeline, or a decoder."""
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from ..decoder.settings import DecoderSettings, LoraSettings
+from ..inputs import named_path
 from ..replacing import finished_folder
 from .facts import FactsT, Load, decoder_facts, pipeline_facts
 from .libraries import find_broken, list_versions
@@ -25,7 +25,7 @@ def inspect_target(name: str, load: Load, *, offline: bool, **settings: Any) -> 
     RETURNS (FactsT): "decoders", "machine", "versions", "notes" and, of a pipeline, "pipeline".
         Raises ValueError or OSError saying what is missing or damaged.
     """
-    folder = finished_folder(Path(name).expanduser())
+    folder = finished_folder(named_path(name))
     given = {key: value for key, value in settings.items() if value is not None}
     if (found := find_pipeline(name)) is not None:
         if given:

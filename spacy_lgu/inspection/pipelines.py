@@ -9,10 +9,12 @@ from typing import Any, TypeVar
 
 from ..decoder.description import DESCRIPTION, Description, read_description
 from ..decoder.reading import damaged, read_json
+from ..inputs import named_path
 from ..replacing import finished_folder, finished_subfolders
 
 _CONFIG, _META = "config.cfg", "meta.json"
 _MAX_BYTES = 16 * 2**20  # of a config
+_FACTORY = "lgu_transformer"
 _LISTENER = "spacy-transformers.TransformerListener."
 OptionT = TypeVar("OptionT", bool, int)
 _OWN = ("spacy-lgu.LGUTransformer.", "spacy-lgu.Tok2VecLGU.")
@@ -100,7 +102,7 @@ def find_pipeline(name: str) -> Path | None:
     name (str): The folder, or the name of an installed package.
     RETURNS (Path | None): None if it is neither. The package is not imported.
     """
-    folder = finished_folder(Path(name).expanduser())
+    folder = finished_folder(named_path(name))
     if folder.is_dir():
         return folder if (folder / _CONFIG).is_file() else None
     if not name.isidentifier():
@@ -119,12 +121,24 @@ def read_pipeline(folder: Path) -> SavedPipeline:
     folder (Path): From find_pipeline.
     RETURNS (SavedPipeline): Raises ValueError that names the file that is missing or damaged.
     """
-    meta = read_json(folder / _META) if (folder / _META).is_file() else {}
+    if not (folder / _META).is_file():
+        raise ValueError(
+            f"There is no saved pipeline in {str(folder)!r}: meta.json is missing. Give the folder "
+            "of a pipeline, as nlp.to_disk or `spacy train` writes it."
+        )
+    meta = read_json(folder / _META)
     config = read_config_file(folder / _CONFIG)
     sections = config.get("components", {})
     # A save that was killed left the earlier one under another name.
     parts = {path.name.removeprefix("."): path for path in finished_subfolders(folder)}
     parts = {name.removesuffix(".previous"): path for name, path in parts.items()}
+    # Those of the config must be there, and are an error if they are not.
+    expected = {
+        name
+        for name, section in sections.items()
+        if isinstance(section, dict) and section.get("factory") == _FACTORY
+    }
+    parts |= {name: folder / name for name in expected - set(parts)}
     decoders = [
         SavedDecoder(
             name=name,
@@ -134,7 +148,7 @@ def read_pipeline(folder: Path) -> SavedPipeline:
             options=sections[name] if isinstance(sections.get(name), dict) else {},
         )
         for name, part in parts.items()
-        if (part / DESCRIPTION).is_file()
+        if name in expected or (part / DESCRIPTION).is_file()
     ]
     return SavedPipeline(folder=folder, meta=meta, config=config, decoders=decoders)
 

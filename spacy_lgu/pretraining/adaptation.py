@@ -22,7 +22,7 @@ from ..decoder.building import BuiltDecoder, CheckedDecoder, build_decoder, chec
 from ..decoder.reading import damaged, read_json, take
 from ..decoder.settings import DecoderSettings
 from ..decoder.stepping import decay_groups
-from ..inputs import shorten
+from ..inputs import named_path, shorten
 from ..replacing import finish_folder, replace_folder
 from ..unmasking import parse_pattern
 from .evaluation import prediction_scores
@@ -206,7 +206,7 @@ def adapt_decoder(
 
 def _check_output(output: Path, decoder: str, *, may_replace: bool) -> None:
     """The folder is replaced as a whole in the end: refuse one with anything else in it."""
-    if output == Path(decoder).expanduser().resolve():
+    if output == named_path(decoder).resolve():
         raise ValueError(
             f"The output {str(output)!r} is the folder of the decoder itself. Name another one."
         )

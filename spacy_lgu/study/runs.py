@@ -10,6 +10,7 @@ from typing import Any
 from filelock import FileLock
 
 from ..decoder.source import find_source
+from ..inputs import named_path
 from .plan import PARTS, Study, System, Task
 from .tasks import count_texts
 from .untrained import make_untrained
@@ -120,7 +121,7 @@ def find_decoder(system: System, study: Study, work: Path) -> Decoder | None:
     identity = source.commit or digest_folder(Path(name))
     if system.untrained:
         return Decoder(str(work / "untrained" / identity), f"untrained {identity}")
-    training = Path(name).expanduser() / "training.json"
+    training = named_path(name) / "training.json"
     record = json.loads(training.read_text(encoding="utf8")) if training.is_file() else {}
     bits = record["history"][-1][3] if record.get("metric") == _BITS_PER_BYTE else None
     return Decoder(name, identity, bits)
@@ -225,7 +226,7 @@ def find_settings(
     folders = {
         key: digest_folder(Path(value))
         for key, value in overrides.items()
-        if key not in changing and isinstance(value, str) and Path(value).expanduser().is_dir()
+        if key not in changing and isinstance(value, str) and named_path(value).is_dir()
     }
     return _digest(
         {
@@ -252,7 +253,7 @@ def find_conditions(study: Study, corpus: Path, overrides: dict[str, Any], limit
 
 def digest_folder(folder: Path) -> str:
     """A digest of the weights, configs and tokenizer files of a model's folder."""
-    folder = folder.expanduser()
+    folder = named_path(folder)
     return _digest(
         {
             str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()

@@ -77,3 +77,23 @@ def test_tokenizer_of_the_language(decoder_folder, tmp_path):
     config = load_config(path)
     assert config["nlp"]["tokenizer"]["segmenter"] == "char"
     assert config["initialize"]["tokenizer"]["pkuseg_user_dict"] == "default"
+
+
+@pytest.mark.parametrize("name", ["a$b", "a$$b", "${paths.train}"])
+def test_decoder_that_a_config_cannot_name(name, decoder_folder, tmp_path):
+    (tmp_path / name).symlink_to(decoder_folder)
+    printed = failure("lgu", "init-config", "-", "--decoder", tmp_path / name)
+    assert "has a $, with which a config's variables begin" in printed
+
+
+@pytest.mark.parametrize("name", ["a b", 'q"q', "back\\slash", "%(x)s", "hash # ; x", "Łódź {x}"])
+def test_decoder_in_a_folder_of_any_other_name(name, decoder_folder, tmp_path):
+    (tmp_path / name).symlink_to(decoder_folder)
+    config = load_config_from_str(init_config("-", "--decoder", tmp_path / name))
+    config = config.interpolate()
+    assert config["components"]["transformer"]["model"]["name"] == str(tmp_path / name)
+
+
+def test_language_by_another_code(decoder_folder):
+    printed = init_config("-", "--decoder", decoder_folder, "--lang", "eng")
+    assert load_config_from_str(printed)["nlp"]["lang"] == "en"

@@ -99,6 +99,23 @@ def test_damaged_description_is_named(saved, tmp_path):
     assert "lgu.json' is damaged" in failure("lgu", "inspect", copied)
 
 
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [
+        ("meta.json", "There is no saved pipeline in "),
+        ("transformer/lgu.json", "There is no decoder in "),
+        ("transformer", "There is no decoder in "),
+    ],
+)
+def test_what_a_pipeline_lacks_is_named(missing, message, saved, tmp_path):
+    copied = shutil.copytree(saved, tmp_path / "pipeline")
+    if missing == "transformer":
+        shutil.rmtree(copied / missing)
+    else:
+        (copied / missing).unlink()
+    assert message in failure("lgu", "inspect", copied)
+
+
 def test_pipeline_without_a_decoder(tmp_path):
     import spacy
 
@@ -173,6 +190,18 @@ def test_family_that_cannot_be_unmasked(tmp_path):
     GPT2Config(n_layer=4, n_embd=32, n_head=2, vocab_size=100).save_pretrained(tmp_path)
     printed = inspect(tmp_path, "--tuning", "frozen")
     assert "PROBLEM Decoders of the family 'gpt2' cannot be unmasked" in printed
+
+
+def test_weights_of_a_decoder_that_cannot_be_loaded(decoder_folder, tmp_path):
+    folder = shutil.copytree(decoder_folder, tmp_path / "decoder")
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:20])
+    assert "PROBLEM" in (printed := inspect(folder))
+    assert "model.safetensors" in printed
+    weights.rename(folder / "pytorch_model.bin")
+    printed = inspect(folder)
+    assert "are incomplete: model.safetensors missing" in printed
+    assert "lgu fetch" not in printed
 
 
 def test_broken_libraries_get_a_word(saved, monkeypatch):

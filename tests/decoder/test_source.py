@@ -13,6 +13,7 @@ from huggingface_hub.errors import (
 from transformers import BertConfig, BitsAndBytesConfig, CTRLTokenizer, T5Config
 
 from spacy_lgu.decoder import source
+from spacy_lgu.decoder.local import read_local
 from spacy_lgu.decoder.source import Source, find_source, load_tokenizer, read_config
 
 from .conftest import FIRST, SECOND
@@ -31,10 +32,20 @@ def test_home_folder_is_found(decoder_folder, monkeypatch):
     assert find_source(f"~/{decoder_folder.name}").folder == decoder_folder.resolve()
 
 
-@pytest.mark.parametrize("name", ["/no/such", "./no", "../no/such", "~/no/such", "a/b/c"])
+@pytest.mark.parametrize(
+    "name", ["/no/such", "./no", "../no/such", "~/no/such", "~nobody/no", "a/b/c"]
+)
 def test_missing_folder(name):
     with pytest.raises(ValueError, match=f"There is no folder '{name}' .*Give the folder of a"):
         find_source(name)
+
+
+def test_file_is_no_name_on_the_hub(tmp_path, monkeypatch):
+    (tmp_path / "train.spacy").touch()
+    monkeypatch.chdir(tmp_path)
+    for find in (find_source, read_local):
+        with pytest.raises(ValueError, match=r"^'train.spacy' is a file. Give the folder of a"):
+            find("train.spacy")
 
 
 def test_folder_without_config(tmp_path):
