@@ -4,6 +4,8 @@ import json
 import math
 import os
 from collections.abc import Iterator
+from configparser import Error as ConfigError
+from contextlib import contextmanager
 from json import JSONDecodeError
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -54,6 +56,29 @@ def named_path(name: str | Path) -> Path:
     RETURNS (Path): The path. Of ~NAME without a user NAME, what it says; Path.expanduser fails.
     """
     return Path(os.path.expanduser(name))
+
+
+@contextmanager
+def naming(file: Path) -> Iterator[None]:
+    """What is wrong with a file is told with its name, by readers, too, that do not know it.
+
+    file (Path): The file. Of errors of values and of configs it becomes a note.
+    """
+    try:
+        yield
+    except (ValueError, ConfigError) as error:
+        if str(file) not in str(error):
+            error.add_note(f"In {str(file)!r}.")
+        raise
+
+
+def printable(text: str) -> str:
+    """A text from a file, for a terminal, whose cursor it must not move.
+
+    text (str): The text.
+    RETURNS (str): It, with other characters, or half an emoji, as Python escapes them.
+    """
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def check_start(content: bytes, name: str) -> None:

@@ -50,14 +50,16 @@ def adapt_cli(
     from spacy.util import fix_random_seed, load_config, load_model_from_config
     from thinc.api import get_torch_default_device
 
+    from ..inputs import naming
     from ..layers.finding import find_decoder
     from ..pretraining.adaptation import AdaptationSettings, adapt_decoder
 
     import_code(code)
     arguments = list(ctx.args)  # spaCy takes them out of the list that it parses
     overrides = parse_config_overrides(ctx.args)
-    config = load_config(config_path, overrides=overrides, interpolate=False)
-    seed = config.interpolate().get("training", {}).get("seed") or 0
+    with naming(config_path):
+        config = load_config(config_path, overrides=overrides, interpolate=False)
+        seed = config.interpolate().get("training", {}).get("seed") or 0
     settings = AdaptationSettings(
         objective=objective,
         minutes=minutes,
@@ -73,7 +75,9 @@ def adapt_cli(
     )
     setup_gpu(gpu_id)
     fix_random_seed(seed)
-    name, shim = find_decoder(load_model_from_config(config, auto_fill=True), component)
+    with naming(config_path):
+        nlp = load_model_from_config(config, auto_fill=True)
+        name, shim = find_decoder(nlp, component)
     progress = adapt_decoder(
         shim.settings,
         shim.tokenizer_config,

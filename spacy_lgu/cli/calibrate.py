@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from wasabi import msg
 
-from ..replacing import finished_folder, replace_folder
+from ..replacing import replace_folder
 from . import app
 
 
@@ -26,38 +26,34 @@ def calibrate_cli(
     those of the data.
     """
     # Every `python -m spacy` imports this file: the rest only where it is used.
-    import spacy
     from spacy.cli._util import import_code, setup_gpu
 
     from ..pipeline.calibrating import calibrate_pipeline
+    from ..pipeline.opening import open_pipeline
     from ..training.readers import gold_tokens_v1
 
     if dev.suffix != ".spacy" if dev.is_file() else not any(dev.rglob("*.spacy")):
-        msg.fail(
-            f"There is no data at {str(dev)!r}", "Give a .spacy file, or a folder of them.", exits=1
+        raise FileNotFoundError(
+            f"There is no data at {str(dev)!r}. Give a .spacy file, or a folder of them."
         )
     if output.exists() and not force:
-        msg.fail(f"{str(output)!r} exists already. Use --force to replace it.", exits=1)
+        raise FileExistsError(f"{str(output)!r} exists already. Use --force to replace it.")
     if output.is_file():
-        msg.fail(f"{str(output)!r} is a file. Name a folder for the pipeline.", exits=1)
+        raise NotADirectoryError(f"{str(output)!r} is a file. Name a folder for the pipeline.")
     is_pipeline = (output / "meta.json").exists() and (output / "config.cfg").exists()
     if output.exists() and not is_pipeline and any(output.iterdir()):
-        msg.fail(
-            f"{str(output)!r} is no saved pipeline, but holds other files",
-            "Name the folder of a pipeline to replace, an empty folder or a new one.",
-            exits=1,
+        raise FileExistsError(
+            f"{str(output)!r} is no saved pipeline, but holds other files. Name the folder of a "
+            "pipeline to replace, an empty folder or a new one."
         )
     import_code(code)
     setup_gpu(use_gpu)
-    found = finished_folder(Path(pipeline))
-    nlp = spacy.load(pipeline if found == Path(pipeline) else found)
+    nlp = open_pipeline(pipeline)
     results = calibrate_pipeline(nlp, partial(gold_tokens_v1(dev), nlp))
     if not results:
-        msg.fail(
-            f"There is no sequence labeler in {pipeline!r}",
-            f"Its components are {', '.join(nlp.pipe_names)}. Train one with the factory "
-            "'sequence_labeler'; see configs/lgu_sequence_labeler.cfg.",
-            exits=1,
+        raise ValueError(
+            f"There is no sequence labeler in {pipeline!r}, only {', '.join(nlp.pipe_names)}. "
+            "Train one with the factory 'sequence_labeler'; see configs/lgu_sequence_labeler.cfg."
         )
     for name, result in results.items():
         msg.good(

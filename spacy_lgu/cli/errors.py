@@ -3,18 +3,22 @@
 import re
 import sys
 from collections.abc import Iterator
-from configparser import InterpolationError
+from configparser import Error as ConfigError
 from typing import Any
 
 import typer
+from click import ClickException
 from typer.core import TyperGroup
 from wasabi import msg
+
+from ..inputs import printable
 
 # By these, our code and what is under it (spaCy, transformers, the system) speak to who uses them:
 # values, files and configs that are wrong (ConfigValidationError, RegistryError and errors of
 # encoding are ValueErrors), the disk and the network, a package that is missing. All others, such
 # as TypeError and KeyError, are mistakes in code and need their traceback.
-_OF_USERS = (ValueError, OSError, ImportError, InterpolationError)
+# ClickException: spaCy's of overrides; Typer, which has a click of its own, does not know it.
+_OF_USERS = (ValueError, OSError, ImportError, ConfigError, ClickException)
 _PLACE = re.compile(r"\S+:[0-9]+")
 
 
@@ -46,9 +50,10 @@ def _spell(error: BaseException) -> list[str]:
             places.append(str(cause.filename))
         if any(place not in "\n".join(parts) for place in places):
             parts.append(f"Cause: {cause}")
-    # Names of files need not be text, and a terminal need not have all characters.
+    lines = [printable(line.expandtabs()) for line in "\n".join(parts).splitlines()]
+    # A terminal need not have all characters.
     encoding = sys.stdout.encoding or "utf8"
-    return "\n".join(parts).encode(encoding, "backslashreplace").decode(encoding).splitlines()
+    return [line.encode(encoding, "backslashreplace").decode(encoding) for line in lines]
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

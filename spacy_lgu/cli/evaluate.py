@@ -22,7 +22,7 @@ def evaluate_cli(
         Path | None,
         typer.Option(help="Choose the threshold of the span categorizer on this data, .spacy"),
     ] = None,
-    limit: Annotated[int, typer.Option(help="Docs of each file; 0: all")] = 0,
+    limit: Annotated[int, typer.Option(help="Docs of each file; 0: all", min=0)] = 0,
     code: Annotated[Path | None, typer.Option("--code", "-c", help="Python file to import")] = None,
     gpu_id: Annotated[int, typer.Option("--gpu-id", "-g", help="GPU, or -1 for the CPU")] = -1,
 ) -> None:
@@ -32,18 +32,19 @@ def evaluate_cli(
     Docs without annotation are refused, predictions on tokens without one are not counted.
     """
     # Every `python -m spacy` imports this file: the rest only where it is used.
-    import spacy
     from spacy.cli._util import import_code, setup_gpu
 
     from ..metrics.evaluation import evaluate, find_threshold, read_gold
-    from ..replacing import finished_folder, replace_file
+    from ..pipeline.opening import open_pipeline
+    from ..replacing import replace_file
 
     if threshold_from is not None and spans_key is None:
         raise ValueError("--threshold-from is for span categorizers, and needs --spans-key.")
+    if output is not None and output.is_dir():
+        raise IsADirectoryError(f"{str(output)!r} is a folder: expected a file to write.")
     import_code(code)
     setup_gpu(gpu_id)
-    found = finished_folder(Path(pipeline))
-    nlp = spacy.load(pipeline if found == Path(pipeline) else found)
+    nlp = open_pipeline(pipeline)
     docs = read_gold(nlp, data, limit, spans_key)
     scores: dict[str, Any] = {"threshold": None}
     if threshold_from is not None and spans_key is not None:
@@ -58,6 +59,7 @@ def evaluate_cli(
 
 def _print(scores: dict[str, Any], name: str) -> None:
     """The look of `spacy evaluate`."""
+    from ..inputs import printable
     from ..metrics.strict import SpanCounts
 
     results = {
@@ -72,7 +74,7 @@ def _print(scores: dict[str, Any], name: str) -> None:
     counts = {label: SpanCounts(*numbers) for label, numbers in scores["labels"].items()}
     rows = [
         (
-            label,
+            printable(label),
             *(f"{100 * score:.2f}" for score in (of.precision, of.recall, of.f1)),
             *(of.n_correct, of.n_predicted, of.n_gold),
         )

@@ -30,14 +30,16 @@ SystemOption = Annotated[str, typer.Option("--system", help="Names with commas, 
 PatternOption = Annotated[
     str, typer.Option("--pattern", help="Patterns with commas, instead of those of the study")
 ]
-SeedsOption = Annotated[int, typer.Option("--seeds", help="Runs of each: the seeds 0, 1 ...")]
+SeedsOption = Annotated[
+    int, typer.Option("--seeds", help="Runs of each: the seeds 0, 1 ...", min=1)
+]
 DecodersOption = Annotated[
     str, typer.Option(help="NAME=FOLDER (or name on the hub),... instead of the study's")
 ]
 CorpusOption = Annotated[Path, typer.Option("--corpus", help="Folder of the converted corpora")]
 ResultsOption = Annotated[Path, typer.Option("--results", help="JSON lines, a run each")]
 WorkOption = Annotated[Path, typer.Option("--work", help="Folder for logs and checkpoints")]
-LimitOption = Annotated[int, typer.Option("--limit", help="Texts of each part; 0: all")]
+LimitOption = Annotated[int, typer.Option("--limit", help="Texts of each part; 0: all", min=0)]
 
 STUDY = Path("benchmarks/study.yml")
 CORPUS = Path("corpus/benchmark")

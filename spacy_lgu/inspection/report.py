@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Iterator
 
+from ..inputs import printable
 from ..unmasking import describe_layers, parse_pattern
 from .drawing import Strokes, draw_layers
 from .facts import FactsT
@@ -40,7 +41,7 @@ def write_report(facts: FactsT, *, strokes: Strokes, width: int) -> str:
     lines += _rows(_machine_rows(facts["machine"], facts["versions"]), width)
     for note in facts["notes"]:
         lines += ["", *textwrap.wrap(f"! {note}", width, subsequent_indent="  ")]
-    return "".join(f"{_escape(line)}\n" for line in lines)
+    return "".join(f"{printable(line)}\n" for line in lines)
 
 
 def show_bytes(n_bytes: int | None) -> str:
@@ -51,11 +52,6 @@ def show_bytes(n_bytes: int | None) -> str:
         if n_bytes >= size:
             return f"{n_bytes / size:,.1f} {unit}"
     return f"{n_bytes:,} bytes"
-
-
-def _escape(line: str) -> str:
-    """What files say may hold characters that move a terminal's cursor, or half an emoji."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
 
 
 def _rows(pairs: Iterator[tuple[str, str]], width: int) -> list[str]:

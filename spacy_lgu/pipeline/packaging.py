@@ -22,6 +22,7 @@ from spacy.cli.package import generate_readme
 
 from ..decoder.reading import damaged, read_json
 from ..replacing import finish_subfolders, finished_folder, replace_folder
+from .opening import check_pipeline
 
 _ERROR_LINES = 20
 
@@ -93,6 +94,7 @@ def package_pipeline(
     input_dir = finished_folder(input_dir)
     _check_names(name, code)
     meta = _read_meta(input_dir / "meta.json", version)
+    check_pipeline(input_dir)
     target = output_dir / f"{name}-{meta['version']}"
     if target.exists() and not force:
         raise FileExistsError(f"{str(target)!r} exists already. Use --force to replace it.")

@@ -1,6 +1,7 @@
 """What can be wrong with a study, found before hours are spent on it."""
 
 from collections.abc import Iterator
+from configparser import Error as ConfigError
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,14 @@ from thinc.model import Model
 from transformers import AutoConfig
 
 from ..decoder.building import check_settings
+from ..inputs import naming
 from ..layers.shim import DecoderShim
 from .plan import Study
 from .runs import Decoder, Run, find_decoder, list_runs, make_overrides
 from .tasks import check_corpus
 
 # Of configs (a name that is not registered is a ValueError), and of folders and names on the hub.
-_ERRORS = (ConfigValidationError, ValueError, OSError, ImportError)
+_ERRORS = (ConfigError, ConfigValidationError, ValueError, OSError, ImportError)
 
 
 def check_study(
@@ -66,7 +68,8 @@ def check_config(config: Path, overrides: dict[str, Any]) -> None:
     config (Path): spaCy's training config.
     overrides (dict[str, Any]): Values by dotted name.
     """
-    loaded = load_config(config, overrides=overrides, interpolate=False)
+    with naming(config):
+        loaded = load_config(config, overrides=overrides, interpolate=False)
     nlp = load_model_from_config(loaded, auto_fill=True)
     filled = nlp.config.interpolate()
     registry.resolve(filled["training"], schema=ConfigSchemaTraining)
@@ -87,10 +90,11 @@ def _check_encoder(name: str) -> None:
 
 def _shorten(error: BaseException) -> str:
     """What an error says, without the config that spaCy prints with it."""
-    if isinstance(error, ConfigValidationError):
+    text = str(error)
+    if isinstance(error, ConfigValidationError) and error.errors:
         found = [f"{' -> '.join(map(str, e.get('loc', [])))}: {e.get('msg')}" for e in error.errors]
-        return "; ".join(found) or str(error)
-    return str(error)
+        text = "; ".join(found)
+    return " ".join([*text.split("\n"), *getattr(error, "__notes__", [])])
 
 
 def _find_decoders(nlp: Language) -> Iterator[DecoderShim]:

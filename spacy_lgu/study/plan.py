@@ -8,7 +8,9 @@ from typing import Any
 import srsly
 
 from ..corpora.options import OPTIONS
+from ..inputs import naming
 from ..unmasking import normalize_pattern
+from .fields import check_fields
 
 # The config of all systems that name no other: every encoder, with every head.
 CONFIG = Path(__file__).with_name("benchmark.cfg")
@@ -66,6 +68,8 @@ class Task:
             raise ValueError(f"{where}: head is {self.head!r}, expected {_list(HEADS)}.")
         if (self.epochs is None) == (self.max_steps is None):
             raise ValueError(f"{where}: expected either epochs or max_steps.")
+        if (self.epochs or self.max_steps or 0) < 1:
+            raise ValueError(f"{where}: expected at least 1 of epochs or max_steps.")
         by_part = isinstance(self.files, dict)
         if by_part == (self.tenths is not None):
             raise ValueError(
@@ -131,13 +135,9 @@ class System:
                 f"{where}: the encoder instruction needs a script as its config, a file named "
                 f"*.py, but got {str(self.config)!r}."
             )
-        if isinstance(self.patterns, str):
-            raise ValueError(
-                f"{where}: expected a list of patterns, such as [{self.patterns}], but got "
-                f"{self.patterns!r}."
-            )
         # In letters: spaCy's command line would read the digits as a number.
-        object.__setattr__(self, "patterns", [normalize_pattern(p) for p in self.patterns])
+        patterns = dict.fromkeys(normalize_pattern(pattern) for pattern in self.patterns)
+        object.__setattr__(self, "patterns", list(patterns))
 
 
 @dataclass(frozen=True)
@@ -188,17 +188,31 @@ def read_study(path: Path) -> Study:
     """Read a study.
 
     path (Path): YAML. Configs that it names are looked for from its folder.
-    RETURNS (Study): Raises ValueError for unknown fields and for what does not fit together,
-        FileNotFoundError if the study or a config of it is not there.
+    RETURNS (Study): Raises ValueError for unknown fields, for values of other types and for what
+        does not fit together, FileNotFoundError if the study or a config of it is not there.
     """
     if not path.is_file():
         raise FileNotFoundError(
             f"There is no study {str(path)!r}: give a YAML file that says what is compared."
         )
-    content = srsly.read_yaml(path)
+    with naming(path):
+        return _parse(srsly.read_yaml(path), path)
+
+
+def _parse(content: Any, path: Path) -> Study:
     sections = [entry.name for entry in fields(Study)]
     if not isinstance(content, dict) or set(content) != set(sections):
         raise ValueError(f"{path}: expected the sections {_list(sections)}.")
+    check_fields(Study, content, f"{path}")
+    if not (content["tasks"] and content["systems"]):
+        raise ValueError(f"{path}: expected at least one task and one system.")
+    for name in (*content["tasks"], *content["systems"]):
+        # They become names of folders, which are replaced: none leads out of theirs.
+        if not re.fullmatch(r"[\w-][\w.-]*", name):
+            raise ValueError(
+                f"Expected names of letters, digits, -, _ and ., not at their beginning, but got "
+                f"{name!r}."
+            )
     tasks = {name: _make(Task, name, entry) for name, entry in content["tasks"].items()}
     systems = {
         name: _make(System, name, _find_config(name, entry, path.parent))
@@ -210,10 +224,6 @@ def read_study(path: Path) -> Study:
                 f"System {name}: decoder is {system.decoder!r}, expected one of the decoders "
                 f"{_list(content['decoders'])}."
             )
-    for name in [*tasks, *systems]:
-        # They become names of folders.
-        if not re.fullmatch(r"[\w.-]+", name):
-            raise ValueError(f"Expected names of letters, digits, -, _ and ., but got {name!r}.")
     training = _make(Training, None, content["training"])
     return Study(training, dict(content["decoders"]), tasks, systems)
 
@@ -232,6 +242,7 @@ def parse_decoders(entries: str) -> dict[str, str | None]:
 def _find_config(name: str, entry: dict[str, Any], folder: Path) -> dict[str, Any]:
     if "config" not in entry:
         return entry
+    check_fields(System, entry, f"System {name}")
     config = folder / entry["config"]
     if not config.is_file():
         raise FileNotFoundError(
@@ -241,11 +252,7 @@ def _find_config(name: str, entry: dict[str, Any], folder: Path) -> dict[str, An
 
 
 def _make(kind: type, name: str | None, entry: dict[str, Any]) -> Any:
-    known = [f.name for f in fields(kind) if f.name != "name"]
-    unknown = [key for key in entry if key not in known]
-    if unknown:
-        where = f"{kind.__name__} {name}" if name else kind.__name__
-        raise ValueError(f"{where}: there is no {_list(unknown)}, expected {_list(known)}.")
+    check_fields(kind, entry, f"{kind.__name__} {name}" if name else kind.__name__)
     return kind(**({} if name is None else {"name": name}), **entry)
 
 

@@ -7,12 +7,12 @@ from itertools import islice
 from pathlib import Path
 
 import spacy
-from spacy.tokens import DocBin
 
 from ..corpora.converting import convert_corpus
 from ..corpora.records import Notes
 from ..metrics.evaluation import read_gold, take_spans
 from ..replacing import replace_folder
+from ..training.readers import load_docbin, read_docbin
 from .plan import PARTS, Study, Task
 
 
@@ -56,6 +56,7 @@ def convert_task(task: Task, data: Path, target: Path, *, say: Callable[[str], N
     say (Callable): Told what is in each part, and what was changed on the way.
     """
     files = find_files(task, data)
+    check_target(target)
 
     def write(folder: Path) -> None:
         for part, inputs in files.items():
@@ -86,6 +87,17 @@ def convert_task(task: Task, data: Path, target: Path, *, say: Callable[[str], N
     replace_folder(target, write)  # or parts of two conversions could have texts in common
 
 
+def check_target(folder: Path) -> None:
+    """Raise FileExistsError for a folder with more in it than a conversion, which replaces it."""
+    expected = {f"{part}.spacy" for part in PARTS}
+    others = sorted({path.name for path in folder.iterdir()} - expected) if folder.exists() else []
+    if others:
+        raise FileExistsError(
+            f"{str(folder)!r}, where the converted corpus goes, holds other files: "
+            f"{', '.join(others[:3])}. Name another --corpus, or move them."
+        )
+
+
 def convert_tasks(
     study: Study, data: Path, corpora: Path, *, is_explicit: bool, say: Callable[[str], None]
 ) -> None:
@@ -113,6 +125,7 @@ def convert_tasks(
     for folder in missing:
         # Or it would be trained on what was converted from another folder before.
         if folder.exists():
+            check_target(folder)
             shutil.rmtree(folder)
             say(f"removed: {folder}, converted from other files")
 
@@ -128,7 +141,7 @@ def check_corpus(task: Task, corpus: Path, limit: int) -> None:
     nlp = spacy.blank("en")
     for part in PARTS:
         file = corpus / f"{part}.spacy"
-        docs = islice(DocBin().from_disk(file).get_docs(nlp.vocab), limit or None)
+        docs = islice(read_docbin(file, nlp.vocab), limit or None)
         if not any(take_spans(doc, task.spans_key) for doc in docs):
             place = "doc.ents" if task.spans_key is None else f"doc.spans[{task.spans_key!r}]"
             raise ValueError(
@@ -143,7 +156,7 @@ def check_corpus(task: Task, corpus: Path, limit: int) -> None:
 
 def count_texts(path: Path, limit: int) -> int:
     """Texts of a .spacy file, at most as many as the limit unless that is 0."""
-    n_texts = len(DocBin().from_disk(path))
+    n_texts = len(load_docbin(path))
     return min(n_texts, limit) if limit else n_texts
 
 

@@ -4,10 +4,12 @@ import os
 import subprocess
 import sys
 from configparser import InterpolationMissingOptionError
+from pathlib import Path
 
 import pytest
 import spacy.cli
 import typer
+from click import NoSuchOption
 from spacy.util import load_config_from_str
 from typer.testing import CliRunner
 
@@ -123,6 +125,8 @@ def caused(error: Exception, cause: Exception) -> Exception:
         (ValueError("\nfirst\n  second\n"), "✘ first\n  second"),
         (ValueError(), "✘ ValueError"),
         (ValueError("no text: \udc80.txt"), "✘ no text: \\udc80.txt"),
+        (ValueError("a.cfg: \x1b[2Jx\n\tb\a"), "✘ a.cfg: \\x1b[2Jx\n        b\\x07"),
+        (NoSuchOption("--nix"), "✘ No such option '--nix'."),
         (
             caused(ValueError("The corpus cannot be read."), ValueError("a.txt:3: no tag")),
             "✘ The corpus cannot be read.\nCause: a.txt:3: no tag",
@@ -172,3 +176,40 @@ def test_what_is_no_error_passes(error, status):
 def test_a_pipe_that_was_closed_is_told_by_nobody():
     result = fail_with(BrokenPipeError(32, "Broken pipe"))
     assert (result.exit_code, result.stdout) == (1, "")
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("meta.json", "{"),
+        ("meta.json", "[]"),
+        ("config.cfg", "no config"),
+        ("config.cfg", "[nlp]\n[nlp]\n"),
+        ("config.cfg", '[nlp]\nlang = "\udcff"\n'),
+    ],
+)
+@pytest.mark.parametrize("command", ["evaluate", "calibrate", "package"])
+def test_damaged_file_of_a_pipeline_is_named(command, file, content, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    spacy.blank("en").to_disk("saved")
+    Path("saved", file).write_bytes(content.encode("utf8", "surrogateescape"))
+    Path("dev.spacy").touch()
+    arguments = {
+        "evaluate": ["saved", "dev.spacy"],
+        "calibrate": ["saved", "dev.spacy", "out"],
+        "package": ["saved", "out", "--name", "x", "--no-build"],
+    }
+    result = invoke("lgu", command, *arguments[command])
+    assert result.exit_code == 1
+    assert f"'saved/{file}'" in result.stdout
+
+
+@pytest.mark.parametrize(
+    "content", ["no config", "[nlp]\npipeline = ${a.b}\n", "[nlp]\n", '[nlp]\nlang = "\udcff"\n']
+)
+def test_broken_config_of_adapt_is_named(content, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("a.cfg").write_bytes(content.encode("utf8", "surrogateescape"))
+    options = ["--text", "a.txt", "--valid", "a.txt", "--steps", "1"]
+    result = invoke("lgu", "adapt", "a.cfg", "out", *options)
+    assert (result.exit_code, result.stdout.splitlines()[-1]) == (1, "In 'a.cfg'.")

@@ -56,6 +56,19 @@ def test_limit(tmp_path, pipeline, data):
     assert json.loads((tmp_path / "scores.json").read_text())["documents"] == [[1, 1, 1]]
 
 
+def test_output_that_is_a_folder_is_refused_before_anything_is_scored(tmp_path, pipeline, data):
+    printed = failure("lgu", "evaluate", pipeline, data, "--output", tmp_path)
+    assert "is a folder: expected a file to write" in printed
+    assert "Results" not in printed
+
+
+def test_labels_do_not_reach_the_terminal_as_commands(tmp_path, pipeline):
+    doc = Doc(spacy.blank("en").vocab, words=["Rome"])
+    doc.ents = [Span(doc, 0, 1, label="Ö\x1b[2J")]
+    DocBin(docs=[doc]).to_disk(tmp_path / "test.spacy")
+    assert r"Ö\x1b[2J" in evaluate(pipeline, tmp_path / "test.spacy")
+
+
 def test_the_threshold_is_chosen_on_other_data(tmp_path, pipeline):
     nlp = spacy.blank("en")
     nlp.add_pipe("spancat")

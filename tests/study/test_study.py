@@ -393,9 +393,22 @@ def test_convert_leaves_out_what_is_not_there(tmp_path, plan, data):
     invoke("convert", *common, "--data", data, "--task", "own")
     assert (tmp_path / "corpus" / "own" / "test.spacy").is_file()
     shutil.rmtree(data / "own")
+    (tmp_path / "corpus" / "own" / "notes.txt").touch()
+    with pytest.raises(FileExistsError, match=r"own', where .* holds other files: notes\.txt\."):
+        invoke("convert", *common, "--data", data)
+    (tmp_path / "corpus" / "own" / "notes.txt").unlink()
     printed = invoke("convert", *common, "--data", data)
     assert f"removed: {tmp_path / 'corpus' / 'own'}, converted from other files" in printed
     assert not (tmp_path / "corpus" / "own").exists()
+
+
+def test_convert_replaces_no_folder_of_another_kind(tmp_path, plan, data):
+    """Here --corpus is the folder of the raw files, and a task has the name of one in it."""
+    before = sorted((data / "mini").iterdir())
+    assert before
+    with pytest.raises(FileExistsError, match=r"mini', where .* goes, holds other files: "):
+        invoke("convert", plan, "--corpus", data, "--data", data)
+    assert sorted((data / "mini").iterdir()) == before
 
 
 def test_tenths_go_by_the_number_that_begins_a_name(tmp_path, plan):

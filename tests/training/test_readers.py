@@ -1,7 +1,10 @@
 """Corpora with gold tokens."""
 
+import zlib
+
 import pytest
 import spacy
+import srsly
 from spacy.tokens import Doc, DocBin, Span
 from spacy.util import registry
 
@@ -66,3 +69,44 @@ def test_registered():
 def test_path_is_needed():
     with pytest.raises(ValueError, match="E913"):
         gold_tokens_v1(None)
+
+
+def packed(values) -> bytes:
+    """What a .spacy file of these values holds."""
+    return zlib.compress(srsly.msgpack_dumps(values))
+
+
+def without(content: bytes, field: str) -> bytes:
+    values = srsly.msgpack_loads(zlib.decompress(content))
+    return packed({key: value for key, value in values.items() if key != field})
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda content: b"", id="empty"),
+        pytest.param(lambda content: b"Ann B-PER\n", id="text"),
+        pytest.param(lambda content: content[:-20], id="cut off"),
+        pytest.param(lambda content: packed([1]), id="list"),
+        pytest.param(lambda content: zlib.compress(b"\xc1"), id="no msgpack"),
+        pytest.param(lambda content: without(content, "tokens"), id="no tokens"),
+        pytest.param(lambda content: without(content, "strings"), id="no strings"),
+        pytest.param(
+            lambda content: packed(
+                {**srsly.msgpack_loads(zlib.decompress(content)), "cats": 3, "flags": []}
+            ),
+            id="other types",
+        ),
+    ],
+)
+def test_damaged_file_of_a_folder_is_named(path, damage):
+    content = path.read_bytes()
+    (path.parent / "whole.spacy").write_bytes(content)
+    path.write_bytes(damage(content))
+    with pytest.raises(ValueError, match=r"train\.spacy' is damaged, or no \.spacy file"):
+        list(gold_tokens_v1(path.parent)(spacy.blank("en")))
+
+
+def test_limit_below_zero(path):
+    with pytest.raises(ValueError, match=r"^Expected a limit of at least 1, or 0 .* but got -1\."):
+        gold_tokens_v1(path, -1)
