@@ -13,7 +13,7 @@ from filelock import FileLock
 def read_results(path: Path) -> list[dict[str, Any]]:
     """The finished runs of a results file (.jsonl or .jsonl.xz), none if there is no file. A last
     line that was cut off is left out with a message: its run is made again. Raises ValueError with
-    file and line for anything else that is not JSON."""
+    file and line for anything else that is no result as JSON."""
     if not path.exists():
         return []
     content = path.read_bytes()
@@ -28,13 +28,23 @@ def read_results(path: Path) -> list[dict[str, Any]]:
     results = []
     for number, line in enumerate(content[:whole].splitlines(), 1):
         try:
-            results.append(json.loads(line))
+            entry = json.loads(line)
+            if not isinstance(entry, dict) or "f1" not in entry:
+                raise ValueError("JSON of another kind")
+            results.append(entry)
         except ValueError as error:  # not JSON, or not UTF-8
             raise ValueError(
                 f"{path}:{number}: expected a result as JSON, but found {line[:40]!r}. Remove the "
                 "line: its run is made again."
             ) from error
     return results
+
+
+def prepare_results(path: Path) -> None:
+    """Raise OSError if nothing can be added to a results file, before runs take hours."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab"):
+        pass
 
 
 def append_result(path: Path, entry: dict[str, Any]) -> None:

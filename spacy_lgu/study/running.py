@@ -11,7 +11,7 @@ from .engine import ReportT, RunError, Scoring, run_script, train_and_score
 from .estimates import estimate_minutes
 from .machine import describe_machine, find_commit
 from .plan import Study
-from .results import append_result, read_results
+from .results import append_result, prepare_results, read_results
 from .runs import Decoder, Job, find_conditions, list_runs, make_job, write_untrained
 
 # Heads whose threshold is chosen on dev.
@@ -47,6 +47,7 @@ def run_study(
     say (Callable): Told what came of a run.
     RETURNS (list[str]): The runs that failed.
     """
+    prepare_results(results)
     machine, commit = describe_machine(gpu_id), find_commit()
     runs = list_runs(study, seeds)
     planned = [make_job(run, study, corpora, decoders[run.system.name], limit) for run in runs]

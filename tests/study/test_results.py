@@ -4,7 +4,7 @@ import lzma
 
 import pytest
 
-from spacy_lgu.study.results import append_result, read_results
+from spacy_lgu.study.results import append_result, prepare_results, read_results
 
 
 def test_a_result_that_was_cut_off_is_left_out(tmp_path, capsys):
@@ -24,7 +24,9 @@ def test_a_result_that_was_cut_off_is_left_out(tmp_path, capsys):
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize("line", [b'{"f1":', b"\xff", b'{"f1": {"f1": 2.0}'])
+@pytest.mark.parametrize(
+    "line", [b'{"f1":', b"\xff", b'{"f1": {"f1": 2.0}', b"3", b"[1]", b'{"text": "a"}']
+)
 def test_a_damaged_line_among_others_is_named(tmp_path, line):
     path = tmp_path / "results.jsonl"
     path.write_bytes(b'{"f1": 1.0}\n' + line + b'\n{"f1": 2.0}\n')
@@ -44,3 +46,12 @@ def test_results_are_added_and_read_compressed_or_not(tmp_path):
     compressed.write_bytes(compressed.read_bytes()[:-5])
     with pytest.raises(ValueError, match=r"results\.jsonl\.xz is damaged or cut off"):
         read_results(compressed)
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_run(tmp_path):
+    (tmp_path / "file").touch()
+    for path, kind in ((tmp_path / "file" / "a.jsonl", FileExistsError), (tmp_path, OSError)):
+        with pytest.raises(kind):
+            prepare_results(path)
+    prepare_results(tmp_path / "new" / "a.jsonl")
+    assert read_results(tmp_path / "new" / "a.jsonl") == []
