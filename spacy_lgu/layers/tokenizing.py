@@ -35,7 +35,7 @@ class TokenizedSpans:
     ids (ndarray): Subtoken ids. Shape: (subtokens,).
     strings (list[str]): The subtokens as text.
     lengths (ndarray): Subtokens of each span. Shape: (spans,).
-    n_prefix, n_suffix (ndarray): Special subtokens before its text and behind it. Shape: (spans,).
+    n_prefix, n_suffix (ndarray): Special subtokens before and after its text. Shape: (spans,).
     n_tokens (ndarray): Its tokens. Shape: (spans,).
     indices (ndarray): For each token in turn, its subtokens. Shape: (alignments,).
     token_lengths (ndarray): Subtokens of each token, at least 1. Shape: (tokens,).

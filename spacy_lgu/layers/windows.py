@@ -1,6 +1,6 @@
 """Windows: how a span that is longer than the decoder may see is cut into sequences.
 
-Seven words behind one special subtoken, in windows of 5 subtokens:
+Seven words after one special subtoken, in windows of 5 subtokens:
 
     span        <s> w0 w1 w2 w3 w4 w5 w6
     window 0    <s> w0 w1 w2 w3              each with the special subtokens of the span
