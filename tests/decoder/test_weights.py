@@ -129,9 +129,9 @@ def test_an_adapter_beside_the_weights_is_refused(copied_folder):
         (None, "expected an object in 'weight_map', but found null"),
         ([1], r"expected an object in 'weight_map', but found \[1\]"),
         ({"a": 3}, "expected a string in 'a', but found 3"),
-        ({"a": "../other/model.safetensors"}, "'../other/model.safetensors' does not lie in"),
-        ({"a": "/etc/hostname"}, "'/etc/hostname' does not lie in"),
-        ({"a": "linked.safetensors"}, "'linked.safetensors' does not lie in"),
+        ({"a": "../other/model.safetensors"}, "'../other/model.safetensors' is not inside"),
+        ({"a": "/etc/hostname"}, "'/etc/hostname' is not inside"),
+        ({"a": "linked.safetensors"}, "'linked.safetensors' is not inside"),
     ],
 )
 def test_damaged_index(copied_folder, tmp_path, weight_map, message):
