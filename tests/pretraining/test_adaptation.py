@@ -334,7 +334,7 @@ def test_a_run_that_diverged_goes_on_at_a_lower_rate(adapt, monkeypatch):
         return step(self, packed, **options)
 
     monkeypatch.setattr(Learner, "step", diverging)
-    with pytest.raises(ValueError, match=r"diverged. Give the same call a lower learning rate"):
+    with pytest.raises(ValueError, match=r"diverged. Repeat the call with a lower learning rate"):
         adapt(validate_every=0)
     progress = adapt(learn_rate=0.01)
     assert rates == [0.02] * 4 + [0.01] * 5
