@@ -13,6 +13,9 @@ from .source import CONFIG
 
 logger = logging.getLogger("spacy_lgu")
 
+# What adaptation writes beside an adapter or decoder that it saves.
+TRAINING_RECORD = "training.json"
+
 
 def compare_base(adapter: AdapterConfig, base: BaseReference) -> None:
     """Refuse an adapter of another decoder, and warn when that cannot be determined.
@@ -89,7 +92,7 @@ def compare_pattern(folder: Path, unmasking: str) -> None:
     folder (Path): The adapter's folder.
     unmasking (str): The pattern of the training to come, in letters.
     """
-    record = find_inside(folder, "training.json", named_in=folder)
+    record = find_inside(folder, TRAINING_RECORD, named_in=folder)
     adapted = read_json(record) if record.is_file() else {}
     pattern = take(adapted, "unmasking", (str, None), record)
     if pattern not in (None, unmasking):

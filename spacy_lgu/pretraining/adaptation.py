@@ -18,6 +18,7 @@ from typing import Any, cast
 import torch
 
 from ..decoder.adapter import save_adapter
+from ..decoder.adapter_origin import TRAINING_RECORD
 from ..decoder.building import BuiltDecoder, CheckedDecoder, build_decoder, check_settings
 from ..decoder.reading import damaged, read_json, take
 from ..decoder.settings import DecoderSettings
@@ -35,7 +36,6 @@ from .training import Budget, train
 # Windows to draw from.
 _BUFFER = 1024
 _VALIDATION_SUBTOKENS = 65_536
-_RECORD = "training.json"
 # A checkpoint, and what is left of one when its writer is killed: in version 0.1.0, in this one,
 # and in safetensors.
 _CHECKPOINTS = re.compile(
@@ -197,9 +197,9 @@ def adapt_decoder(
             **identity,
             "learn_rate": settings.learn_rate,
             **asdict(learner.progress),
-            "files": [*names, _RECORD],
+            "files": [*names, TRAINING_RECORD],
         }
-        (folder / _RECORD).write_text(json.dumps(record) + "\n", encoding="utf8")
+        (folder / TRAINING_RECORD).write_text(json.dumps(record) + "\n", encoding="utf8")
 
     replace_folder(output, write)
     return learner.progress
@@ -219,7 +219,7 @@ def _check_output(output: Path, decoder: str, *, may_replace: bool) -> None:
     names = {path.name for path in output.iterdir()} if output.exists() else set()
     checkpoint = output / "checkpoint"
     state = {checkpoint.name} if checkpoint.is_dir() else set()
-    others = names - state - _recorded_files(output / _RECORD)
+    others = names - state - _recorded_files(output / TRAINING_RECORD)
     others |= {p.name for p in checkpoint.glob("*") if not _CHECKPOINTS.fullmatch(p.name)}
     if others:
         raise FileExistsError(
