@@ -109,7 +109,7 @@ def read_description(folder: Path, *, changed: bool = False) -> Description:
         raise ValueError(
             f"{str(folder)!r} was saved in format {shorten(values.get('format'))} by spacy-lgu "
             f"{shorten(values.get('spacy_lgu'))}, but this version ({version('spacy-lgu')}) reads "
-            f"format {FORMAT}. Install the version that saved it: pip install "
+            f"the formats {_READABLE}. Install the version that saved it: pip install "
             f"spacy-lgu=={values.get('spacy_lgu')}"
         )
     base = take(values, "base", (dict,), file)

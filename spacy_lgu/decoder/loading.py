@@ -173,8 +173,8 @@ def load_decoder(
         if lost := sorted({*info["missing_keys"], *map(str, info["mismatched_keys"])}):
             raise ValueError(
                 f"transformers did not load {len(lost)} weights of {source.name!r}, and would have "
-                f"made them up at random: {', '.join(lost[:3])}. The files do hold them: please "
-                "report this decoder and the version of transformers."
+                f"initialized them at random: {', '.join(lost[:3])}. The files do hold them: "
+                "please report this decoder and the version of transformers."
             )
         decoder.config._name_or_path = source.name  # instead of the staged folder
         if quantization == "none":

@@ -98,9 +98,7 @@ def measure_shape(config: PretrainedConfig) -> DecoderShape:
 
 def _read(source: Source) -> LocalDecoder:
     config = read_config(source)
-    weight_shapes(
-        source, config
-    )  # raises for a config from which transformers cannot build a decoder
+    weight_shapes(source, config)  # raises if transformers cannot build a decoder from it
     return LocalDecoder(source=source, config=config, shape=measure_shape(config))
 
 
