@@ -35,9 +35,9 @@ def gold_tokens_v1(path: Path | None, limit: int = 0) -> ReaderT:
     files = walk_corpus(path, FILE_TYPE)
 
     def read(nlp: Language) -> Iterator[Example]:
-        # As spaCy's reader, no empty texts. Its limit ends one file of a folder, and goes on with
-        # the next.
         docs = (doc for file in files for doc in read_docbin(file, nlp.vocab))
+        # Without empty texts, as in spaCy's reader; but its limit ends only the file in which it is
+        # reached.
         with_tokens = (doc for doc in docs if len(doc))
         for reference in islice(with_tokens, limit or None):
             yield Example(copy_tokens(reference), reference)
