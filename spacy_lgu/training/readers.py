@@ -70,7 +70,7 @@ def _damaged(file: Path) -> Iterator[None]:
     except _DAMAGED as error:
         raise ValueError(
             f"{str(file)!r} is damaged, or no .spacy file ({type(error).__name__}: "
-            f"{str(error)[:200]}). Copy it again, or convert the corpus again with `python -m "
+            f"{str(error)[:300]}). Copy it again, or convert the corpus again with `python -m "
             "spacy lgu convert`."
         ) from error
 
