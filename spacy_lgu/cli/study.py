@@ -190,8 +190,7 @@ def _check(study: "Study", corpora: Path, work: Path, limit: int) -> dict[str, A
 
 
 def _print_plan(jobs: list["Job"], results: list[dict[str, Any]]) -> None:
-    from ..study.estimates import estimate_minutes, spell_minutes
-    from ..study.running import sum_minutes
+    from ..study.estimates import estimate_minutes, spell_minutes, sum_minutes
 
     rows: dict[tuple[str, str, str], list[Job]] = {}
     for job in jobs:
