@@ -34,7 +34,8 @@ PER_ROW = 10 * 2**10
 PER_ENTRY = 1500
 # On CPUs glibc holds more than is in use, where large arrays come and go between those that stay.
 ALLOCATOR = 1.25
-# Rows that a CPU computes at once at inference, whatever max_batch_items says (decoder.py).
+# Rows that a CPU computes at once at inference, whatever max_batch_items says: as in
+# decoder/decoder.py, which needs torch.
 CPU_ROWS = 1024
 
 
