@@ -28,7 +28,7 @@ def adapt_cli(
     learn_rate: Annotated[float, typer.Option(help="Highest learning rate")] = 2e-4,
     warmup_steps: Annotated[int, typer.Option(help="Updates of warm-up")] = 50,
     decay: Annotated[
-        float, typer.Option(help="Share of the run, at its end, that decays the learning rate")
+        float, typer.Option(help="Last share of the run, in which the learning rate decays")
     ] = 0.25,
     batch_size: Annotated[int, typer.Option(help="Subtokens per update")] = 8192,
     window: Annotated[int, typer.Option(help="Subtokens per window")] = 512,
