@@ -1,0 +1,1 @@
+"""The decoder itself, from its files to its vectors: torch side, never imports spaCy or thinc."""

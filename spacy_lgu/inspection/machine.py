@@ -91,7 +91,7 @@ def attention_kind(dtype: str, head_width: int, *, gpu: Gpu | None) -> str:
 
     is_short = head_width <= 256 and head_width % 8 == 0
     if gpu is not None and gpu.capability >= (8, 0) and dtype != "float32" and is_short:
-        if attention._torch_has_varlen():
+        if attention.torch_has_varlen():
             return "varlen_attn, nothing padded"
         return "scaled_dot_product_attention by length; a newer torch has the faster varlen_attn"
     return "scaled_dot_product_attention, sequences of similar length together"

@@ -1,0 +1,1 @@
+"""The decoder and the head as thinc layers, from Docs to vectors and logits."""

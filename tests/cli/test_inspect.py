@@ -90,7 +90,7 @@ def test_base_that_is_a_link_to_elsewhere(saved, decoder_folder, tmp_path):
     copied = shutil.copytree(saved, tmp_path / "pipeline")
     shutil.rmtree(copied / "transformer" / "base")
     (copied / "transformer" / "base").symlink_to(decoder_folder)
-    assert "the file 'base' does not lie in" in failure("lgu", "inspect", copied)
+    assert "the file 'base' is not inside" in failure("lgu", "inspect", copied)
 
 
 def test_damaged_description_is_named(saved, tmp_path):

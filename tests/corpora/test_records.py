@@ -34,7 +34,7 @@ def test_other_encodings_are_refused_with_their_line(tmp_path, read):
         ("a\nb".encode("utf16"), r"a\.txt:1: expected UTF-8, but the file is UTF-16"),
         ("a\nb".encode("utf-16-le"), r"a\.txt:1: expected UTF-8, .* a NUL, .*iconv -f UTF-16LE"),
         (b"a\nb\0", r"a\.txt:2: expected text, but found a NUL"),
-        (b"\x1f\x8b\x08", r"a\.txt:1: expected UTF-8, but the file is compressed by gzip"),
+        (b"\x1f\x8b\x08", r"a\.txt:1: expected UTF-8, but the file is compressed with gzip"),
     ],
 )
 @pytest.mark.parametrize("read", [list, read_text], ids=["lines", "text"])
