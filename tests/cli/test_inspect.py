@@ -74,7 +74,7 @@ def test_base_by_name_that_is_not_here(decoder_folder, tmp_path):
     shutil.rmtree(moved)
     printed = inspect(tmp_path / "pipeline")
     assert "PROBLEM Its base" in printed
-    assert "is not on this machine: it cannot be loaded before that is there" in printed
+    assert "is not on this machine: it cannot be loaded until that is there" in printed
     assert "quantization none, computing in float32, tuning lora" in printed
 
 
@@ -120,7 +120,7 @@ def test_pipeline_without_a_decoder(tmp_path):
     import spacy
 
     spacy.blank("en").to_disk(tmp_path / "blank")
-    assert "No pipe of it has a decoder under" in inspect(tmp_path / "blank")
+    assert "None of its pipes has a decoder under" in inspect(tmp_path / "blank")
 
 
 def test_decoder_with_settings(decoder_folder):

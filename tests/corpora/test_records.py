@@ -2,7 +2,7 @@ import pytest
 
 from spacy_lgu import inputs
 from spacy_lgu.corpora import records
-from spacy_lgu.corpora.records import Faults, Note, Notes, quote_span, read_lines, read_text
+from spacy_lgu.corpora.records import Faults, Note, Notes, read_lines, read_text
 
 
 def test_only_line_feeds_end_a_line(tmp_path):
@@ -61,11 +61,6 @@ def test_a_list_of_faults_is_cut():
     for _ in range(1001):
         faults.add("a:2")
     assert str(faults).split("\n")[999:] == ["a:2", "... and 2 more"]
-
-
-def test_a_quoted_span_is_cut():
-    assert quote_span("Annabel slept", 0, 3, "P") == "'Ann' (P) in ...'Annabel slept'..."
-    assert len(quote_span("a" * 10_000, 5, 9_000, "P" * 10_000)) < 1000
 
 
 def test_the_wrong_byte_is_named_after_a_byte_order_mark(tmp_path):
