@@ -1,7 +1,7 @@
 """Memory that `spacy lgu inspect` estimates, beside what is measured on a CPU (Linux only).
 
-    python benchmarks/memory_estimates.py
-    python benchmarks/memory_estimates.py --decoder assets/decoder --decoder random
+    python -m benchmarks.memory_estimates
+    python -m benchmarks.memory_estimates --decoder assets/decoder --decoder random
 
 "random" is a decoder of 100 million parameters with random weights, made on the spot. Every row is
 measured in a process of its own, in which a tiny decoder was trained and used before in the same
@@ -22,13 +22,14 @@ import typer
 from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
-from texts import load_articles, split_entities
-from training_memory import DECODER, make_pipeline
 from transformers import AutoTokenizer, MistralConfig, MistralForCausalLM
 
+from benchmarks.texts import load_articles, split_entities
+from benchmarks.training_memory import DECODER, make_pipeline
 from spacy_lgu.decoder.adapter import find_lora_modules
+from spacy_lgu.decoder.local import read_decoder
 from spacy_lgu.decoder.settings import LoraSettings
-from spacy_lgu.inspection.decoders import match_modules, read_decoder
+from spacy_lgu.inspection.decoders import match_modules
 from spacy_lgu.inspection.machine import resolve_dtype
 from spacy_lgu.inspection.memory import (
     PER_ENTRY,

@@ -1,0 +1,1 @@
+"""The decoder: packing, attention, loading, adapters, its folder. Torch alone, never spaCy."""

@@ -10,6 +10,7 @@ import json
 import os
 import runpy
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,6 +18,9 @@ import sys
 import traceback
 from pathlib import Path
 
+from .commands import CONSTANTS
+
+_PYTHON = sys.executable
 _CLIENT = '''"""python, run by the server at {address}."""
 import json, os, socket, sys
 
@@ -61,6 +65,8 @@ def serve(address: str) -> None:
     import spacy_lgu.pipeline.sequence_labeler
     import spacy_lgu.pipeline.transformer  # noqa: F401
 
+    for module, name, value, _ in CONSTANTS:
+        vars(importlib.import_module(module))[name] = value
     # Threads do not survive a fork.
     torch.set_num_threads(1)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the forks
@@ -92,6 +98,8 @@ def _answer(connection: socket.socket) -> None:
         os.chdir(request["folder"])
         os.environ.clear()
         os.environ.update(request["environment"])
+        # What a command starts in Python comes to the server, too.
+        sys.executable = shutil.which("python") or _PYTHON
         importlib.invalidate_caches()  # packages may have come since
         run_python(request["arguments"])
         status = 0
@@ -130,7 +138,7 @@ def run_python(arguments: list[str]) -> None:
         sys.path.insert(0, "")
         exec(compile(sys.stdin.read(), "<stdin>", "exec"), {"__name__": "__main__"})
     elif first.startswith("-"):
-        sys.exit(subprocess.run([sys.executable, *arguments]).returncode)
+        sys.exit(subprocess.run([_PYTHON, *arguments]).returncode)
     else:
         sys.argv = [first, *rest]
         sys.path.insert(0, str(Path(first).parent))
