@@ -18,6 +18,7 @@ import sys
 import traceback
 from pathlib import Path
 
+from .blocks import ROOT
 from .commands import CONSTANTS
 
 _PYTHON = sys.executable
@@ -60,13 +61,15 @@ def serve(address: str) -> None:
     address (str): Socket to make; it is there once all is imported.
     """
     import torch
+    from transformers import AutoTokenizer
 
-    import spacy_lgu.architectures
-    import spacy_lgu.pipeline.sequence_labeler
-    import spacy_lgu.pipeline.transformer  # noqa: F401
-
+    # In this order: the first silences what libraries say as they are imported.
+    for name in ("spacy_lgu.pipeline.transformer", "spacy_lgu.pipeline.sequence_labeler", "peft"):
+        importlib.import_module(name)
     for module, name, value, _ in CONSTANTS:
         vars(importlib.import_module(module))[name] = value
+    # transformers imports the configs of all families for the first one.
+    AutoTokenizer.from_pretrained(ROOT / "assets/decoder")
     # Threads do not survive a fork.
     torch.set_num_threads(1)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the forks
