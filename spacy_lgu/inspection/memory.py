@@ -3,7 +3,7 @@
 Units: bytes; a row is a subtoken that the decoder computes, windows that overlap included. What
 counts is the worst moment. Not counted is the process itself (Python, torch, spaCy: PROCESS). How
 near this comes to measured memory: docs/commands/inspect.md, and for any other machine
-`python benchmarks/memory_estimates.py`.
+`python -m benchmarks.memory_estimates`.
 
 Weights (bitsandbytes): a linear layer in nf4 with double quantization takes, for each weight, half
 a byte, one byte for 64 (absmax) and four bytes for 64 * 256 (absmax of the absmax): Dettmers et
