@@ -5,6 +5,7 @@ The folder from `write_client` goes first in PATH: its `python` hands arguments,
 and the three streams to the server, which runs them in a fork as Python itself would.
 """
 
+import gc
 import importlib
 import json
 import os
@@ -72,6 +73,7 @@ def serve(address: str) -> None:
     AutoTokenizer.from_pretrained(ROOT / "assets/decoder")
     # Threads do not survive a fork.
     torch.set_num_threads(1)
+    gc.freeze()  # else each fork copies all that its collector looks at
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the forks
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(address + ".new")
