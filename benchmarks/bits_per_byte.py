@@ -5,7 +5,7 @@
 
 Text: JSON lines (.jsonl, .jsonl.xz, .jsonl.gz), or WikiText's own format (.txt), which is
 detokenized and cut into articles first. Of each text the first articles are read, and of each
-article the first characters; windows of 448 subtokens, of which the first 64 only give context.
+article the first characters, in windows of 448 subtokens, of which the first 64 only give context.
 """
 
 import re

@@ -2,7 +2,7 @@
 
     python benchmarks/cpu_attention.py --threads 2
 
-Why training on a CPU attends in float32 even where all else is computed in bfloat16.
+The reason why training on a CPU attends in float32 even if all else is computed in bfloat16.
 """
 
 import time

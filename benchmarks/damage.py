@@ -1,10 +1,10 @@
-"""What damage to a saved pipeline goes unnoticed: flip a bit, or cut, in every file of it.
+"""What damage to a saved pipeline goes unnoticed? Flips a bit in, or cuts, each of its files.
 
     python benchmarks/damage.py --decoder assets/decoder --flips 4
 
-Every trial is one copy with one damage. "refused" by spacy.load; else "noticed" by `lgu verify`;
-else "harmless", if vectors and predictions are those of the whole pipeline; else "silent", which
-none should be.
+Every trial is a copy with one damage. It is "refused" by spacy.load; else "noticed" by `lgu
+verify`; else "harmless", if vectors and predictions are those of the whole pipeline; else "silent",
+which none should be.
 """
 
 import gc
@@ -39,7 +39,7 @@ LISTENER = {
 
 
 def make_pipeline(decoder: str, quantization: str) -> Language:
-    """A pipeline of all kinds of parts, whose weights are as if trained.
+    """A pipeline with all kinds of parts, its weights changed as if trained.
 
     decoder (str): Hub name or folder.
     quantization (str): Of the decoder.
@@ -114,8 +114,9 @@ def main(
     decoder: Annotated[str, typer.Option(help="Hub name or folder")] = str(DECODER),
     quantization: Annotated[str, typer.Option(help="none, nf4 or int8")] = "nf4",
     flips: Annotated[int, typer.Option(help="Flipped bits per file, beside one cut")] = 4,
-    seed: Annotated[int, typer.Option(help="Of the places")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the places")] = 0,
 ) -> None:
+    """Damage every file and print a table."""
     rng = random.Random(seed)
     counts: dict[str, Counter[str]] = {}
     with tempfile.TemporaryDirectory(prefix="damage-") as place:

@@ -1,4 +1,4 @@
-"""F1 of the demo's two pipelines on their test parts, beside variants of them.
+"""F1 of the demo's two pipelines, and of variants of them, on the test parts.
 
     python benchmarks/demo_scores.py --output demo_scores.json
 
@@ -25,7 +25,7 @@ from spacy_lgu.study.untrained import make_untrained
 TASKS = {"ner": ("ner", "ents_f", ""), "spancat": ("reviews", "spans_sc_f", "spancat_")}
 LORA = {"quantization": "nf4", "tuning": "lora"}
 FULL = {"quantization": "none", "tuning": "full"}
-# Learning rates of the two roads, as project.yml has them for one task each.
+# Learning rates of the two, as project.yml has them for one task each.
 RATES = {"lora": "learn_rate", "full": "spancat_learn_rate"}
 
 

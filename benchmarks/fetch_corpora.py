@@ -4,7 +4,7 @@
 
 The corpora are the assets of project.yml (`python -m spacy project assets` fetches all of them);
 those in archives are unpacked where the study looks for them. What is in place already is only
-checked, and what cannot be downloaded freely is asked for.
+checked; for what cannot be downloaded freely, a message says where to put it.
 """
 
 import hashlib
@@ -68,9 +68,9 @@ def unpack(corpus: Corpus, archives: Path, data: Path) -> bool:
 
     corpus (Corpus): The corpus.
     archives (Path): Folder of the archives.
-    data (Path): Folder in which the corpus has its own.
+    data (Path): Folder in which each corpus has its own.
     RETURNS (bool): False if there are neither the files nor the archive. Raises ValueError if the
-        files are not those that the results are of.
+        files are not those that the results were made with.
     """
     folder, archive = data / corpus.folder, archives / corpus.archive
     if not is_there(corpus, data):

@@ -1,11 +1,11 @@
-"""What do savers leave that are killed, at each event that changes a file?
+"""What do savers leave behind that are killed, at each event that changes a file?
 
     python -m benchmarks.kills
 
 Every saver writes over what an earlier one left. It is killed (SIGKILL) right before its first
-change of a file, then before its second, and so on until it comes to its end. What is found then
-is all as it was before, all as it is to be, or an error says what is wrong. What must not be: parts
-of both, without a word.
+change of a file, then before its second, and so on until it runs to its end. What is found then is
+all as it was before, all as it should become, or an error says what is wrong. There must never be
+parts of both without an error.
 """
 
 import os
@@ -54,7 +54,7 @@ OLD, NEW, NOTICED, MIXED = "whole old", "whole new", "noticed", "silent mixture"
 class Sweep:
     """A saver, and what tells what it left.
 
-    old (Callable): Saves what is there before, into the folder that it gets.
+    old (Callable): Saves what is there before, in the folder that it gets.
     new (Callable): Saves over it; is killed.
     look (Callable): RETURNS: What is found, which is compared with what `old` and `new` leave.
         Raises ValueError or OSError, or returns None, where something is missing or wrong.
@@ -170,8 +170,9 @@ def convert(decoder: Path) -> Sweep:
 
 
 def adapt(decoder: Path) -> Sweep:
-    """lgu adapt --force. What counts as found is the adapter that lora.path gets; the same call
-    has to end with the new one."""
+    """lgu adapt --force. What counts as found is the adapter that lora.path would load; the same
+    call has to end with the new one.
+    """
 
     def run(steps: int) -> Callable[[Path], None]:
         def save(place: Path) -> None:
@@ -210,7 +211,7 @@ def adapt(decoder: Path) -> Sweep:
 
 
 def make_pipeline(decoder: Path, head: str, seed: int) -> Language:
-    """A pipeline with an adapter and a head as if trained, others for another seed."""
+    """A pipeline with an adapter and a head as if trained, different ones for each seed."""
     fix_random_seed(0)
     nlp = spacy.blank("en")
     config = {"model": layer_config(decoder), "base_weights": "bundle"}

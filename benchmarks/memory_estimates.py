@@ -4,9 +4,9 @@
     python -m benchmarks.memory_estimates --decoder assets/decoder --decoder random
 
 "random" is a decoder of 100 million parameters with random weights, made on the spot. Every row is
-measured in a process of its own, in which a tiny decoder was trained and used before in the same
-way: what the libraries take is there already. Memory is resident memory beyond that, after what
-the allocator held back from earlier steps was given back.
+measured in a process of its own, in which a tiny decoder has been used and trained in the same way
+before: what the libraries take is there already. Memory is resident memory beyond that, after the
+allocator has given back what it kept from earlier steps.
 """
 
 import ctypes
@@ -25,7 +25,7 @@ from spacy.training import Example
 from transformers import AutoTokenizer, MistralConfig, MistralForCausalLM
 
 from benchmarks.texts import load_articles, split_entities
-from benchmarks.training_memory import DECODER, make_pipeline
+from benchmarks.training_memory import DECODER, make_pipeline, reset_peak, resident
 from spacy_lgu.decoder.adapter import find_lora_modules
 from spacy_lgu.decoder.local import read_decoder
 from spacy_lgu.decoder.settings import LoraSettings
@@ -107,7 +107,7 @@ def measure(decoder: str, tiny: str, variant: dict[str, Any], n_subtokens: int) 
 
 
 def run(decoder: str, variant: dict[str, Any], n_subtokens: int) -> dict[str, int]:
-    """As measure; the decoder is gone in the end."""
+    """As measure, but without the tiny decoder; the decoder is gone at the end."""
     clean()
     before = resident("VmRSS")
     nlp = make_pipeline(decoder, variant)
@@ -119,13 +119,13 @@ def run(decoder: str, variant: dict[str, Any], n_subtokens: int) -> dict[str, in
     optimizer = nlp.initialize(get_examples)
     clean()
     found = {"loaded": resident("VmRSS") - before}
-    reset_peak()
+    reset_peak(gpu=False)
     docs: list[Doc] = [nlp.make_doc(example.text) for example in examples]
     list(nlp.pipe(docs, batch_size=len(docs)))
     found["inference"] = resident("VmHWM") - before
     del docs
     clean()
-    reset_peak()
+    reset_peak(gpu=False)
     for _ in range(2):  # the first makes the optimizer's moments
         nlp.update(examples, sgd=optimizer)
     found["training"] = resident("VmHWM") - before
@@ -157,24 +157,14 @@ def clean() -> None:
     ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
-def resident(name: str) -> int:
-    """Resident memory now ("VmRSS") or at its peak ("VmHWM"), in bytes."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:")) * 1024
-
-
-def reset_peak() -> None:
-    """The next peak is one from now on (man 5 proc)."""
-    Path("/proc/self/clear_refs").write_text("5")
-
-
 def main(
     decoder: Annotated[
-        list[str] | None, typer.Option(help='Folder, or "random"; may be given again')
+        list[str] | None, typer.Option(help='Folder, or "random"; may be repeated')
     ] = None,
     subtokens: Annotated[int, typer.Option(help="Subtokens per batch")] = 1024,
     output: Annotated[Path | None, typer.Option(help="Write the results as JSON")] = None,
 ) -> None:
+    """Measure every variant and print a table."""
     rows = []
     print(f"{'decoder':12}{'variant':28}{'what':11}{'measured':>10}{'estimate':>10}{'ratio':>7}")
     with tempfile.TemporaryDirectory() as name:

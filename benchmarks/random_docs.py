@@ -1,5 +1,5 @@
-"""Random documents through tiny random decoders: has each token a vector of its own, and are the
-vectors the same in a batch as alone?
+"""Random documents through tiny random decoders: does each token have a vector of its own, and are
+the vectors in a batch the same as alone?
 
     python benchmarks/random_docs.py
     python benchmarks/random_docs.py --n-docs 2000 --seed 1
@@ -8,8 +8,8 @@ Documents mix words, punctuation without spaces, white space, control characters
 spaces and characters from all of Unicode, tokenized by spaCy or cut anywhere. They are run under
 three patterns, in windows and as a whole, with tokenizers of four kinds. Counted are tokens that
 share a subtoken with another token, white space apart, so that a pooling may give both one vector,
-and documents whose vectors in a batch differ from those alone by more than --tolerance. Ends with 1
-if there are any.
+and documents whose vectors in a batch differ from those alone by more than --tolerance. The exit
+status is 1 if there are any.
 """
 
 import random
@@ -114,8 +114,8 @@ def make_pipeline(
 class Documents:
     """Draws documents.
 
-    nlp (Language): Whose tokenizer, and vocab, they have.
-    seed (int): The same documents for the same seed.
+    nlp (Language): Gives them its tokenizer and vocab.
+    seed (int): Equal seeds draw equal documents.
     """
 
     def __init__(self, nlp: Language, seed: int) -> None:
@@ -124,6 +124,7 @@ class Documents:
         self.words = TEXT.read_text(encoding="utf8").split()
 
     def draw(self) -> Doc:
+        """RETURNS (Doc): The next one."""
         pieces = [self._piece() for _ in range(self.random.randint(0, 30))]
         if self.random.random() < 0.5:
             glue = self.random.choice(["", " "])

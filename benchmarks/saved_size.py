@@ -2,7 +2,7 @@
 
     python benchmarks/saved_size.py --decoder assets/decoder
 
-"first" is one save, "each further" what one more nlp.to_disk into another folder adds. A bundled
+"first" is one save, "each further" what another nlp.to_disk into another folder adds. A bundled
 base is copied, or linked with base_weights = "link", where the file system has hard links; a save
 over an earlier one of the same run is always linked to it. For comparison: a pickle of the
 state_dict of decoder and adapter, and what spacy-transformers writes for the same decoder.
@@ -128,9 +128,10 @@ def print_table(sizes: list[Size]) -> None:
 
 def main(
     decoder: Annotated[str, typer.Option(help="Hub name or folder")] = str(DECODER),
-    peer: Annotated[bool, typer.Option(help="Save with spacy-transformers, too")] = True,
+    peer: Annotated[bool, typer.Option(help="Save with spacy-transformers as well")] = True,
     output: Annotated[Path | None, typer.Option(help="Write the results as JSON")] = None,
 ) -> None:
+    """Save every variant and print a table."""
     sizes = []
     for kind, (model, base_weights) in tqdm(VARIANTS.items(), desc="Saves"):
         nlp = make_ours(decoder, model, base_weights)

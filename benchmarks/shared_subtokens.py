@@ -1,10 +1,10 @@
-"""How many tokens share a subtoken with another token, unless it is split; and corpora with the
-spaces of a text.
+"""How many tokens share a subtoken with another one before such subtokens are split. For that,
+corpora get the spaces of running text.
 
     python benchmarks/shared_subtokens.py join corpus/wnut17/dev.spacy joined/wnut17/dev.spacy
     python benchmarks/shared_subtokens.py count joined/wnut17/dev.spacy assets/decoder
 
-Most corpora put a space between all tokens, and no subtoken shows two of them. `join` removes the
+Most corpora put a space between all tokens, so that no subtoken belongs to two. `join` removes the
 spaces that a text does not have, around punctuation and before n't and 's.
 """
 
@@ -31,8 +31,9 @@ app = typer.Typer(pretty_exceptions_enable=False, help=__doc__)
 
 
 def find_spaces(words: list[str]) -> list[bool]:
-    """Whether a text has a space behind each word. Straight quotes open and close in turns; one
-    that is alone has spaces around it, but for the apostrophe of a plural."""
+    """Whether a text has a space after each word. Straight quotes open and close in turns; a single
+    one has spaces around it, unless it is the apostrophe of a plural.
+    """
     # Place 0 is before the text.
     spaces = [True] * (len(words) + 1)
     opened = set()

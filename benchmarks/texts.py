@@ -21,14 +21,14 @@ def load_texts(path: Path | None, n_texts: int, seed: int) -> list[str]:
     path (Path | None): One text per line, or .jsonl with "text". None: the project's corpus.
     n_texts (int): How many texts; those of a file are taken in order.
     seed (int): Picks and shuffles the texts of the corpus.
-    RETURNS (list[str]): Raises ValueError when the file has fewer texts.
+    RETURNS (list[str]): Raises ValueError if the file has fewer texts.
     """
     if path is None:
         return list(_mixed_lengths(n_texts, seed))
     lines = [line for line in path.read_text(encoding="utf8").splitlines() if line.strip()]
     texts = [json.loads(line)["text"] for line in lines] if path.suffix == ".jsonl" else lines
     if len(texts) < n_texts:
-        raise ValueError(f"{str(path)!r} has {len(texts)} texts, but {n_texts} were asked for.")
+        raise ValueError(f"{str(path)!r} has {len(texts)} texts, but {n_texts} are needed.")
     return texts[:n_texts]
 
 

@@ -1,4 +1,4 @@
-"""Whether threads may load pipelines at once: many loads of all kinds, and what is left behind.
+"""May threads load pipelines at once? Many loads of all kinds, and what they leave behind.
 
     python benchmarks/thread_loads.py --decoder assets/decoder --threads 8 --loads 200
 
@@ -33,7 +33,7 @@ KINDS = (
 
 
 def save_pipeline(folder: Path, decoder: str, kind: tuple[str, str, str]) -> None:
-    """Save a pipeline with a decoder whose trained weights are as if trained."""
+    """Save a pipeline with a decoder whose trainable weights are as if trained."""
     tuning, quantization, unmasking = kind
     nlp = spacy.blank("en")
     model: dict[str, Any] = {
@@ -62,6 +62,7 @@ def main(
     threads: Annotated[int, typer.Option(help="Threads that load at once")] = 8,
     loads: Annotated[int, typer.Option(help="Loads in all")] = 200,
 ) -> None:
+    """Load in threads and print what went wrong."""
     torch.set_num_threads(1)
     register = torch.nn.Module.register_parameter
     failures: list[str] = []

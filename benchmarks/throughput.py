@@ -3,7 +3,7 @@
     python -m benchmarks.throughput --output throughput.json
     python -m benchmarks.throughput --decoder assets/decoder --no-random --rounds 7
 
-Each is a pipeline with the transformer component alone, fed with Docs through nlp.pipe:
+Each is a pipeline of the transformer component alone, which gets Docs through nlp.pipe:
 
 - ours float32   lgu_transformer with every layer causal, unquantized, frozen
 - ours auto      the same in the default dtype of the device
@@ -148,7 +148,7 @@ class Timer:
 
 
 def now() -> float:
-    """Seconds on a clock, after all that was asked of the GPU is done."""
+    """Seconds on a clock, once the GPU has finished its work."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter()
@@ -168,15 +168,16 @@ def run(nlp: Language, texts: list[str]) -> tuple[float, list[Doc]]:
 
 
 def compare_vectors(ours: list[Doc], peer: list[Doc]) -> dict[str, Any]:
-    """How far token vectors differ, in Docs that the peer runs as one span and of the subtokens
-    that we make: those over several tokens are split here alone.
+    """How far token vectors differ, in Docs that the peer runs as one span and with our subtokens:
+    only we split those over several tokens.
 
     Both are pooled by our alignment, so that decoders are compared: where a subtoken's offsets
     hold the space before the word, the peer aligns it with the previous token as well.
 
     ours, peer (list[Doc]): The same Docs.
-    RETURNS (dict): The largest distance of two vectors relative to the peer's length, over how
-        many tokens, and how many tokens the peer makes of another number of subtokens.
+    RETURNS (dict[str, Any]): The largest distance of two vectors relative to the length of the
+        peer's, over how many tokens, and how many tokens the peer aligns with another number of
+        subtokens.
     """
     largest, n_tokens, n_aligned_otherwise = 0.0, 0, 0
     for our_doc, peer_doc in zip(ours, peer, strict=True):
@@ -214,7 +215,7 @@ def benchmark(name: str, decoder: Path, texts: list[str], rounds: int) -> dict[s
     name (str): What the results call it.
     decoder (Path): Its folder.
     texts (list[str]): The texts.
-    rounds (int): How often each pipeline annotates all texts, after a round to warm up.
+    rounds (int): How often each pipeline annotates all texts, after one round to warm up.
     RETURNS (dict): Medians, ratios and the comparison of vectors.
     """
     pipelines = {kind: make_ours(decoder, dtype) for kind, dtype in OURS.items()}
@@ -328,6 +329,7 @@ def main(
     seed: Annotated[int, typer.Option(help="Of the texts and the random weights")] = 0,
     output: Annotated[Path | None, typer.Option(help="Write the results as JSON")] = None,
 ) -> None:
+    """Measure and print tables."""
     if gpu:
         spacy.require_gpu()
     loaded = load_texts(texts, n_texts, seed)

@@ -5,7 +5,7 @@
 
 Every variant runs in a process of its own. On a CPU, memory is resident memory beyond what the
 imports take (Linux only: read from /proc); on a GPU, what torch allocated. "loaded" is what is
-held after nlp.initialize, "peak" the most during a few training steps.
+held after nlp.initialize, "peak" the maximum during a few training steps.
 """
 
 import json
@@ -98,15 +98,15 @@ def measure(
     spacy.util.fix_random_seed(0)
     nlp = make_pipeline(decoder, variant)
     examples = make_examples(nlp, decoder, n_subtokens)
-    imported = 0 if gpu else _resident("VmRSS")
+    imported = 0 if gpu else resident("VmRSS")
     optimizer = nlp.initialize(_Examples(examples))
-    loaded = torch.cuda.memory_allocated() if gpu else _resident("VmRSS") - imported
-    _reset_peak(gpu)
+    loaded = torch.cuda.memory_allocated() if gpu else resident("VmRSS") - imported
+    reset_peak(gpu=gpu)
     start = time.perf_counter()
     for _ in range(steps):
         nlp.update(examples, sgd=optimizer)
     seconds = (time.perf_counter() - start) / steps
-    peak = torch.cuda.max_memory_allocated() if gpu else _resident("VmHWM") - imported
+    peak = torch.cuda.max_memory_allocated() if gpu else resident("VmHWM") - imported
     return {**variant, "loaded": loaded, "peak": peak, "seconds_per_step": seconds}
 
 
@@ -127,10 +127,10 @@ def _words(doc: Doc) -> tuple[list[str], list[bool]]:
     return [token.text for token in doc], [bool(token.whitespace_) for token in doc]
 
 
-def _resident(name: str) -> int:
+def resident(name: str) -> int:
     """Resident memory now ("VmRSS") or at its peak ("VmHWM"), in bytes.
 
-    getrusage's maximum would do as well, were it not inherited from the starting process.
+    Not getrusage's maximum, which is inherited from the parent process.
     """
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(f"{name}:"):
@@ -138,11 +138,12 @@ def _resident(name: str) -> int:
     raise ValueError(f"/proc/self/status has no {name}: resident memory is measured on Linux only.")
 
 
-def _reset_peak(gpu: bool) -> None:
+def reset_peak(*, gpu: bool) -> None:
+    """Let the next peak be one from now on."""
     if gpu:
         torch.cuda.reset_peak_memory_stats()
     else:
-        Path("/proc/self/clear_refs").write_text("5")  # man 5 proc: reset the peak
+        Path("/proc/self/clear_refs").write_text("5")  # man 5 proc
 
 
 def print_table(results: list[dict[str, Any]]) -> None:
@@ -165,6 +166,7 @@ def main(
     gpu: Annotated[bool, typer.Option(help="Train on the GPU")] = False,
     output: Annotated[Path | None, typer.Option(help="Write the results as JSON")] = None,
 ) -> None:
+    """Train every variant and print a table."""
     # One process at a time, and a new one for each: freed memory is not always given back.
     processes = multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1)
     with processes:

@@ -103,7 +103,7 @@ def _columns(tokens_of: dict[int, list[int]], encoded: EncodedDocs) -> list[floa
 
 
 def draw_windows(causal: EncodedDocs, unmasked: EncodedDocs) -> str:
-    """The windows over a long text, and from which of them each subtoken is read.
+    """The windows over a long text, and which of them each subtoken is read from.
 
     causal, unmasked (EncodedDocs): The text under a causal pattern, and one that is not.
     RETURNS (str): An SVG document.
@@ -150,7 +150,7 @@ def _svg(width: float, height: float, title: str, parts: list[str]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="-14 -10 {width + 28} {height + 20}" '
         f'width="{width + 28}" height="{height + 20}" font-family="sans-serif" font-size="12">'
     )
-    # A ground of its own, so that it can be read on dark pages.
+    # A white background, so that it can be read on dark pages.
     ground = f'<rect x="-14" y="-10" width="{width + 28}" height="{height + 20}" fill="#ffffff"/>'
     return "\n".join([head, f"<title>{title}</title>", ground, *parts, "</svg>", ""])
 

@@ -5,11 +5,10 @@
         --minutes 60
 
 Text is read in a stream from JSON lines with a "text" field, plain, .xz or .gz, one document of
-each file in turn. Documents are cut into windows that each begin with the BOS subtoken and attend
-within themselves only. The learning rate warms up, stays, and decays over the last part of the
-minutes given; Ctrl-C begins the decay at once. The checkpoint kept for the next call is the one
-from before the decay, so that any number of calls continue one run and each of them ends with a
-finished decoder.
+each file in turn. Documents are cut into windows, which each begin with the BOS subtoken and attend
+only within themselves. The learning rate warms up, stays, and decays over the last part of the
+given minutes; Ctrl-C begins the decay at once. The checkpoint kept for the next call is from before
+the decay, so that any number of calls continue one run, and each ends with a finished decoder.
 
 --objective masked trains the encoder twin: the same network with every layer bidirectional, for
 use under the pattern "bbbb".
@@ -165,7 +164,7 @@ def main(
     batch_subtokens: int = 8192,
     learning_rate: float = 4e-3,
     warmup: Annotated[int, typer.Option(help="Steps of warm-up")] = 50,
-    decay: Annotated[float, typer.Option(help="Last share of the minutes that decays")] = 0.25,
+    decay: Annotated[float, typer.Option(help="Last share of the minutes, for the decay")] = 0.25,
     clip: float = 1.0,
     valid_every: Annotated[float, typer.Option(help="Minutes between validations")] = 5,
     seed: int = 0,

@@ -1,4 +1,4 @@
-"""Load an installed pipeline and print what it finds in a text, its scores and where they are."""
+"""Load an installed pipeline, print what it finds in a text, and the scores on the test parts."""
 
 import json
 from pathlib import Path

@@ -17,7 +17,7 @@ from .layers.shim import DecoderShim
 from .layers.transformer import LGUTransformerT, lgu_transformer
 from .layers.windows import Windows
 
-# Registered as they are: a config's values and their types are checked against their fields.
+# Registered as they are: a config's values are checked against the fields and their types.
 build_lora_v1 = LoraSettings
 build_adamw_v1 = AdamWSettings
 
@@ -40,27 +40,27 @@ def build_lgu_transformer_v1(
     optimizer: AdamWSettings | None = None,
     self_test: bool = True,
 ) -> LGUTransformerT:
-    """A decoder-only language model, some of its layer groups without the causal mask.
+    """A decoder-only language model with the causal mask removed from some of its layer groups.
 
     name (str): Name on the Hugging Face hub, or a folder.
     get_spans (Callable): Docs -> for each Doc, the spans to run as sequences.
     unmasking (str): One letter per layer group, leftmost = layers nearest the input: c keeps
         the causal mask, b removes it. Source: Dukić & Šnajder, 2024 (arXiv 2401.14556).
     revision (str | None): Branch, tag or commit on the hub.
-    quantization (str): "none", "nf4" or "int8". A config that names this architecture and no
-        quantization gets "none"; the component lgu_transformer by itself fills in "nf4".
+    quantization (str): "none", "nf4" or "int8". A config that names this architecture but
+        no quantization gets "none"; the default config of lgu_transformer says "nf4".
     dtype (str): Computing dtype: "auto", "float32", "bfloat16" or "float16".
     tuning (str): "lora", "full" or "frozen".
     gradient_checkpointing (bool): Trade time for memory in training.
-    window (int | None): Subtokens per window. None: the decoder's context, at most
-        max_batch_items.
+    window (int | None): Subtokens per window. None: the decoder's context, but at
+        most max_batch_items.
     stride (int | None): Subtokens between windows. None: half a window.
     tokenizer_config (dict): Passed to AutoTokenizer.
     lora (LoraSettings | None): Read when tuning is "lora". None: its defaults.
-    optimizer (AdamWSettings | None): Steps the decoder's trained weights, all together. None: the
-        training's optimizer does, array by array.
-    self_test (bool): Check, with a few subtokens, that a loaded decoder does what pattern and
-        adapter say.
+    optimizer (AdamWSettings | None): Steps all trained weights of the decoder together. None:
+        the training's optimizer steps them, array by array.
+    self_test (bool): Check, with a few subtokens, that a loaded decoder does what its pattern
+        and adapter say.
     RETURNS (Model): Docs -> FullTransformerBatch. Raises ValueError for a bad value.
     """
     # `unmasking` is not annotated as str: pydantic would turn the integer 11 into "11".
@@ -86,8 +86,8 @@ def build_lgu_transformer_v1(
 
 
 def _with_arguments_of(inner: Callable[..., Any]) -> Callable[[BuilderT], BuilderT]:
-    """Let what a builder passes on to another one stand in its signature by name and type: configs
-    are filled from, and checked against, signatures.
+    """Put the arguments that a builder passes on to another one into its signature, with names and
+    types: configs are filled from signatures and checked against them.
 
     inner (Callable): The other builder, whose arguments the decorated one takes as `**arguments`.
     """
@@ -120,7 +120,7 @@ def build_tok2vec_lgu_v1(
     grad_factor (float): Factor on the gradients that go into the decoder.
     max_batch_items (int): Real subtokens per forward pass at inference; may split one Doc.
     base_weights (str): What a save holds of the frozen base, as in the component lgu_transformer.
-    transformer_arguments: Those of build_lgu_transformer_v1, each by its name.
+    transformer_arguments: The arguments of build_lgu_transformer_v1, each by its name.
     RETURNS (Model): Docs -> one array of shape (tokens, width) per Doc.
     """
     transformer = build_lgu_transformer_v1(**transformer_arguments)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from json import JSONDecodeError
 from typing import Any, BinaryIO
 
-# Of a line, a JSON record or a text. The longest novels have 7 million characters.
+# The limit for a line, a JSON record or a text. The longest novels have 7 million characters.
 MAX_BYTES = 32 * 2**20
 _QUOTED = 80
 _CUT = 200
@@ -18,11 +18,11 @@ _STARTS = {
     b"\xff\xfe": ("UTF-16 or UTF-32", _CONVERT),
     b"\xfe\xff": ("UTF-16", _CONVERT),
     b"\0\0\xfe\xff": ("UTF-32", _CONVERT),
-    b"\x1f\x8b": ("compressed by gzip", _UNPACK),
-    b"\xfd7zXZ\0": ("compressed by xz", _UNPACK),
-    b"\x28\xb5\x2f\xfd": ("compressed by zstd", _UNPACK),
-    b"BZh": ("compressed by bzip2", _UNPACK),
-    b"PK\x03\x04": ("a zip archive, or of Excel or Word", f"{_UNPACK}, or export it as text"),
+    b"\x1f\x8b": ("compressed with gzip", _UNPACK),
+    b"\xfd7zXZ\0": ("compressed with xz", _UNPACK),
+    b"\x28\xb5\x2f\xfd": ("compressed with zstd", _UNPACK),
+    b"BZh": ("compressed with bzip2", _UNPACK),
+    b"PK\x03\x04": ("a zip archive, or an Excel or Word file", f"{_UNPACK}, or export it as text"),
     b"PAR1\x15": ("Parquet", f"{_EXPORT}, for instance as JSON lines"),
     b"SQLite format 3\0": ("a database", f"{_EXPORT}, for instance with prodigy db-out"),
 }
@@ -54,19 +54,19 @@ def check_start(content: bytes, name: str) -> None:
     for start, (kind, advice) in _STARTS.items():
         if content.startswith(start):
             raise ValueError(f"{name}:1: expected UTF-8, but the file is {kind}. {advice}.")
-    if b"\0" in content[:2]:  # of the first character, which is of ASCII in JSON and most texts
+    if b"\0" in content[:2]:  # in the first character, which is ASCII in JSON and most texts
         raise ValueError(
             f"{name}:1: expected UTF-8, but the file begins with a NUL, as UTF-16 without a byte "
-            "order mark. Convert it, for instance: iconv -f UTF-16LE -t UTF-8."
+            "order mark does. Convert it, for instance: iconv -f UTF-16LE -t UTF-8."
         )
 
 
 def check_size(n_bytes: int, where: str, what: str) -> None:
     """Raise ValueError for more than MAX_BYTES.
 
-    n_bytes (int): How many there are at least.
+    n_bytes (int): The number of bytes, or a lower bound.
     where (str): File and line, for the message.
-    what (str): What is so long, for instance "a line".
+    what (str): What has this size, for instance "a line".
     """
     if n_bytes > MAX_BYTES:
         raise ValueError(
@@ -80,8 +80,8 @@ def parse_json(text: str, where: str) -> Any:
 
     text (str): The JSON.
     where (str): File and line, for messages.
-    RETURNS (Any): The value. Raises ValueError for what is not JSON, which NaN is not, for a key
-        that stands twice in one object, numbers too large for Python and too deep nesting.
+    RETURNS (Any): The value. Raises ValueError for what is not JSON (NaN is not), a key that
+        occurs twice in one object, a number too large for Python, and nesting that is too deep.
     """
     text = text.strip()
     try:
@@ -92,7 +92,7 @@ def parse_json(text: str, where: str) -> Any:
         ) from error
     if end < len(text):
         raise ValueError(
-            f"{where}: expected one JSON value, but behind it, at column {end + 1}, found "
+            f"{where}: expected one JSON value, but after it, at column {end + 1}, found "
             f"{shorten(text[end:].lstrip())}."
         )
     return value
@@ -105,7 +105,7 @@ def parse_json_at(text: str, start: int, where: str) -> tuple[Any, int]:
     start (int): Where the value begins.
     where (str): File and line, for messages.
     RETURNS (tuple[Any, int]): The value and where it ends. Raises JSONDecodeError for what is not
-        JSON, or ends early, and ValueError for the rest, see parse_json.
+        JSON or ends early, and ValueError for the other faults that parse_json refuses.
     """
     try:
         return _DECODER.raw_decode(text, start)
@@ -113,20 +113,20 @@ def parse_json_at(text: str, start: int, where: str) -> tuple[Any, int]:
         raise
     except RecursionError as error:
         raise ValueError(f"{where}: expected JSON, but it is nested too deeply to read.") from error
-    except ValueError as error:  # of the functions below
+    except ValueError as error:  # from the functions below
         raise ValueError(f"{where}: expected JSON, but {error}.") from error
 
 
 def shorten(value: object) -> str:
-    """What messages quote of a value that comes from a file.
+    """A value that comes from a file, as messages quote it.
 
     value (object): A string, or a value of JSON.
-    RETURNS (str): The string as in Python, the other as in JSON, cut behind 80 characters.
+    RETURNS (str): A string as in Python, any other value as in JSON, cut after 80 characters.
     """
     if isinstance(value, str):
         return f"{value[:_QUOTED]!r}{'...' if len(value) > _QUOTED else ''}"
     shown = ""
-    for part in _ENCODER.iterencode(value):  # in small parts: no more is encoded than shown
+    for part in _ENCODER.iterencode(value):  # in small parts: no more is encoded than is shown
         shown += part[: _QUOTED + 1]
         if len(shown) > _QUOTED:
             shown = f"{shown[:_QUOTED]}..."
@@ -136,10 +136,10 @@ def shorten(value: object) -> str:
 
 
 def cut(text: str) -> str:
-    """A text inside a message, such as a label, not quoted, cut behind 200 characters.
+    """A text inside a message, such as a label: without quotes, cut after 200 characters.
 
     text (str): The text.
-    RETURNS (str): It, or its beginning and an ellipsis.
+    RETURNS (str): The text, or its beginning and an ellipsis.
     """
     return text if len(text) <= _CUT else f"{text[:_CUT]}..."
 
@@ -150,13 +150,13 @@ def _make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: set[str] = set()
         for key, _ in pairs:
             if key in seen:
-                raise ValueError(f"the key {shorten(key)} stands twice in one object")
+                raise ValueError(f"the key {shorten(key)} occurs twice in one object")
             seen.add(key)
     return made
 
 
 def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no number of JSON")
+    raise ValueError(f"{constant} is not a JSON number")
 
 
 def _parse_int(digits: str) -> int:

@@ -1,7 +1,7 @@
 """Row arithmetic of segments that lie end to end in one array: starts, positions, rows.
 
-The sequences of a packed batch, the tokens of a Doc and the subtokens of a token are all known by
-their lengths alone; what follows from them stands here, once.
+The sequences of a packed batch, the tokens of a Doc and the subtokens of a token are all described
+by their lengths alone; what follows from the lengths is computed here, once.
 """
 
 import numpy
@@ -13,7 +13,7 @@ IntsT = NDArray[numpy.integer]
 def find_starts(lengths: IntsT) -> IntsT:
     """The row at which each segment begins.
 
-    lengths (ndarray): Rows of each segment, may be 0. Shape: (n,).
+    lengths (ndarray): Rows of each segment; may be 0. Shape: (n,).
     RETURNS (ndarray): Shape: (n,).
     """
     return lengths.cumsum() - lengths
@@ -38,7 +38,7 @@ def number_rows(lengths: IntsT) -> IntsT:
 
 
 def list_rows(starts: IntsT, lengths: IntsT) -> IntsT:
-    """The rows of segments that lie anywhere: starts 7, 3 and lengths 2, 3 give 7 8 3 4 5.
+    """The rows of segments at any places: starts 7, 3 and lengths 2, 3 give 7 8 3 4 5.
 
     starts (ndarray): First row of each segment. Shape: (n,).
     lengths (ndarray): Rows of each segment. Shape: (n,).
@@ -48,12 +48,12 @@ def list_rows(starts: IntsT, lengths: IntsT) -> IntsT:
 
 
 def pick_segments(segments: IntsT, lengths: IntsT) -> IntsT:
-    """The rows of some segments, in the order given: of lengths 2, 0, 3, the segments 2, 0 have
+    """The rows of some segments, in the order given: with lengths 2, 0, 3, the segments 2, 0 have
     the rows 2 3 4 0 1.
 
-    segments (ndarray): Which ones. Shape: (picked,).
+    segments (ndarray): Their indices. Shape: (picked,).
     lengths (ndarray): Rows of each segment. Shape: (n,).
-    RETURNS (ndarray): Shape: (rows of those picked,).
+    RETURNS (ndarray): Shape: (rows picked,).
     """
     return list_rows(find_starts(lengths)[segments], lengths[segments])
 
@@ -68,7 +68,7 @@ def find_segments(lengths: IntsT) -> IntsT:
 
 
 def sum_segments(values: numpy.ndarray, lengths: IntsT) -> IntsT:
-    """The sum of each segment's values: 1 1 9 9 9 of lengths 2, 0, 3 give 2 0 27.
+    """The sum of each segment's values: 1 1 9 9 9 with lengths 2, 0, 3 give 2 0 27.
 
     values (ndarray): Whole numbers or flags. Shape: (sum of lengths,).
     lengths (ndarray): Rows of each segment. Shape: (n,).

@@ -5,7 +5,7 @@ from typing import Any
 
 from griffe import Docstring, Extension, Object
 
-# What Markdown or HTML would take for its own, outside of `code`.
+# What Markdown or HTML would take as markup, outside `code`.
 _MARKUP = re.compile(r"[*<\[\]](?=[^`]*(?:`[^`]*`[^`]*)*$)")
 _COLUMNS = re.compile(r"\S {2,}\S")
 _ENTRY = re.compile(r"(?P<name>\w+) \((?P<type>[^()]*(?:\([^()]*\)[^()]*)*)\): (?P<text>.*)")
@@ -37,7 +37,7 @@ def to_google(text: str, *, of_class: bool) -> str:
     """Write a docstring in the form that griffe parses.
 
     text (str): A docstring in spaCy's form, without indentation.
-    of_class (bool): Its entries are attributes, not parameters.
+    of_class (bool): Whether its entries are attributes, not parameters.
     RETURNS (str): The same in Google's form.
     """
     rest, entries = split_docstring(text)
@@ -54,10 +54,10 @@ def to_google(text: str, *, of_class: bool) -> str:
 
 
 def to_markdown(text: str) -> str:
-    """Write the prose of a docstring, which is plain text but for `code`, as Markdown.
+    """Write the prose of a docstring, which is plain text except `code`, as Markdown.
 
     text (str): Paragraphs; those with columns, and those that are indented, are drawings.
-    RETURNS (str): The same with drawings as code, and without markup by chance.
+    RETURNS (str): The same with drawings as code, and without accidental markup.
     """
     paragraphs = []
     for paragraph in re.split(r"\n{2,}", text):

@@ -15,7 +15,7 @@ if str(ROOT) not in sys.path:
 from scripts.docs_site.reference import list_rooms, write_room  # noqa: E402
 from scripts.docs_site.tables import fill_tables  # noqa: E402
 
-# Files of the root that are pages of the site, too.
+# Files of the root that are also pages of the site.
 PAGES = {
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",

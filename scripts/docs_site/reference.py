@@ -1,4 +1,4 @@
-"""Pages of the API reference: one for each room of the package, one for what lies beside them."""
+"""Pages of the API reference: one for each room of the package, one for the modules beside them."""
 
 import ast
 from pathlib import Path
@@ -10,7 +10,8 @@ PACKAGE = Path(__file__).parents[2] / "spacy_lgu"
 
 def list_rooms() -> dict[str, list[Path]]:
     """RETURNS (dict[str, list[Path]]): Modules of each room, and of the package itself as
-    "spacy_lgu"; those with nothing public are left out."""
+    "spacy_lgu"; those with nothing public are left out.
+    """
     rooms: dict[str, list[Path]] = {}
     for folder in [PACKAGE, *sorted(PACKAGE.iterdir())]:
         if (folder / "__init__.py").is_file():

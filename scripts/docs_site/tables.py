@@ -17,14 +17,14 @@ from scripts.docs_site.docstrings import split_docstring
 
 _SETTINGS = re.compile(r"^<!-- settings: (?P<registry>\w+) (?P<name>\S+) -->$", re.MULTILINE)
 _OPTIONS = re.compile(r"^<!-- options: (?P<command>[\w -]+?) -->$", re.MULTILINE)
-# In a cell, but not between two `.
+# In a cell, but not inside `code`.
 _ESCAPED = re.compile(r"[|*](?=[^`]*(?:`[^`]*`[^`]*)*$)")
-# Of a factory; spaCy gives them.
+# To a factory, by spaCy.
 _GIVEN = ("nlp", "name")
 
 
 def fill_tables(page: str) -> str:
-    """Put the tables into the places of their comments.
+    """Put tables in the place of their comments.
 
     page (str): Markdown with `<!-- settings: factories lgu_transformer -->` (any registry of spaCy)
         and `<!-- options: lgu convert -->`.
@@ -49,7 +49,7 @@ def settings_table(registry_name: str, name: str) -> str:
     defaults: dict[str, Any] = {}
     given: tuple[str, ...] = ()
     if registry_name == "factories":
-        # Before the function is asked for: this loads those of installed packages.
+        # Before the function is looked up: this loads those of installed packages.
         defaults, given = dict(spacy.blank("en").get_factory_meta(name).default_config), _GIVEN
     function = registry.get(registry_name, name)
     texts = explain_parameters(function)

@@ -18,7 +18,7 @@ def lgu_cli(
         typer.Option(
             "--traceback",
             envvar="SPACY_LGU_TRACEBACK",
-            help="Where a command fails, show the whole traceback instead of the message alone",
+            help="When a command fails, show the whole traceback, not only the message",
         ),
     ] = False,
 ) -> None:

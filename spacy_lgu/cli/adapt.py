@@ -27,12 +27,14 @@ def adapt_cli(
     mask_rate: Annotated[float, typer.Option(help="Share of subtokens masked")] = 0.2,
     learn_rate: Annotated[float, typer.Option(help="Highest learning rate")] = 2e-4,
     warmup_steps: Annotated[int, typer.Option(help="Updates of warm-up")] = 50,
-    decay: Annotated[float, typer.Option(help="Last share of the run, which decays")] = 0.25,
+    decay: Annotated[
+        float, typer.Option(help="Last share of the run, in which the learning rate decays")
+    ] = 0.25,
     batch_size: Annotated[int, typer.Option(help="Subtokens per update")] = 8192,
     window: Annotated[int, typer.Option(help="Subtokens per window")] = 512,
     validate_every: Annotated[float, typer.Option(help="Minutes between validations")] = 5.0,
     component: Annotated[
-        str | None, typer.Option(help="Pipe with the decoder, where there are several")
+        str | None, typer.Option(help="Pipe with the decoder, if there are several")
     ] = None,
     code: Annotated[Path | None, typer.Option("--code", "-c", help="Python file to import")] = None,
     gpu_id: Annotated[int, typer.Option("--gpu-id", "-g", help="GPU, or -1 for the CPU")] = -1,
@@ -42,10 +44,10 @@ def adapt_cli(
 
     Reads the decoder, pattern, quantization and LoRA settings from the training config, so that
     training can start from what comes out: --components.transformer.model.lora.path OUTPUT, or
-    with tuning = full, OUTPUT as the decoder's name. Interrupted, the same call goes on; Ctrl-C
-    begins the final decay at once and ends with a finished result.
+    with tuning = full, OUTPUT as the decoder's name. If it is interrupted, the same call goes on;
+    Ctrl-C begins the final decay at once and ends with a finished result.
     """
-    # Every `python -m spacy` imports this file: torch and transformers only where they are used.
+    # Every `python -m spacy` imports this file, so slow imports wait until they are needed.
     from spacy.cli._util import import_code, parse_config_overrides, setup_gpu
     from spacy.util import fix_random_seed, load_config, load_model_from_config
     from thinc.api import get_torch_default_device
@@ -92,8 +94,8 @@ def adapt_cli(
     setting = "name" if shim.settings.tuning == "full" else "lora.path"
     msg.info(
         f"To train from it, set {setting} of the decoder in the component {name!r}, and leave the "
-        "rest of the config and the overrides as they were. Where the decoder is a component of "
-        "its own:"
+        "rest of the config and the overrides as they were. If the decoder is a component of its "
+        "own:"
     )
     # Not by msg, which would wrap the line.
     override = [f"--components.{name}.model.{setting}", str(output.resolve())]

@@ -25,7 +25,7 @@ def calibrate_cli(
     Which spans are found does not change, only their probabilities in doc.spans. The tokens are
     those of the data.
     """
-    # Every `python -m spacy` imports this file: the rest only where it is used.
+    # Every `python -m spacy` imports this file, so slow imports wait until they are needed.
     import spacy
     from spacy.cli._util import import_code, setup_gpu
 
@@ -43,7 +43,7 @@ def calibrate_cli(
     is_pipeline = (output / "meta.json").exists() and (output / "config.cfg").exists()
     if output.exists() and not is_pipeline and any(output.iterdir()):
         msg.fail(
-            f"{str(output)!r} is no saved pipeline, but holds other files",
+            f"{str(output)!r} is not a saved pipeline, but holds other files",
             "Name the folder of a pipeline to replace, an empty folder or a new one.",
             exits=1,
         )

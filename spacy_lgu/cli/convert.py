@@ -21,7 +21,7 @@ _NESTED = ", ".join(name for name, format_ in FORMATS.items() if format_.is_nest
 
 
 def _with_options_of_formats(command: Callable[..., None]) -> Callable[..., None]:
-    """Spell out what a command takes as **options: Typer reads the signature."""
+    """Name each option that a command takes as **options: Typer reads the signature."""
     signature = inspect.signature(command)
     own = list(signature.parameters.values())[:-1]
     others = [
@@ -45,7 +45,7 @@ def convert_cli(
     inputs: Annotated[list[Path], typer.Argument(help="Files, or folders (and their subfolders)")],
     output: Annotated[Path, typer.Argument(help="File to write, named *.spacy")],
     format_name: Annotated[
-        str, typer.Option("--format", help=f"{', '.join(FORMATS)}; auto: by the files")
+        str, typer.Option("--format", help=f"{', '.join(FORMATS)}; auto: detected")
     ] = AUTO,
     target: Annotated[
         str | None,
@@ -56,18 +56,20 @@ def convert_cli(
     ] = None,
     sentences_per_doc: Annotated[
         int | None,
-        typer.Option("--sentences-per-doc", "-n", help="Most per Doc; 0: whole documents [1]"),
+        typer.Option(
+            "--sentences-per-doc", "-n", help="Most sentences per Doc; 0: whole documents [1]"
+        ),
     ] = None,
     hold_out: Annotated[
         str | None, typer.Option(help="Docs to hold out: a number, or a share such as 0.1")
     ] = None,
     hold_out_to: Annotated[Path | None, typer.Option(help="File for these, *.spacy")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of their drawing")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed for drawing them")] = 0,
     **options: Any,
 ) -> None:
     """Convert annotated corpora to one file that `spacy train` reads.
 
-    Without --format, the files say what they are. Gold tokens are kept; texts with spans in
+    Without --format, the format is detected. Gold tokens are kept; texts with spans in
     characters are tokenized as by `spacy.blank(LANG)`. Nothing is left out or changed without
     being counted and named. Defaults in [brackets].
     """

@@ -1,4 +1,4 @@
-"""Errors as spaCy's own commands tell them: a line that begins with a cross, and exit status 1."""
+"""Errors as spaCy's own commands show them: a line that begins with a cross, and exit status 1."""
 
 import re
 import sys
@@ -10,22 +10,22 @@ import typer
 from typer.core import TyperGroup
 from wasabi import msg
 
-# By these, our code and what is under it (spaCy, transformers, the system) speak to who uses them:
-# values, files and configs that are wrong (ConfigValidationError, RegistryError and errors of
-# encoding are ValueErrors), the disk and the network, a package that is missing. All others, such
-# as TypeError and KeyError, are mistakes in code and need their traceback.
+# With these, our code and what it builds on (spaCy, transformers, the system) address the user:
+# wrong values, files and configs (ConfigValidationError, RegistryError and errors of encoding are
+# ValueErrors), the disk and the network, a missing package. All others, such as TypeError and
+# KeyError, are mistakes in the code and need their traceback.
 _OF_USERS = (ValueError, OSError, ImportError, InterpolationError)
 _PLACE = re.compile(r"\S+:[0-9]+")
 
 
 class CommandGroup(TyperGroup):
-    """Commands whose errors are told in words, unless the option --traceback is given."""
+    """Commands that show their errors as messages alone, unless --traceback is given."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run a command. Errors of users end it with exit status 1."""
+        """Run a command. An error that addresses the user ends it with exit status 1."""
         try:
             return super().invoke(ctx)
-        except BrokenPipeError:  # of `| head`, which ends without a word
+        except BrokenPipeError:  # by `| head`, and not to be mentioned
             raise
         except _OF_USERS as error:
             if ctx.params["traceback"]:

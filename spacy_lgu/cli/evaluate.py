@@ -29,9 +29,9 @@ def evaluate_cli(
     """Score a pipeline as papers do: borders and label of a span must be right.
 
     The pipeline gets the tokens of the file, where `spacy evaluate` tokenizes the texts again.
-    Docs without annotation are refused, predictions on tokens without one are not counted.
+    Docs without annotation are refused; predictions on tokens without annotation do not count.
     """
-    # Every `python -m spacy` imports this file: the rest only where it is used.
+    # Every `python -m spacy` imports this file, so slow imports wait until they are needed.
     import spacy
     from spacy.cli._util import import_code, setup_gpu
 

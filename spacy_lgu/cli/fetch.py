@@ -22,7 +22,7 @@ def fetch_cli(
 
     Checks come first: a decoder that cannot be used is refused before its weights are downloaded.
     """
-    # Every `python -m spacy` imports this file: torch and transformers only where they are used.
+    # Every `python -m spacy` imports this file, so slow imports wait until they are needed.
     from ..decoder.building import check_settings
     from ..decoder.settings import DecoderSettings
     from ..decoder.weights import check_weights, fetch_weights

@@ -15,7 +15,8 @@ from . import app
 def init_config_cli(
     output: Annotated[Path, typer.Argument(help="File to write, or - for stdout", allow_dash=True)],
     pipeline: Annotated[
-        str, typer.Option("--pipeline", "-p", help=f"With commas, of: {', '.join(HEADS)}")
+        str,
+        typer.Option("--pipeline", "-p", help=f"Pipes, with commas: {', '.join(HEADS)}"),
     ] = "ner",
     decoder: Annotated[
         str, typer.Option("--decoder", "-d", help="Name on the Hugging Face hub, or a folder")
@@ -33,15 +34,15 @@ def init_config_cli(
     optimize: Annotated[
         str, typer.Option("--optimize", "-o", help="efficiency or accuracy")
     ] = "efficiency",
-    gpu: Annotated[bool, typer.Option("--gpu/--cpu", "-G/-C", help="What will train")] = False,
+    gpu: Annotated[bool, typer.Option("--gpu/--cpu", "-G/-C", help="Device to train on")] = False,
     force: Annotated[bool, typer.Option("--force", "-F", help="Replace the file")] = False,
 ) -> None:
-    """Write a complete training config, with comments, for the pipes and the decoder named.
+    """Write a complete training config, with comments, for the given pipes and decoder.
 
-    Quantization, tuning, pattern, learning rate and sizes follow from the decoder's size, as far as
-    its config lies in a folder or in the local cache; nothing is downloaded.
+    Quantization, tuning, pattern, learning rate and sizes follow from the decoder's size, if its
+    config is in a folder or in the local cache; nothing is downloaded.
     """
-    # Every `python -m spacy` imports this file: the rest only where it is used.
+    # Every `python -m spacy` imports this file, so slow imports wait until they are needed.
     from ..configs.starting import make_config
 
     is_stdout = str(output) == "-"

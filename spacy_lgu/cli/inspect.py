@@ -25,7 +25,7 @@ def inspect_cli(
     dtype: Annotated[
         str | None, typer.Option(help="Decoder: auto, float32, bfloat16 or float16")
     ] = None,
-    rank: Annotated[int | None, typer.Option(help="Decoder: of a LoRA adapter")] = None,
+    rank: Annotated[int | None, typer.Option(help="Decoder: rank of a LoRA adapter")] = None,
     gradient_checkpointing: Annotated[
         bool | None,
         typer.Option("--gradient-checkpointing", help="Decoder: recompute activations"),
@@ -35,17 +35,20 @@ def inspect_cli(
         typer.Option(help="Subtokens per forward pass [as in the pipeline, or 4096]", min=1),
     ] = None,
     batch_size: Annotated[
-        int, typer.Option(help="Subtokens per batch in training, windows that overlap twice", min=1)
+        int,
+        typer.Option(
+            help="Subtokens per batch in training; those in two windows count twice", min=1
+        ),
     ] = 512,
     gpu_id: Annotated[int, typer.Option("--gpu-id", "-g", help="GPU, or -1 for the CPU")] = -1,
 ) -> None:
     """Show layers, sizes, identity and memory of a saved pipeline or a decoder.
 
     No weight is loaded and nothing of a pipeline is run. Of a decoder on the hub that is not in the
-    local cache, config.json alone is downloaded. Settings of a decoder that are not given are those
+    local cache, only config.json is downloaded. Settings of a decoder that are not given are those
     that init-config would choose.
     """
-    # Every `python -m spacy` imports this file: the rest only where it is used.
+    # Every `python -m spacy` imports this file, so slow imports wait until they are needed.
     from huggingface_hub import constants
 
     from ..inspection.drawing import choose_strokes

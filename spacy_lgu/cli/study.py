@@ -52,7 +52,7 @@ def convert_study_cli(
     data: Annotated[Path, typer.Option(help="Folder of the raw files")] = Path(),
     corpus: CorpusOption = CORPUS,
 ) -> None:
-    """Convert the corpora. Of all tasks, those whose files are missing are left out."""
+    """Convert the corpora. With --task all, tasks whose files are missing are left out."""
     from ..study.plan import read_study
     from ..study.tasks import convert_tasks
 
@@ -105,16 +105,16 @@ def run_study_cli(
 ) -> None:
     """Train and evaluate what is not in the results yet, seed by seed.
 
-    Interrupted or killed, the same command goes on.
+    If it is interrupted or killed, the same command goes on.
     """
     from ..study.display import Display
     from ..study.running import run_study
 
     if results.suffix == ".xz":
-        raise ValueError(f"{results} is compressed, for reports only: unpack it to add to it.")
+        raise ValueError(f"{results} is compressed, for reports only: unpack it to add runs.")
     chosen = _choose(study, task, system, pattern, decoders, corpus)
     found = _check(chosen, corpus, work, limit)
-    # As by Ctrl-C: the process of the run ends, too.
+    # As Ctrl-C does: the process of the run ends, too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         failed = run_study(
@@ -147,7 +147,7 @@ def report_study_cli(
         "docs/results.md"
     ),
 ) -> None:
-    """Write tables and pictures of the runs with this limit; results may be .jsonl.xz, too."""
+    """Write tables and pictures of the runs with this limit; results may also be .jsonl.xz."""
     from ..report.markdown import write_report
     from ..study.plan import read_study
     from ..study.results import read_results
@@ -159,7 +159,7 @@ def report_study_cli(
 def _choose(
     path: Path, task: str, system: str, pattern: str, decoders: str, corpora: Path
 ) -> "Study":
-    """The part of a study that is meant and can be run; what is left out is told."""
+    """The part of a study that is chosen and can be run; what is left out is printed."""
     from ..study.plan import parse_decoders, read_study
     from ..study.tasks import find_converted
 
@@ -190,8 +190,7 @@ def _check(study: "Study", corpora: Path, work: Path, limit: int) -> dict[str, A
 
 
 def _print_plan(jobs: list["Job"], results: list[dict[str, Any]]) -> None:
-    from ..study.estimates import estimate_minutes, spell_minutes
-    from ..study.running import sum_minutes
+    from ..study.estimates import estimate_minutes, spell_minutes, sum_minutes
 
     rows: dict[tuple[str, str, str], list[Job]] = {}
     for job in jobs:

@@ -17,15 +17,15 @@ _META = "../meta.json"
 def verify_cli(
     pipeline: Annotated[Path, typer.Argument(help="Folder of a saved pipeline")],
     record: Annotated[
-        bool, typer.Option("--record", help="Take the files as they are for right, from now on")
+        bool, typer.Option("--record", help="Accept the files as they are, from now on")
     ] = False,
 ) -> None:
     """Compare every byte of a pipeline with what was saved: decoder, adapter, heads, vocabulary.
 
-    Loading compares sizes and headers of the base weights, since hashing gigabytes takes its time,
+    Loading compares sizes and headers of the base weights, since hashing gigabytes takes time,
     and hashes of the adapter, the tokenizer and the components that listen.
     """
-    # Every `python -m spacy` imports this file: torch only where it is used.
+    # Every `python -m spacy` imports this file, so slow imports wait until they are needed.
     from ..decoder.verification import list_unknown, record_decoder, verify_decoder
 
     pipeline = finished_folder(pipeline)
@@ -48,7 +48,7 @@ def verify_cli(
             continue
         if _META in changed:
             changed.remove(_META)
-            msg.warn(f"{folder / _META} has changed, as packaging does it")
+            msg.warn(f"{folder / _META} has changed, as packaging changes it")
         if changed:
             raise ValueError(
                 f"{folder}: {', '.join(changed)} {'is' if len(changed) == 1 else 'are'} missing or "

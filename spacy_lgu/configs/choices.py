@@ -69,8 +69,8 @@ def choose(
     optimize (str): One of OPTIMIZE.
     gpu (bool): Whether a GPU trains.
     unmasking (str | None): The pattern, if the user has chosen one.
-    RETURNS (Choices): Raises ValueError for another `optimize`, and for a pattern that is none or
-        has more letters than the decoder has layers.
+    RETURNS (Choices): Raises ValueError for another `optimize`, for what is not a pattern, and for
+        a pattern with more letters than the decoder has layers.
     """
     if optimize not in OPTIMIZE:
         raise ValueError(f"optimize is {optimize!r}: expected one of {', '.join(OPTIMIZE)}.")
@@ -117,7 +117,7 @@ def choose(
 def _choose_pattern(size: Size | None, unmasking: str | None) -> str:
     if unmasking is not None:
         return normalize_pattern(unmasking)
-    # The upper half, as far as there are layers for four groups.
+    # The upper half, in four groups if there are layers enough.
     return "ccbb" if size is None or size.n_layers >= 4 else "cb" if size.n_layers > 1 else "b"
 
 

@@ -6,7 +6,7 @@ Values are those of the shipped configs where these have the head, else spaCy's 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from . import sections
+from . import sections, vectors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,10 +17,10 @@ class Head:
     scores (Mapping[str, float | None]): Scores and their weights, as spaCy has them; None: of no
         weight, not in the table.
     after (tuple[str, ...]): Pipes that must stand before it, if they are in the pipeline.
-    writes (str): Where its annotations go, as far as another head may write there too.
+    writes (str): Where its annotations go, if another head may write there too.
     on_documents (bool): Whether its texts are documents rather than sentences.
     listens (bool): Whether it reads the vectors of the transformer component.
-    pooling (str): From the vectors of a token's subtokens to that of the token.
+    pooling (str): How the vectors of a token's subtokens become one.
     """
 
     text: str
@@ -129,10 +129,10 @@ def head_text(name: str, *, heads: Sequence[str], ensemble: bool, quantization: 
         exclusive = "true" if name == "textcat" else "false"
         text += model.format(name=name, exclusive=exclusive)
     if not head.listens:
-        text += sections.OWN_DECODER.format(name=name, quantization=quantization)
+        text += vectors.OWN_DECODER.format(name=name, quantization=quantization)
     else:
-        why = sections.PAPER_POOLING if head.pooling == "reduce_first.v1" else ""
-        text += sections.LISTENER.format(name=name, pooling=head.pooling, why=why)
+        why = vectors.PAPER_POOLING if head.pooling == "reduce_first.v1" else ""
+        text += vectors.LISTENER.format(name=name, pooling=head.pooling, why=why)
     if name.startswith("spancat"):
         candidates = sections.FOUND_SPANS if "span_finder" in heads else sections.ALL_SPANS
         text += candidates.format(name=name)

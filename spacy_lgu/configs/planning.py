@@ -1,4 +1,4 @@
-"""Heads in an order, with what they need of each other."""
+"""Heads in order, with what they need from each other."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from .heads import HEADS, find_shared
 
 TRANSFORMER, DOC_CLEANER, SENTENCIZER = "transformer", "doc_cleaner", "sentencizer"
-# Where they are needed they stand in a pipeline whether they are asked for or not.
+# Part of a pipeline wherever they are needed, named or not.
 ALWAYS = (TRANSFORMER, DOC_CLEANER)
 SENTENCIZER_TEXT = """
 # By punctuation, for the entity_linker; a parser or a senter in its place would learn it.
@@ -19,7 +19,7 @@ punct_chars = null
 [components.sentencizer.scorer]
 @scorers = "spacy.senter_scorer.v1"
 """
-# What the helper scores says nothing about what is trained.
+# How well the helper scores says nothing about what is trained.
 SENTENCIZER_SCORES: Mapping[str, float | None] = {
     "sents_f": 0.0,
     "sents_p": 0.0,
@@ -73,7 +73,7 @@ def plan_pipeline(names: Sequence[str]) -> Pipeline:
             )
         if late := [other for other in heads[i + 1 :] if other in HEADS[name].after]:
             raise ValueError(
-                f"{late[0]!r} stands behind {name!r}, which reads what it writes. Name "
+                f"{late[0]!r} stands after {name!r}, which reads what it writes. Name "
                 f"{late[0]!r} first."
             )
     return _add_needs(heads)
@@ -108,7 +108,7 @@ def _add_needs(heads: tuple[str, ...]) -> Pipeline:
     pipes = list(heads)
     if helpers:
         pipes[pipes.index("entity_linker") : pipes.index("entity_linker")] = helpers
-    # The entity_linker is scored on Docs that all pipes are through with, and reads them again.
+    # The entity_linker is scored on Docs that all pipes have seen, and reads them again.
     is_cleaned = is_heard and "entity_linker" not in heads
     names = (*[TRANSFORMER] * is_heard, *pipes, *[DOC_CLEANER] * is_cleaned)
     return Pipeline(

@@ -13,13 +13,13 @@ from xml.etree import ElementTree
 from xml.parsers import expat
 
 from ..inputs import cut, shorten
+from .quoting import quote_span
 from .records import (
     AnnotatedText,
     LabeledSpan,
     Note,
     ReportT,
     TokenizedText,
-    quote_span,
     read_lines,
 )
 from .schemes import decode_tags
@@ -48,11 +48,11 @@ def read_semeval_xml(path: Path, *, report: ReportT) -> Iterator[AnnotatedText]:
 
 
 def read_e2e_absa(path: Path, *, report: ReportT) -> Iterator[TokenizedText]:
-    """Read tokens and polarities. Adjacent tokens of one polarity are one span: tags have no B-.
+    """Read tokens and polarities. Adjacent tokens of one polarity are one span: there is no B-.
 
     path (Path): The file, one sentence per line.
-    report (ReportT): Called where the text does not consist of the tokens, so that it does not say
-        where spaces are.
+    report (ReportT): Called where the text is not made of the tokens, so that it cannot say where
+        spaces are.
     RETURNS (Iterator[TokenizedText]): The sentences, each a document. Raises ValueError with file
         and line for what is not of this form.
     """
@@ -60,7 +60,7 @@ def read_e2e_absa(path: Path, *, report: ReportT) -> Iterator[TokenizedText]:
         if not line.strip():
             continue
         where = f"{path}:{number}"
-        # The text may end in #, so the border is the last ####; with another it cannot be told.
+        # The text may end in #, so the last #### is the border; two of them leave it open.
         text, _, tagged = line.rpartition("####")
         pairs = [pair.rpartition("=") for pair in tagged.split(" ")]
         wrong = [pair for pair in pairs if not pair[0] or pair[2] not in _E2E_TAGS]
@@ -80,7 +80,7 @@ def read_e2e_absa(path: Path, *, report: ReportT) -> Iterator[TokenizedText]:
 
 
 class _RefusedError(ValueError):
-    """Raised inside the parser, to be told from what the parser itself raises."""
+    """An error of ours inside the parser, as opposed to what the parser itself raises."""
 
 
 class _Finished(NamedTuple):
@@ -89,14 +89,14 @@ class _Finished(NamedTuple):
 
 
 class _Parser:
-    """Parses sentence by sentence. ElementTree does not tell lines, and expands entities."""
+    """Parses sentence by sentence. ElementTree gives no line numbers, and expands entities."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.finished: list[_Finished] = []
         self._builder: ElementTree.TreeBuilder | None = None
         self._line = 0
-        self._n_bytes = 0  # read since a sentence was finished
+        self._n_bytes = 0  # read since the last sentence was finished
         self._expat = expat.ParserCreate()
         self._expat.buffer_text = True
         self._expat.StartElementHandler = self._start
@@ -121,8 +121,8 @@ class _Parser:
         if tag in _LATER:
             raise _RefusedError(
                 f"{self.path}:{self._expat.CurrentLineNumber}: expected the aspectTerm elements of "
-                f"SemEval-2014, but found the element {tag} of SemEval-2015 and 2016, where spans "
-                "and polarities are those of categories. Convert it to JSON lines and use --format "
+                f"SemEval-2014, but found the element {tag} of SemEval-2015 and 2016, whose spans "
+                "and polarities belong to categories. Convert it to JSON lines and use --format "
                 "char-jsonl."
             )
         if self._builder is None and tag == "sentence":
@@ -164,7 +164,7 @@ def _read_elements(stream: BinaryIO, path: Path) -> Iterator[_Finished]:
             ) from error
         except _RefusedError as error:
             raise ValueError(str(error)) from error
-        except (LookupError, ValueError) as error:  # an encoding that the parser does not have
+        except (LookupError, ValueError) as error:  # an encoding that the parser does not know
             raise ValueError(f"{path}:1: {error}. Convert the file to UTF-8.") from error
         parser.check_size()
         yield from parser.finished
@@ -181,8 +181,8 @@ def _read_sentence(sentence: ElementTree.Element, where: str) -> AnnotatedText:
     for other in sentence.iter():
         if other.tag.lower() == "aspectterm" and other not in terms:
             raise ValueError(
-                f"{where}: expected aspectTerm elements inside aspectTerms, written like this, but "
-                f"found {cut(other.tag)} {shorten(other.attrib)} elsewhere."
+                f"{where}: expected aspectTerm elements, spelled like this, inside aspectTerms, "
+                f"but found {cut(other.tag)} {shorten(other.attrib)} elsewhere."
             )
     for term in terms:
         span = LabeledSpan(

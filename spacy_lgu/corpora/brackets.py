@@ -45,7 +45,7 @@ def parse_brackets(tags: Sequence[str]) -> Parse:
         found = _TAG.fullmatch(tag)
         if found is None or not (found["star"] or found["opened"]):
             return Parse(
-                [], Fault(place, f"{cut(tag)} is none of {_OUTSIDE}, (LABEL*, *) and (LABEL)")
+                [], Fault(place, f"{cut(tag)} is not one of {_OUTSIDE}, (LABEL*, *) and (LABEL)")
             )
         for label in found["opened"].split("(")[1:]:
             open_spans.append((len(spans), place, label))

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..inputs import cut, shorten
-from .quoting import guess_unit
-from .records import AnnotatedText, LabeledSpan, Note, ReportT, quote_span, read_lines, read_text
+from .quoting import guess_unit, quote_span
+from .records import AnnotatedText, LabeledSpan, Note, ReportT, read_lines, read_text
 
 DISCONTINUOUS = ("error", "cover", "drop")
 # Lines that annotate spans or relate them, by their first letter.
@@ -29,7 +29,7 @@ _OTHERS = {
 _LINE = re.compile(
     r"T\S*\t(?P<label>\S+) (?P<fragments>[0-9]+ [0-9]+(?:;[0-9]+ [0-9]+)*)\t(?P<text>.*)"
 )
-_DIGITS = 18  # more than any text has characters, fewer than Python refuses to read
+_DIGITS = 18  # more than any text needs, fewer than Python refuses to parse
 
 
 class _Term(NamedTuple):
@@ -44,9 +44,9 @@ def read_brat(
     """Read a text with its annotated spans.
 
     path (Path): The .txt or the .ann file; the other lies beside it.
-    report (ReportT): Called for each line that is no span, by kind, and for each span of several
-        fragments that is not kept as it is. Fragments with nothing but white space in between,
-        which brat writes where a span crosses a line end, are one.
+    report (ReportT): Called for each line that is not a span, by kind, and for each span of several
+        fragments that is not kept as it is. Fragments with only white space between them, which
+        brat writes where a span crosses a line end, count as one.
     discontinuous (str): What to do with spans of several fragments, which spaCy does not have:
         error, cover (one span from the first to the last character) or drop.
     RETURNS (Iterator[AnnotatedText]): One text. Raises ValueError with file and line for what is
@@ -79,8 +79,8 @@ def read_brat(
         spans.append(LabeledSpan(start, end, term.label))
     if broken:
         raise ValueError(
-            "spaCy has no spans of several fragments, but these are. Give --discontinuous cover "
-            "(from the first to the last character) or drop:\n" + "\n".join(broken)
+            "spaCy has no spans of several fragments, but these have several. Give --discontinuous "
+            "cover (from the first to the last character) or drop:\n" + "\n".join(broken)
         )
     if text:
         yield AnnotatedText(str(path), text, spans)
@@ -126,7 +126,7 @@ def _read_fragment(pair: str) -> tuple[int, int]:
 
 
 def _is_text_of(expected: str, text: str, *orders: list[tuple[int, int]]) -> bool:
-    """Whether fragments have a text in one of their orders: not all programs sort them."""
+    """Whether fragments spell a text in one of the orders: not all programs sort them."""
     # White space may differ: brat writes a line end as a space.
     return any(_join(text, fragments).split() == expected.split() for fragments in orders)
 

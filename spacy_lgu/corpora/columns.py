@@ -1,7 +1,7 @@
-"""Files of columns: their lines divided into columns, those of one sentence together.
+"""Files of columns: lines split into columns and grouped into sentences.
 
-Columns are divided by tabs, or in a file without tabs by runs of spaces. Lines of nothing but these
-are blank, and end a sentence. Tabs at the end of a line are empty columns if other lines have
+Columns are separated by tabs, or in a file without tabs by runs of spaces. Lines of nothing but
+these are blank, and end a sentence. Tabs at the end of a line are empty columns if other lines have
 something there.
 """
 
@@ -18,6 +18,11 @@ _DOCUMENT_START = "-DOCSTART-"
 _DOCUMENT_COMMENTS = ("#begin document", "#\t")
 _WEBANNO = "#FORMAT=WebAnno"
 _BYTE_ORDER_MARK = "\ufeff"
+_LAYOUTS = {
+    "\t": "columns separated by tabs",
+    " ": "columns separated by spaces",
+    "": "a single column",
+}
 _TAG = re.compile(r"O|[BIESLUMW]-\S+")
 
 
@@ -25,7 +30,7 @@ class Rows(NamedTuple):
     """The lines of one sentence.
 
     lines (list[int]): Their numbers.
-    fields (list[list[str]]): Their columns, as many in each.
+    fields (list[list[str]]): Their columns, the same number in each.
     document (str): The same for all sentences of one document.
     """
 
@@ -35,7 +40,12 @@ class Rows(NamedTuple):
 
 
 class Shape(NamedTuple):
-    """What the rows of a file have in common: their columns, and the line that shows it."""
+    """What the rows of a file have in common.
+
+    n_columns (int): The number of their columns.
+    line (int): Number of the first of them, to compare with in messages.
+    separator (str): What separates the columns: a tab or a space; empty if there is only one.
+    """
 
     n_columns: int
     line: int
@@ -43,12 +53,12 @@ class Shape(NamedTuple):
 
 
 class _Row(NamedTuple):
-    """A line divided into columns.
+    """A line split into columns.
 
     line (int): Its number.
-    fields (list[str]): Its columns, but for empty ones at its end. Empty: a blank line.
-    n_columns (int): How many it has with those.
-    separator (str): A tab or a space; empty if there is but one column.
+    fields (list[str]): Its columns, without empty ones at the end. Empty: a blank line.
+    n_columns (int): How many there are with those.
+    separator (str): A tab or a space; empty if there is only one column.
     """
 
     line: int
@@ -58,12 +68,12 @@ class _Row(NamedTuple):
 
 
 def find_shape(path: Path, comment: str | None = None) -> Shape:
-    """What the rows of a file have in common.
+    """Find what the rows of a file have in common.
 
     path (Path): The file.
     comment (str | None): Lines that begin with this are left out. None: there are none.
-    RETURNS (Shape): Raises ValueError with file and line where the number of columns changes, or
-        what divides them, and for lines that end in carriage returns only.
+    RETURNS (Shape): Raises ValueError with file and line where the number of columns or their
+        separator changes, and for lines that end in carriage returns only.
     """
     return _find_shape(_read_fields(path, comment), path)
 
@@ -77,8 +87,8 @@ def read_rows(
     shape (Shape | None): What its rows have in common. None: sentences may differ in their number
         of columns.
     comment (str | None): Lines that begin with this are left out. None: there are none.
-    report (ReportT | None): Called for each of them.
-    RETURNS (Iterator[Rows]): One per sentence. Raises ValueError as find_shape.
+    report (ReportT | None): Called for each line left out.
+    RETURNS (Iterator[Rows]): One per sentence. Raises ValueError as find_shape does.
     """
     document = str(path)
     rows: list[_Row] = []
@@ -112,7 +122,7 @@ def take_column(rows: Rows, column: int, path: Path) -> list[str]:
     n_columns = len(rows.fields[0])
     if n_columns < 2 or not -n_columns <= column < n_columns:
         raise ValueError(
-            f"{path}:{rows.lines[0]}: there is no column {column} beside the token in "
+            f"{path}:{rows.lines[0]}: there is no column {column} besides the token in "
             f"{shorten(' '.join(rows.fields[0]))}. Expected tabs or spaces between columns; give "
             "a --column from 0 to the last, or from -1 to the first."
         )
@@ -120,14 +130,14 @@ def take_column(rows: Rows, column: int, path: Path) -> list[str]:
 
 
 def divide(line: str) -> list[str]:
-    """The columns of a line, but for empty ones at its end."""
+    """The columns of a line, without empty ones at its end."""
     return _divide(0, line).fields
 
 
 def _read_fields(
     path: Path, comment: str | None, report: ReportT | None = None, shape: Shape | None = None
 ) -> Iterator[_Row]:
-    """The lines but for comments. Where a document starts, -DOCSTART- is the only column."""
+    """The lines without comments. Where a document starts, -DOCSTART- is the only column."""
     for number, line in read_lines(path):
         if "\r" in line:
             raise ValueError(
@@ -174,7 +184,7 @@ def _is_border(row: _Row) -> bool:
 
 
 def _is_token(row: _Row, comment: str, shape: Shape) -> bool:
-    """Whether the line of a comment is a row: "#gold O" to --comment "#", but not "# gold B-12"."""
+    """Whether a line like a comment is a row: with --comment "#", "#gold O", not "# gold B-12"."""
     if len(row.fields) != shape.n_columns or row.separator != shape.separator:
         return False
     is_alone = row.separator == " " and row.fields[0] == comment.strip()
@@ -191,9 +201,9 @@ def _find_shape(rows: Iterable[_Row], path: Path) -> Shape:
             shape, most = Shape(len(row.fields), row.line, row.separator), row.n_columns
         if row.separator and row.separator != shape.separator:
             raise ValueError(
-                f"{path}:{row.line}: expected columns divided as in line {shape.line}, but found "
-                f"another of tab and space in {shorten(_spell(row))}. Divide all by tabs, or give "
-                "--comment if one of them is a comment."
+                f"{path}:{row.line}: expected {_LAYOUTS[shape.separator]}, as in line "
+                f"{shape.line}, but found {_LAYOUTS[row.separator]} in {shorten(_spell(row))}. "
+                "Separate all columns by tabs, or give --comment if one of the lines is a comment."
             )
         fewest, most = max(shape.n_columns, len(row.fields)), min(most, row.n_columns)
         if fewest > most:

@@ -20,10 +20,10 @@ from .notation import TagsT, find_notation
 from .records import LabeledSpan, Note, ReportT, TokenizedText, from_outside_in
 
 _MOST_SENTENCES = 1000
-# Rows of CoNLL-U that are no tokens: 2-3, over two words, and 4.1, not in the text.
+# Rows of CoNLL-U that are not tokens: 2-3 spans two words, 4.1 is not in the text.
 _NO_TOKEN = re.compile(r"[0-9]+[-.][0-9]+")
 _LIKE_TAG = re.compile(r"O|[BIESLUMW][-_]\S+")
-# A character and its place in a word, as in Weibo's corpus: their text is not that of the tokens.
+# A character and its place in a word, as in Weibo's corpus: such tokens are not the text.
 _PLACED = re.compile(r"\D[0-9]")
 # Before each word of WikiANN.
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z]+)*:(?=.)")
@@ -42,15 +42,15 @@ def read_conll(
     label: str | None = None,
     comment: str | None = None,
 ) -> Iterator[TokenizedText]:
-    """Read the tokens and the tags of a file, which is read before for what they have in common.
+    """Read the tokens and the tags of a file, which is first read to see how they are written.
 
     path (Path): The file.
     report (ReportT): Called with the scheme if it was detected, and for whatever is not read as
         it is written.
     column (int | Sequence[int]): Column of the tags, counted from 0, or from the end if negative.
         The spans of several columns may overlap.
-    token_column (int | None): Column of the tokens, likewise. None: the first, unless it has the
-        numbers of tokens, which is an error.
+    token_column (int | None): Column of the tokens, counted likewise. None: the first; an error if
+        it numbers the tokens.
     scheme (str | None): Scheme of the tags (see schemes.py). None: detect it over each column.
         With brackets, sentences may differ in their number of columns.
     outside (str | None): The tag of tokens outside. None: O.
@@ -88,7 +88,7 @@ def read_conll(
 
 
 def _check_numbers(rows: Rows, token_column: int | None, path: Path) -> None:
-    """Raises ValueError if tokens are numbered, and the numbers or what has none are read."""
+    """Raise ValueError if tokens are numbered, and numbers or rows without one would be read."""
     numbers = [fields[0] for fields in rows.fields]
     plain = [number for number in numbers if not _NO_TOKEN.fullmatch(number)]
     if plain[:1] not in (["0"], ["1"]):
@@ -115,7 +115,7 @@ def _check_numbers(rows: Rows, token_column: int | None, path: Path) -> None:
 def _check_spelling(
     tokens: list[str], rows: Rows, token_column: int | None, path: Path, report: ReportT
 ) -> None:
-    """Tell what tokens have that may not be of the text."""
+    """Refuse or report what tokens hold that may not be part of the text."""
     if token_column is None and len(tokens) > 1:
         found, advice = "", ""
         if all(map(_PLACED.fullmatch, tokens)) and not "".join(tokens).isascii():
@@ -127,9 +127,9 @@ def _check_spelling(
         if found:
             raise ValueError(
                 f"{path}:{rows.lines[0]}: all tokens of this sentence, such as "
-                f"{shorten(tokens[0])}, look like {found}. Remove what is not of the text, for "
-                f"instance: sed -E '{advice}' {path.name} > converted.txt, or give --token-column "
-                "0 if all of it is."
+                f"{shorten(tokens[0])}, look like {found}. Remove what is not part of the text, "
+                f"for instance: sed -E '{advice}' {path.name} > converted.txt, or give "
+                "--token-column 0 if all of it is."
             )
     for line, token in zip(rows.lines, tokens, strict=True):
         if _DOUBLED.fullmatch(token):
@@ -158,7 +158,7 @@ def _take_tags(sentences: Iterable[Rows], columns: Sequence[int], path: Path) ->
 def _report_others(
     sentences: Iterable[Rows], columns: Sequence[int], path: Path, report: ReportT
 ) -> None:
-    """Tell of columns that hold tags, too, but are not read, by the first thousand sentences."""
+    """Report columns of tags that are not read, judging by the first thousand sentences."""
     rows = [fields for found in islice(sentences, _MOST_SENTENCES) for fields in found.fields]
     read = {column % len(rows[0]) for column in columns}
     for column, tags in enumerate(map(set, zip(*rows, strict=False))):

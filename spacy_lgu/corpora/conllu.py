@@ -1,4 +1,4 @@
-"""CoNLL-U: numbered words in columns divided by tabs, their tags in MISC or in a column.
+"""CoNLL-U: numbered words in columns separated by tabs, their tags in MISC or in a column.
 
     # text = Vive no Porto.
     1     Vive   viver  VERB   _  _  0  root  _  name=O
@@ -9,8 +9,8 @@
     4.1   E      ser    VERB   _  _  _  _     _  _
     5     .      .      PUNCT  _  _  1  punct _  name=O
 
-"no" is one word of the text, but two of the grammar; 4.1 is not in the text. Files of fewer columns
-(Universal NER) and with other ones (CoNLL-U Plus) are read too, if number and word are the first.
+"no" is one word of the text, but two of the grammar; 4.1 is not in the text. Files with fewer
+columns (Universal NER) or other ones (CoNLL-U Plus) are read too, if number and word come first.
 """
 
 from collections.abc import Iterator, Sequence
@@ -45,15 +45,15 @@ def read_conllu(
         read as others, and for whatever else is not read as it is written.
     column (int | Sequence[int] | None): Column of the tags, counted from 0, or from the end if
         negative. The spans of several columns may overlap. None: they are in MISC.
-    misc_key (str | None): Name of the tags in MISC. None: name or NE, whichever there is. A word
+    misc_key (str | None): Name of the tags in MISC. None: name or NE, whichever is there. A word
         without it is outside.
     scheme (str | None): Scheme of the tags (see schemes.py). None: detect it.
     outside (str | None): The tag of words outside. None: O.
     label (str | None): Label of tags that are a prefix alone. None: there are none.
     subtokens (str | None): What the tokens are where a word of the text has several of the grammar,
         which spaCy calls its subtokens. "merge": words of the text; a span that begins or ends
-        inside one has all of it. None: the same, but such spans are an error. "split": words of the
-        grammar, as in `spacy convert`, although the text is then another.
+        inside one gets all of it. None: the same, but such spans are an error. "split": words of
+        the grammar, as in `spacy convert`, although the text is then another.
     RETURNS (Iterator[TokenizedText]): The sentences, with the white space of the text. Raises
         ValueError with file and line for what is not valid.
     """
@@ -144,7 +144,7 @@ def _find_key(path: Path, misc_key: str | None) -> str:
 
 
 def _take_tags(sentence: Sentence, source: int | str, outside: str, path: Path) -> list[str]:
-    """Tags of the words of a sentence. Those of the text may repeat the first, but add nothing."""
+    """Tags of the words of the grammar. A word of the text may repeat its first, but no more."""
     tags = []
     for line, fields in zip(sentence.lines, sentence.words, strict=True):
         tag = _take_tag(fields, sentence.misc, source, f"{path}:{line}")
@@ -177,7 +177,7 @@ def _take_tag(fields: list[str], misc: int | None, source: int | str, where: str
 
 
 def _find_spaces(sentence: Sentence, path: Path, report: ReportT) -> list[bool]:
-    """Whether a space follows each word of the text, but the last, if it is not known.
+    """Whether a space follows each word of the text; without the last, where that is not known.
 
     RETURNS (list[bool]): Raises ValueError with file and line if the comment has another text.
     """
@@ -245,8 +245,9 @@ def _widen(
     report: ReportT | None,
     faults: Faults,
 ) -> Iterator[LabeledSpan]:
-    """Spans of words of the grammar to spans of words of the text. Those that are widened are told,
-    or without a report are faults."""
+    """Turn spans of words of the grammar into spans of words of the text. Widened ones are
+    reported; without a report they are faults.
+    """
     numbers = [i for i, token in enumerate(tokens) for _ in range(token.start, token.end)]
     for span in spans:
         first, last = numbers[span.start], numbers[span.end - 1]

@@ -85,7 +85,7 @@ def read_sentences(path: Path, report: ReportT | None = None) -> Iterator[Senten
                 misc = 9 if n_columns == 10 else None
             if len(fields) != n_columns or n_columns < 3:
                 raise ValueError(
-                    f"{where}: expected {max(n_columns, 3)} columns divided by tabs, as in line "
+                    f"{where}: expected {max(n_columns, 3)} columns separated by tabs, as in line "
                     f"{first} or, in CoNLL-U, 10, but found {len(fields)} in {shorten(line)}."
                 )
             sentence.misc = misc
@@ -95,7 +95,7 @@ def read_sentences(path: Path, report: ReportT | None = None) -> Iterator[Senten
 
 
 def read_misc(fields: list[str], column: int | None) -> Iterator[tuple[str, str | None]]:
-    """Names and values; the value is None where there is but a name."""
+    """Names and values; the value is None where there is only a name."""
     if column is not None and fields[column] != "_":
         for entry in fields[column].split("|"):
             name, equals, value = entry.partition("=")

@@ -1,4 +1,4 @@
-"""From annotated corpora to files that `spacy train` reads, whole or divided in two."""
+"""From annotated corpora to files that `spacy train` reads, whole or split in two."""
 
 import random
 from collections import Counter
@@ -19,7 +19,7 @@ _TARGETS = ("ents", "spans")
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How many of what a corpus has.
+    """What a corpus holds, in numbers.
 
     n_docs (int): Docs.
     n_sentences (int | None): Sentences; None if their starts are not known in all Docs.
@@ -62,7 +62,7 @@ def convert_corpus(
     spans_key (str | None): Key of doc.spans. None: sc.
     hold_out (int | float | None): Docs to hold out, or their share, see draw_held_out.
     hold_out_to (Path | None): File for these, named *.spacy.
-    seed (int): Seed of their drawing.
+    seed (int): Seed for drawing them.
     options: See read_docs.
     RETURNS (dict[Path, Counts]): What was written to each file. Raises ValueError for arguments
         that do not go together, before anything is read, for texts that are not valid, and if
@@ -83,8 +83,8 @@ def convert_corpus(
             hold_out_to: [doc for i, doc in enumerate(docs) if i in held_out],
         }
     counts = {path: count_docs(part, key) for path, part in parts.items()}
-    # Never an earlier part beside a new one, which could have the same texts in both: a run that is
-    # killed leaves the earlier parts, the new ones, or none that is held out, which is noticed.
+    # An earlier part must never lie beside a new one, since both could hold the same texts. A run
+    # that is killed leaves the earlier parts, the new ones, or none held out, which is noticed.
     replace_files(
         {path: DocBin(docs=part, store_user_data=True).to_bytes() for path, part in parts.items()}
     )
@@ -96,24 +96,24 @@ def draw_held_out(n_docs: int, size: int | float, seed: int) -> set[int]:
 
     n_docs (int): How many Docs there are.
     size (int | float): How many of them to draw, or which share.
-    seed (int): Seed of the drawing.
-    RETURNS (set[int]): Their numbers, from 0. Raises ValueError if that leaves nothing on either
-        side.
+    seed (int): Seed for drawing.
+    RETURNS (set[int]): Their numbers, from 0. Raises ValueError if either side would be
+        empty.
     """
     n_held_out = round(n_docs * size) if isinstance(size, float) else size
     if not 0 < n_held_out < n_docs:
         raise ValueError(
-            f"Expected to hold out between 1 and {n_docs - 1} of {n_docs} Docs, but {size} makes "
+            f"Expected to hold out between 1 and {n_docs - 1} of {n_docs} Docs, but {size} means "
             f"{n_held_out}."
         )
-    # Of the functions of random, this alone promises to return the same in later versions.
+    # Of random's functions, only this one promises the same values in later versions.
     rng = random.Random(seed)
     order = sorted((rng.random(), i) for i in range(n_docs))
     return {i for _, i in order[:n_held_out]}
 
 
 def count_docs(docs: Iterable[Doc], spans_key: str | None) -> Counts:
-    """Count what Docs have.
+    """Count what Docs hold.
 
     docs (Iterable[Doc]): The Docs.
     spans_key (str | None): Key of the spans in doc.spans. None: the entities.
@@ -149,15 +149,15 @@ def count_docs(docs: Iterable[Doc], spans_key: str | None) -> Counts:
 
 
 def _check_outputs(output: Path, hold_out: int | float | None, hold_out_to: Path | None) -> None:
-    # The last argument is the output: without a suffix of its own, a forgotten one would
+    # The last argument is the output: if its suffix were not checked, a call that forgets it would
     # overwrite the last input.
     for path in filter(None, (output, hold_out_to)):
         if path.suffix != ".spacy":
             raise ValueError(f"Expected a file named *.spacy to write, but got {str(path)!r}.")
     if (hold_out is None) != (hold_out_to is None):
-        raise ValueError("--hold-out and --hold-out-to need one another, but only one is given.")
+        raise ValueError("--hold-out and --hold-out-to need each other, but only one is given.")
     if hold_out_to is not None and hold_out_to.resolve() == output.resolve():
-        raise ValueError(f"Expected another file for --hold-out-to than the output {output}.")
+        raise ValueError(f"Expected --hold-out-to to be another file than the output {output}.")
 
 
 def _choose_spans_key(target: str | None, spans_key: str | None, is_nested: bool) -> str | None:

@@ -1,4 +1,4 @@
-"""What a file says it is: the beginning of a file, and how the formats know their own.
+"""What a file says it is: the beginning of a file, and how formats recognize their own.
 
 A format's `looks_like` takes a Head and says whether a file that begins so is one of its own. It
 should be strict: two formats that claim a file are an error, unless one refines the other.
@@ -21,7 +21,7 @@ from .schemes import PREFIXES, split_tag
 _MOST_LINES = 200
 _MOST_CHARACTERS = 1 << 20
 _MOST_RECORDS = 5
-# Of columns whose reader will tell what else is wrong: a tag of another spelling, or without label.
+# Also tags spelled otherwise or without a label: the reader explains best what is wrong with them.
 _LIKE_TAG = re.compile(rf"[Oo]|[{PREFIXES}]([-_].+)?")
 _WORD = re.compile(r"[0-9]+([-.][0-9]+)?")
 _COMMENT = re.compile(r"# *(text|sent_id|global\.columns) *=")
@@ -35,7 +35,7 @@ class Head(NamedTuple):
     """The beginning of a file.
 
     path (Path): The file.
-    lines (list[str]): Of its first 200 lines, those that are not blank, without their ends; fewer
+    lines (list[str]): Of its first 200 lines, those that are not blank, without line ends; fewer
         if they are long.
     records (list[Any]): Its first 5 JSON records, none if it is not JSON.
     fault (str): Why it is not, though it begins like JSON.
@@ -72,8 +72,8 @@ def read_head(path: Path) -> Head:
 
 
 def looks_like_columns(head: Head) -> bool:
-    """Whether at least half of the lines end in a column with a tag: what is wrong with the others,
-    the reader tells better.
+    """Whether at least half of the lines end in a column with a tag. The reader explains best what
+    is wrong with the others.
     """
     rows = _divide(head)
     tagged = [row for row in rows if len(row) > 1 and _LIKE_TAG.fullmatch(row[-1])]
@@ -89,7 +89,7 @@ def looks_like_layers(head: Head) -> bool:
 
 
 def looks_like_events(head: Head) -> bool:
-    """Whether the only column of tags has nothing but O and EVENT, and the latter."""
+    """Whether there is one column of tags, with EVENT among them and nothing else but O."""
     tags = [tuple(row[1:]) for row in _divide(head)]
     return ("EVENT",) in tags and set(tags) <= {("O",), ("EVENT",)}
 
@@ -104,7 +104,7 @@ def looks_like_e2e(head: Head) -> bool:
 
 
 def looks_like_brat(head: Head) -> bool:
-    """Whether a text and a file of annotation lie beside one another."""
+    """Whether a text and a file of annotation lie side by side."""
     text, annotation = head.path.with_suffix(".txt"), head.path.with_suffix(".ann")
     if head.path not in (text, annotation) or not (text.is_file() and annotation.is_file()):
         return False
@@ -113,8 +113,8 @@ def looks_like_brat(head: Head) -> bool:
 
 
 def looks_like_conllu(head: Head) -> bool:
-    """Whether every line but comments begins with the number of a word, and has ten columns, or
-    others where a comment is one of CoNLL-U.
+    """Whether every line except comments begins with the number of a word and has ten columns, or
+    at least three where a comment is one of CoNLL-U.
     """
     rows = [line.split("\t") for line in head.lines if not line.startswith("#")]
     is_plus = any(map(_COMMENT.match, head.lines))
@@ -124,7 +124,7 @@ def looks_like_conllu(head: Head) -> bool:
 
 
 def looks_like_germeval(head: Head) -> bool:
-    """Whether every line but comments has a number, a token and two tags."""
+    """Whether every line except comments has a number, a token and two tags."""
     rows = [line.split("\t") for line in head.lines if not line.startswith("#\t")]
     return bool(rows) and all(
         len(row) == 4 and row[0].isdecimal() and _are_tags(row[2:]) for row in rows
@@ -144,8 +144,8 @@ def looks_like_inline(head: Head) -> bool:
 
 
 def _divide(head: Head) -> list[list[str]]:
-    """The columns of each line, but for comments and borders of documents."""
-    # Lines that end in carriage returns alone are told by the reader.
+    """The columns of each line, without comments and borders of documents."""
+    # The reader refuses lines that end in carriage returns alone, and says why.
     lines = [part for line in head.lines for part in line.split("\r")]
     rows = [divide(line) for line in lines if not line.startswith(("#", "-DOCSTART-"))]
     return [row for row in rows if row]

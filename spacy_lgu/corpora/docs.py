@@ -1,4 +1,4 @@
-"""Tokens and spans to Docs."""
+"""From tokens and spans to Docs."""
 
 from collections.abc import Iterable, Iterator
 from itertools import groupby
@@ -24,10 +24,9 @@ def make_docs(
     vocab (Vocab): Vocabulary of the Docs.
     spans_key (str | None): Write the spans to doc.spans under this key. None: to doc.ents.
     sentences_per_doc (int): Most sentences in a Doc, all of one document; 0: whole documents.
-    has_spaces (bool): Whether a space follows each token, and each text, of which it is not known.
+    has_spaces (bool): Whether a space follows tokens and texts that do not say so themselves.
     RETURNS (Iterator[Doc]): The Docs. Where texts are sentences, sentence starts are set. Raises
-        ValueError for spans that overlap, at the end and all together, if they were to become
-        entities.
+        ValueError at the end, with all of them, for overlapping spans that would become entities.
     """
     if sentences_per_doc < 0:
         raise ValueError(
@@ -99,7 +98,7 @@ def _make_doc(
     doc = Doc(vocab, words=words, spaces=spaces, sent_starts=sent_starts if is_divided else None)
     made = [Span(doc, span.start, span.end, label=span.label) for span in spans]
     if spans_key is None:
-        # Tokens outside are marked as such: without it they would count as not annotated.
+        # Tokens outside are marked as such: otherwise they would count as not annotated.
         doc.set_ents(made, default="outside")
     else:
         doc.spans[spans_key] = made

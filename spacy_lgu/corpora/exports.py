@@ -5,8 +5,8 @@
     {"tokenized_text": ["Ann", "slept"], "ner": [[0, 0, "PERSON"]]}
     ["Ann slept", {"entities": [[0, 3, "PERSON"]]}]
 
-One record per line, or one array of them. Ends are exclusive, but GLiNER's, which are those of the
-last token itself.
+One record per line, or one array of them. Ends are exclusive, except GLiNER's, which name the last
+token itself.
 """
 
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ _INCLUSIVE = SpanForm(ends="inclusive")
 def read_doccano(
     path: Path, *, report: ReportT, text_field: str = "text", offsets: str | None = None
 ) -> Iterator[AnnotatedText]:
-    """Read doccano's exports of sequence labeling, of all its versions.
+    """Read doccano's exports of sequence labeling, from any of its versions.
 
     path (Path): The file.
     report (ReportT): Called for each relation, and each record without text, which are left out.
@@ -75,7 +75,7 @@ def read_gliner(
 
     path (Path): The file.
     report (ReportT): Called for each record without a token, which is left out.
-    spaces (str | None): all or none, see choose_spaces: then a text beside the tokens is not read.
+    spaces (str | None): all or none, see choose_spaces: a text beside the tokens is then not read.
     RETURNS (Iterator[TokenizedText]): The texts, each a document. Raises ValueError with file and
         line for what is not of this form.
     """

@@ -1,4 +1,4 @@
-"""From files and folders to Docs, in a format that is given or that the files say."""
+"""From files and folders to Docs, in a format that is given or detected."""
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -69,7 +69,7 @@ def read_docs(
         texts = trim_spans(texts, report=report, misaligned=misaligned)
     else:
         nlp = spacy.blank(lang)
-        nlp.max_length = sys.maxsize  # what the limit protects, parser and NER, is not there
+        nlp.max_length = sys.maxsize  # it protects parser and NER, which are not there
         vocab = nlp.vocab
         texts = tokenize_texts(texts, nlp.make_doc, report=report, misaligned=misaligned)
     size = options.get("sentences_per_doc", 1)
@@ -79,12 +79,12 @@ def read_docs(
 
 
 def detect_format(inputs: Sequence[Path], *, report: ReportT) -> str:
-    """The one format of all inputs, by what the files begin with.
+    """Detect the one format of all inputs from how the files begin.
 
-    inputs (Sequence[Path]): Files, or folders and all files in these and below.
+    inputs (Sequence[Path]): Files, or folders, with all files in them and below.
     report (ReportT): Called with the format.
-    RETURNS (str): Its name. Raises ValueError with the file if no format claims it, or several,
-        and if files are of several formats; FileNotFoundError as list_files.
+    RETURNS (str): Its name. Raises ValueError with the file if no format or several claim it,
+        and if the files are in several formats; FileNotFoundError as list_files does.
     """
     found: dict[str, Path] = {}
     others: list[detection.Head] = []
@@ -131,7 +131,7 @@ def _unknown(head: detection.Head) -> ValueError:
         shown = f"its JSON records have the fields {shorten(detection.find_fields(head.records))}"
     return ValueError(
         f"{head.path}: expected a file of one of the formats {', '.join(FORMATS)}, but {shown}. If "
-        "it is of one of these with other columns or names of fields, give --format, and these."
+        "it is one of these with other columns or names of fields, give --format, and these."
     )
 
 

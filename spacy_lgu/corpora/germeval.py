@@ -5,7 +5,7 @@
     2    FC          I-ORG    O
     3    Lindberg    I-ORG    B-LOC
 
-Columns are divided by tabs.
+Columns are separated by tabs.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from .records import ReportT, TokenizedText
 
 
 def read_germeval(path: Path, *, report: ReportT) -> Iterator[TokenizedText]:
-    """Read the entities of both columns of a file, which overlap.
+    """Read the entities of both columns of a file, which may overlap.
 
     path (Path): The file.
     report (ReportT): Not called: nothing is left out.

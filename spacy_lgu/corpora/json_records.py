@@ -12,7 +12,7 @@ from .records import no_utf8, read_lines
 
 _CHUNK = 1 << 16  # bytes
 _SPACE = re.compile(r"[ \t\r\n]*")
-# An array of records; one that begins with a string is itself a record of a line.
+# An array of records; one that begins with a string is itself the record of a line.
 _ARRAY = re.compile(r"\ufeff?\s*\[\s*(?:[\[{\]]|$)")
 
 
@@ -75,7 +75,7 @@ class _Array:
             separator = self._next()
         self._expect("]")
         if self._next():
-            raise self._unexpected("nothing behind the array")
+            raise self._unexpected("nothing after the array")
 
     def _read_element(self, where: str) -> Any:
         while True:
@@ -87,7 +87,7 @@ class _Array:
                     continue
                 self._move(error.pos - begin)
                 raise self._unexpected("JSON", error.msg) from error
-            # A number could go on behind the window.
+            # A number could go on beyond the window.
             if end < len(self.text) or isinstance(value, dict | list):
                 self._move(end)
                 return value
@@ -118,7 +118,7 @@ class _Array:
         return self.start - newline if newline >= 0 else self.column + self.start
 
     def _grow(self, where: str) -> bool:
-        """Read as much again as there is, so that parsing anew costs no more than twice; at most
+        """Read as much again as there is, so that parsing anew at most doubles the cost; at most
         one byte more than a record may have.
         """
         self.column = self._column()

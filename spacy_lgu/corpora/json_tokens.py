@@ -1,6 +1,6 @@
 """The tokens of a JSON record, what follows each, and their tags.
 
-Tokens are strings, or objects as in Prodigy's exports, with their places in the text:
+Tokens are strings, or objects with offsets into the text, as in Prodigy's exports:
 
     {"tokens": ["Ann", "ran", "."], "space_after": [true, false, false]}
     {"text": "Ann ran", "tokens": [{"text": "Ann", "start": 0, "end": 3, "ws": true}, ...]}
@@ -38,7 +38,7 @@ class Tokens(NamedTuple):
     ends: dict[int, int] | None = None
 
     def find(self, span: FoundSpan, borders: tuple[int, int], where: str) -> LabeledSpan:
-        """A span of characters in tokens. Raises ValueError if it cuts a token.
+        """Turn a span of characters into one of tokens. Raises ValueError if it cuts a token.
 
         span (FoundSpan): The span.
         borders (tuple[int, int]): Its borders in characters.
@@ -114,7 +114,7 @@ class Tags:
 
     path (Path): The file.
     field (str): Field of a record with the list of tags.
-    names (str | None): Names of tags that are numbers, from 0, divided by commas.
+    names (str | None): Names of tags that are numbers, from 0, separated by commas.
     """
 
     def __init__(self, path: Path, field: str, names: str | None) -> None:
@@ -131,7 +131,7 @@ class Tags:
         return find_notation(sentences, str(self.path), **options)
 
     def find(self, record: dict[str, Any], where: str) -> list[str]:
-        """The tags of a record, by name. Raises ValueError for what is none."""
+        """The tags of a record, by name. Raises ValueError for what is not a tag."""
         found = take(record, self.field, where, "--tags-field")
         if not isinstance(found, list):
             raise ValueError(
@@ -142,8 +142,8 @@ class Tags:
     def decode(
         self, record: Record, n_words: int, notation: Notation, report: ReportT
     ) -> list[LabeledSpan]:
-        """The spans of a record. Raises ValueError for tags that are not as many as the tokens,
-        or not valid in their scheme.
+        """The spans of a record. Raises ValueError unless there is a tag for each token, valid in
+        their scheme.
         """
         tags = self.find(record.value, record.where)
         if len(tags) != n_words:
@@ -162,7 +162,7 @@ class Tags:
             check_characters(tag, where)
             return tag
         if self.names is None:
-            expected = "tags that are strings; of numbers, give the --tag-names"
+            expected = "tags that are strings (for numbers, give --tag-names)"
         else:
             if is_number(tag) and 0 <= tag < len(self.names):
                 return self.names[tag]
@@ -179,7 +179,7 @@ def _find_places(
         start, end = token["start"], token["end"]
         if not (is_number(start) and is_number(end) and 0 <= last <= start < end):
             raise ValueError(
-                f"{where}: expected tokens with start < end, one behind the other, but found "
+                f"{where}: expected tokens with start < end, one after the other, but found "
                 f"{shorten(token)}."
             )
         last = end
@@ -197,7 +197,7 @@ def _find_listed(
     n_words: int,
     where: str,
 ) -> list[bool] | None:
-    """What follows each token but the last, of which it says nothing that could be relied on."""
+    """What follows each token except the last, whose flag cannot be relied on."""
     field = form.spaces_field or next((f for f in _SPACES_FIELDS if f in record), None)
     if objects is not None and form.spaces_field is None and all("ws" in t for t in objects):
         field, found = "ws", [token["ws"] for token in objects]

@@ -5,8 +5,8 @@
     {"tokens": ["Ann", "slept"], "ner_tags": ["B-PERSON", "O"]}
     {"text": "Ann slept", "spans": [{"start": 0, "end": 3, "label": "PERSON"}]}
 
-Or one JSON array of such records. End is exclusive, unless said otherwise. Of Prodigy's exports,
-what was not accepted is left out, and a record without spans has none.
+Or one JSON array of such records. End is exclusive, unless said otherwise. From Prodigy's
+exports, what was not accepted is left out; a record without the field of spans has none.
 """
 
 from collections.abc import Iterator
@@ -60,11 +60,11 @@ def read_token_jsonl(
 
     path (Path): The file.
     report (ReportT): Called for each record without a token or not accepted, which is left out,
-        and for what is taken for something that it does not say.
+        and for whatever has to be assumed.
     tokens_field (str): Field with a list of strings, or of objects as in Prodigy's exports. If
-        these have start and end, spans are in characters, and the record may be many sentences.
+        these have start and end, spans are in characters, and the record may hold many sentences.
     text_field (str): Field with the text, if there is one: it says where spaces are.
-    spaces_field (str | None): Field with what follows each token, likewise. None: spaces,
+    spaces_field (str | None): Field that says whether a space follows each token. None: spaces,
         space_after or ws, if there is one.
     spaces (str | None): all or none, see choose_spaces: then neither is read.
     spans_field (str): Field with a list of spans. A span is an object or a list [start, end,
@@ -75,13 +75,13 @@ def read_token_jsonl(
     span_text_field (str): Field of a span with its text, which is checked, if it has one.
     ends (str): exclusive or inclusive.
     offsets (str | None): What spans in characters count, see offsets.py.
-    document_field (str | None): Field that is equal in sentences of one document. None: a file
-        is a document.
+    document_field (str | None): Field with one value in all sentences of a document. None: each
+        file is a document.
     label (str | None): Label of all spans, read from no field, or of tags that are a prefix alone.
         None: they have their own.
     tags_field (str | None): Field with one tag per token, instead of spans. The file is read
         twice.
-    tag_names (str | None): Names of tags that are numbers, divided by commas.
+    tag_names (str | None): Names of tags that are numbers, separated by commas.
     scheme (str | None): Scheme of the tags. None: detect it over the whole file.
     outside (str | None): The tag of tokens outside. None: O.
     RETURNS (Iterator[TokenizedText]): The sentences. Raises ValueError with file and line for
@@ -144,7 +144,7 @@ def read_char_jsonl(
 
     path (Path): The file.
     report (ReportT): Called for each record without text or not accepted, which is left out, and
-        for what is taken for something that it does not say.
+        for whatever has to be assumed.
     text_field (str): Field with the text.
     spans_field (str): Field with a list of spans, each an object or a list [start, end, label].
     start_field (str): Field of a span with its first character, counted from 0.
@@ -170,15 +170,15 @@ def read_char_jsonl(
 def read_char_spans(
     text: str, found: object, field: str, form: SpanForm, offsets: Offsets, where: str
 ) -> list[LabeledSpan]:
-    """Read the spans of a text, arguments as in find_spans; those that hold another text than
-    they say are left to offsets.close.
+    """Read the spans of a text, with arguments as in find_spans. Those that do not hold the text
+    given for them are left to offsets.close.
     """
     resolved = _resolve_spans(text, found, field, form, offsets, where)
     return [LabeledSpan(*borders, span.label) for span, borders in resolved]
 
 
 def leave_out_empty(text: AnnotatedText, report: ReportT) -> Iterator[AnnotatedText]:
-    """A text of a record, or nothing but a note if it is empty."""
+    """Yield the text of a record, or only report it if it is empty."""
     if text.text:
         yield text
     else:
@@ -207,7 +207,10 @@ def _read_accepted(path: Path, report: ReportT) -> Iterator[Record]:
         else:
             if record.get("_view_id") == "ner":  # of ner.teach, which shows one span of a text
                 report(
-                    Note("decision on a span of Prodigy: the text is read as without others", where)
+                    Note(
+                        "decision on one span in Prodigy: the text is read as without others",
+                        where,
+                    )
                 )
             report_others(record, report)
             if record.get("_input_hash") in hashes:
@@ -250,7 +253,7 @@ def _read_spans(
     if tokens.starts is not None:
         text = take_text(record, text_field, where, "--text-field")
         resolved = _resolve_spans(text, found, field, form, offsets, where)
-        # Tokens and spans that are not where they say cannot be compared.
+        # Tokens and spans cannot be compared if any are not where they say.
         if offsets.faults.n_faults:
             return []
         return [tokens.find(span, borders, where) for span, borders in resolved]
@@ -264,8 +267,8 @@ def _read_spans(
 
 
 def _check_units(found: object, form: SpanForm, where: str) -> None:
-    """Raise ValueError for spans that say their tokens, and have other numbers where they are read:
-    those of characters.
+    """Raise ValueError for spans that name their tokens, but have other numbers, those of
+    characters, in the fields that are read.
     """
     if form.start in _TOKENS:
         return
@@ -275,11 +278,11 @@ def _check_units(found: object, form: SpanForm, where: str) -> None:
             continue
         if (first, last + (form.ends == "exclusive")) != (span.get(form.start), span.get(form.end)):
             raise ValueError(
-                f"{where}: expected spans in tokens, since these have no places in the text, but "
+                f"{where}: expected spans in tokens, since the tokens have no start and end, but "
                 f"found {shorten(span)}. Give --start-field {_TOKENS[0]} --end-field {_TOKENS[1]} "
                 "--ends inclusive."
             )
 
 
 def _ignore(note: Note) -> None:
-    """What is left out is reported when the file is read for good."""
+    """Notes are reported when the file is read for good."""

@@ -7,7 +7,7 @@
     [{"text": "Ann slept", "label": [{"start": 0, "end": 3, "text": "Ann", "labels": ["PERSON"]}],
       "annotator": 1, "annotation_id": 7}]
 
-Older versions count UTF-16 code units, newer ones code points: the text of each span tells.
+Older versions count UTF-16 code units, newer ones code points: the text of each span shows which.
 """
 
 from collections.abc import Iterator
@@ -47,16 +47,16 @@ def read_label_studio(
     """Read the regions of texts. A region with several labels becomes as many spans.
 
     path (Path): The file.
-    report (ReportT): Called for annotations that were cancelled and regions of other kinds, which
-        are left out, for tasks that nobody annotated, likewise, and for several labels.
+    report (ReportT): Called for what is left out (cancelled annotations, regions of other kinds,
+        tasks that nobody annotated), and for regions of several labels.
     text_field (str | None): Name of the text in the data of a task. None: the only string there,
         or the one called text.
     offsets (str | None): What start and end count, see offsets.py.
     from_name (str | None): Name of the labels to read, if there are several sets of them. None:
         all, which must then be of one text.
     RETURNS (Iterator[AnnotatedText]): The texts. Raises ValueError with file and line for what is
-        not of this form, and for a task that was annotated more than once, unless all that did
-        agree.
+        not of this form, and for a task that was annotated more than once, unless the
+        annotations agree.
     """
     form = _Form(text_field, from_name, Offsets(path, offsets, report), report)
     seen: dict[str, tuple[str, list[LabeledSpan]]] = {}
@@ -203,7 +203,7 @@ def _check_kind(kind: object, where: str) -> None:
     if isinstance(kind, str) and kind.endswith("labels") and kind != "labels":
         raise ValueError(
             f"{where}: expected labels of a plain text, but found a region of the type "
-            f"{shorten(kind)}, which has no offsets in one."
+            f"{shorten(kind)}, which has no offsets into one."
         )
 
 

@@ -1,11 +1,11 @@
 """How a column writes its tags, so that each is read as one of its scheme (see schemes.py).
 
     O B-PER          as they are
-    o b-PER          also B_PER, B:PER, PER-B: read as B-PER if all tags of the column are so
+    o b-PER          also B_PER, B:PER, PER-B: read as B-PER if the whole column is written so
     O B              read with the label that is given for all
     _ PER, 0 B-PER   the tag of tokens outside must be given, since it could be a label
 
-What could be meant in two ways is an error.
+What could mean two things is an error.
 """
 
 import re
@@ -88,14 +88,14 @@ def find_notation(
 ) -> Notation:
     """Find out how the tags of a column are written.
 
-    sentences (Sequence): For each sentence the numbers of its lines, and its tags.
+    sentences (TagsT): For each sentence the numbers of its lines, and its tags.
     where (str): The file, for messages.
     report (ReportT): Called with the scheme if it was detected, and for another notation.
     scheme (str | None): The scheme. None: detect it over the whole column.
     outside (str | None): The tag of tokens outside. None: O.
     label (str | None): Label of tags that are a prefix alone. None: there are none.
     RETURNS (Notation): How to read them. Raises ValueError with file and line for a tag that may
-        be meant in another way than it would be read.
+        mean something else than it would be read as.
     """
     if scheme is not None:
         scheme = check_scheme(scheme)
@@ -127,12 +127,12 @@ def find_notation(
 
 
 def looks_outside(tag: str) -> bool:
-    """Whether a tag looks like one of tokens outside: O in disguise, a known word, no word."""
+    """Whether a tag looks like one of tokens outside: O in disguise, a known word, or no word."""
     return tag.lower() in _MARKERS or _NO_WORD.fullmatch(tag) is not None
 
 
 def _read_bare(places: Mapping[str, str], outside: str | None) -> dict[str, str]:
-    """O for tokens outside, all else a label. A tag that may be none must be spoken for."""
+    """O for tokens outside, all else a label. A tag that may not be one must be confirmed."""
     marker = "O" if outside is None else outside
     labels = [tag for tag in places if tag != marker]
     if outside is None:
@@ -140,7 +140,7 @@ def _read_bare(places: Mapping[str, str], outside: str | None) -> dict[str, str]
             raise ValueError(
                 f"{places[labels[0]]}: the tag {labels[0]} and all others of the column are "
                 "numbers. Write the names that they stand for; or give --outside 0 if they are "
-                "labels, but for 0."
+                "labels, except 0."
             )
         for tag in labels:
             if looks_outside(tag):
@@ -151,7 +151,7 @@ def _read_bare(places: Mapping[str, str], outside: str | None) -> dict[str, str]
                 )
             if _MORE.fullmatch(tag):
                 raise _no_tag(tag, places[tag])
-        # O in all its forms is no label here, so these are prefixes without or with labels.
+        # O in any form is not a label here, so these are prefixes, with or without labels.
         prefixes = set(labels)
         if not prefixes <= _ALONE:
             prefixes = {prefix for prefix, _ in _find_spelling(labels).values()}

@@ -1,4 +1,4 @@
-"""Offsets in characters, UTF-16 code units or bytes, held against the texts that spans say.
+"""Offsets in characters, UTF-16 code units or bytes, checked against the texts given for spans.
 
 In "🎉 Ann", Ann begins at 2 in code points, at 3 in UTF-16 (JavaScript) and at 5 in bytes.
 """
@@ -14,7 +14,7 @@ from .records import Faults, Note, ReportT
 
 UNITS = ("codepoints", "utf16", "bytes")
 _ASTRAL = "\U00010000"  # the first character of two UTF-16 code units
-_UNCHECKED = "span behind an emoji counted in code points, with no text to check"
+_UNCHECKED = "span after an emoji counted in code points, with no text to check"
 _NAMES = {
     "codepoints": "count code points",
     "utf16": "count UTF-16 code units, as JavaScript does",
@@ -23,7 +23,7 @@ _NAMES = {
 
 
 class Offsets:
-    """The offsets of a file. Spans that do not hold the text they say are told at its end.
+    """The offsets of a file. Spans that do not hold the text given for them are errors at its end.
 
     path (Path): The file.
     unit (str | None): A member of UNITS. None: code points, and a note where it matters and no
@@ -55,12 +55,12 @@ class Offsets:
         text (str): The whole text.
         start (int): Where the span begins, in the unit.
         end (int): Where it ends, exclusive.
-        said (str | None): The text that it says to be. White space is not compared.
+        said (str | None): The text that the file gives for it. White space is not compared.
         where (str): File and line, for messages.
         label (str): Its label, for messages.
-        RETURNS (tuple[int, int] | None): Start and end. None if it is another text, which `close`
-            will tell. Raises ValueError for a border outside of the text or inside a character,
-            if the span does not say its text.
+        RETURNS (tuple[int, int] | None): Start and end. None if the text there is another, which
+            `close` raises. Raises ValueError for a border outside the text or inside a character,
+            if the file gives no text for the span.
         """
         found = self._locate(text, start, end, self.unit)
         if said is None:
@@ -91,7 +91,7 @@ class Offsets:
     def check_words(
         self, words: list[str], start: int, end: int, said: str, where: str, label: str
     ) -> None:
-        """Hold a span of tokens against the text that it says to be, but for white space."""
+        """Compare a span of tokens with the text given for it, white space aside."""
         self._fitting = []
         found = words[start:end]
         if end > len(words) or "".join("".join(found).split()) != "".join(said.split()):
@@ -109,7 +109,7 @@ class Offsets:
         return f" The text has emoji or the like: do offsets count {others}? Give --offsets."
 
     def close(self) -> None:
-        """Raise ValueError if spans do not hold the texts that they say, with all of them."""
+        """Raise ValueError if spans do not hold the text given for them, with all of them."""
         if not self.faults.n_faults:
             return
         advice = "Correct these spans, or the text, if it was changed after the annotation"
@@ -117,7 +117,7 @@ class Offsets:
             unit = self._fitting[0]
             advice = f"All of them do if offsets {_NAMES[unit]}: give --offsets {unit}"
         raise ValueError(
-            f"{self.path}: {self.faults.n_faults} spans do not hold the text that they say. "
+            f"{self.path}: {self.faults.n_faults} spans do not hold the text given for them. "
             f"{advice}:\n{self.faults}"
         )
 

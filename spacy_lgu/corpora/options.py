@@ -1,4 +1,4 @@
-"""The options of all formats by name, as the command line tells of them. Defaults in [brackets].
+"""The options of all formats by name, as the command line explains them. Defaults in [brackets].
 
 A reader has a keyword of the same name for each option that its format has.
 """
@@ -11,7 +11,7 @@ from .schemes import SCHEMES
 class Option(NamedTuple):
     """An option.
 
-    help (str): What it says, and to which formats.
+    help (str): What it says, and for which formats.
     kind (type): Its type, where it is given.
     """
 
@@ -25,41 +25,41 @@ OPTIONS = {
         "spans that overlap [conll: -1, conllu: in MISC]",
         list[int],
     ),
-    "token_column": Option("conll: of the tokens [0]", int),
+    "token_column": Option("conll: column of the tokens [0]", int),
     "misc_key": Option("conllu: name of the tags in MISC [name or NE]"),
     "subtokens": Option(
         "conllu: merge words such as 2-3, widening spans, or split them [merge, but spans that end "
         "inside one are an error]"
     ),
-    "scheme": Option(f"Of tags: {', '.join(SCHEMES)} [detected, but for io and bare]"),
+    "scheme": Option(f"Tag scheme: {', '.join(SCHEMES)} [detected, except io and bare]"),
     "outside": Option("conll, conllu, token-jsonl: tag of tokens outside, such as _ [O]"),
     "layer": Option("webanno-tsv: layer to read [the only one]"),
     "feature": Option("webanno-tsv: feature with the labels [the only one]"),
     "comment": Option("conll: leave out lines that begin with this"),
     "text_field": Option("JSON: name of the text [text; label-studio: the only one]"),
-    "tokens_field": Option("token-jsonl: name [tokens]"),
-    "spans_field": Option("*-jsonl: name [spans]"),
-    "start_field": Option("*-jsonl: in a span [start]"),
-    "end_field": Option("*-jsonl: in a span, exclusive [end]"),
-    "label_field": Option("*-jsonl: in a span [label]"),
-    "span_text_field": Option("*-jsonl: in a span, its text, which is checked [text]"),
+    "tokens_field": Option("token-jsonl: name of the tokens [tokens]"),
+    "spans_field": Option("*-jsonl: name of the spans [spans]"),
+    "start_field": Option("*-jsonl: name of a span's start [start]"),
+    "end_field": Option("*-jsonl: name of a span's end, exclusive [end]"),
+    "label_field": Option("*-jsonl: name of a span's label [label]"),
+    "span_text_field": Option("*-jsonl: name of a span's text, which is checked [text]"),
     "ends": Option("*-jsonl: end of a span, exclusive or inclusive [exclusive]"),
     "offsets": Option("JSON: spans in codepoints, utf16 (JavaScript) or bytes [codepoints]"),
-    "document_field": Option("token-jsonl: equal in sentences of a document [none]"),
+    "document_field": Option("token-jsonl: field that is equal in sentences of a document [none]"),
     "label": Option(
-        "*-jsonl: of all spans, which may be token numbers; conll, conllu, webanno-tsv and "
-        "--tags-field: of spans without one"
+        "*-jsonl: label of all spans, which may then be token numbers; conll, conllu, webanno-tsv "
+        "and --tags-field: label of spans without one"
     ),
-    "tags_field": Option("token-jsonl: name of one tag per token, not of spans"),
-    "tag_names": Option("token-jsonl: of tags that are numbers: O,B-PER,I-PER,..."),
+    "tags_field": Option("token-jsonl: name of one tag per token, instead of spans"),
+    "tag_names": Option("token-jsonl: names of tags that are numbers: O,B-PER,I-PER,..."),
     "spaces_field": Option(
-        "token-jsonl: what follows each token [spaces, space_after or ws, if there]"
+        "token-jsonl: name of what follows each token [spaces, space_after or ws, if there]"
     ),
-    "from_name": Option("label-studio: labels of this name alone [all]"),
-    "discontinuous": Option("brat: error, cover or drop spans of fragments [error]"),
+    "from_name": Option("label-studio: only labels of this name [all]"),
+    "discontinuous": Option("brat: spans of several fragments: error, cover or drop [error]"),
     "misaligned": Option(
-        "Spans that do not begin and end with a token, or do with white space: error, split (the "
-        "token), expand, contract, drop [error]"
+        "Spans that begin or end inside a token or with white space: error, split (the token), "
+        "expand, contract, drop [error]"
     ),
     "lang": Option("Language: its tokenizer, for gold tokens its spaces [en]"),
     "spaces": Option("After gold tokens: all or none [as the file says, else the language]"),

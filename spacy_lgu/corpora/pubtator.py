@@ -5,7 +5,7 @@
     11<tab>11<tab>19<tab>examplin<tab>Chemical<tab>X01
     11<tab>CID<tab>X01<tab>Y02
 
-Offsets count title, one character between, and abstract.
+Offsets count the title, one character between, and the abstract.
 """
 
 import re
@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..inputs import shorten
-from .quoting import guess_unit
-from .records import AnnotatedText, LabeledSpan, Note, ReportT, quote_span, read_lines
+from .quoting import guess_unit, quote_span
+from .records import AnnotatedText, LabeledSpan, Note, ReportT, read_lines
 
 _PART = re.compile(r"([^|\t]+)\|([ta])\|(.*)")
 _OFFSET = re.compile(r"[0-9]{1,18}")

@@ -1,10 +1,25 @@
-"""What messages say of offsets that are wrong."""
+"""How messages show spans, and what they say about wrong offsets."""
 
 from unicodedata import normalize
 
+from ..inputs import cut, shorten
+
+
+def quote_span(text: str, start: int, end: int, label: str) -> str:
+    """A span with its label and surroundings, as messages show it.
+
+    text (str): The whole text.
+    start (int): First character of the span.
+    end (int): The character after it.
+    label (str): Its label.
+    RETURNS (str): Such as "'Ann' (PERSON) in ...'Annabel slept'...".
+    """
+    context = text[max(0, start - 20) : min(end, start + 80) + 20]
+    return f"{shorten(text[start:end])} ({cut(label)}) in ...{context!r}..."
+
 
 def guess_unit(text: str, start: int, end: int, expected: str) -> str:
-    """What else offsets may count than characters, where these do not find what they should.
+    """What offsets may count instead of characters, if these do not find what they should.
 
     text (str): The whole text.
     start (int): First unit of a span.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from ..inputs import MAX_BYTES, check_size, check_start, cut, read_bytes_of_lines, shorten
+from ..inputs import MAX_BYTES, check_size, check_start, read_bytes_of_lines
 
 _MOST_LISTED = 1000
 
@@ -26,7 +26,7 @@ def from_outside_in(span: LabeledSpan) -> tuple[int, int, str]:
 
 @dataclass(frozen=True, slots=True)
 class AnnotatedText:
-    """A text that spaCy's tokenizer is still to divide.
+    """A text that is yet to be tokenized.
 
     where (str): File and line, or file and element, for messages.
     text (str): The text.
@@ -46,7 +46,7 @@ class TokenizedText:
     words (list[str]): The tokens.
     spans (list[LabeledSpan]): In tokens.
     document (str): The same for all sentences of one document.
-    is_sentence (bool): Whether this is one sentence, rather than of unknown division.
+    is_sentence (bool): Whether this is one sentence; else its sentences are not known.
     spaces (list[bool] | None): Whether a space follows each token, or each but the last, if it is
         not known what stands between this text and the next. None: nothing is known.
     """
@@ -81,7 +81,7 @@ class Notes:
         self._details: dict[str, list[str]] = {}
 
     def add(self, note: Note) -> None:
-        """Add one more; what readers are given as `report`."""
+        """Add one more. Readers get this method as their `report`."""
         self._counts[note.kind] += 1
         details = self._details.setdefault(note.kind, [])
         if note.detail and len(details) < _MOST_LISTED:
@@ -98,7 +98,7 @@ class Notes:
 
 
 class Faults:
-    """What is wrong in a corpus, to be told all together, so that it can be corrected at once."""
+    """What is wrong in a corpus, raised all together, so that it can be corrected in one go."""
 
     def __init__(self) -> None:
         self.n_faults = 0
@@ -120,7 +120,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     """The lines of a UTF-8 file with their numbers, from 1, without their ends.
 
     Only line feeds end a line: tokens of tweets contain the other characters that Python's
-    splitlines would divide at.
+    splitlines would split at.
 
     path (Path): The file.
     RETURNS (Iterator[tuple[int, str]]): Number and line. Raises ValueError with file and line
@@ -144,19 +144,6 @@ def read_text(path: Path) -> str:
     check_start(content, str(path))
     check_size(len(content), str(path), "a text")
     return decode(content, path, 1, "utf8")
-
-
-def quote_span(text: str, start: int, end: int, label: str) -> str:
-    """A span with its label and surroundings, as messages show it.
-
-    text (str): The whole text.
-    start (int): First character of the span.
-    end (int): The character after it.
-    label (str): Its label.
-    RETURNS (str): Such as "'Ann' (PERSON) in ...'Annabel slept'...".
-    """
-    context = text[max(0, start - 20) : min(end, start + 80) + 20]
-    return f"{shorten(text[start:end])} ({cut(label)}) in ...{context!r}..."
 
 
 def decode(content: bytes, path: Path, first_line: int, encoding: str) -> str:

@@ -29,12 +29,11 @@ class Format:
 
     read (Callable): Path, and as keywords report and options -> what the file holds.
     looks_like (Callable): Whether a file that begins like a Head is one, see detection.py.
-    suffixes (tuple[str, ...]): Ends of the names of its files in a folder. Empty: they have none
-        in common.
+    suffixes (tuple[str, ...]): Suffixes of its files in a folder. Empty: they have none in common.
     is_tokenized (bool): Whether it holds TokenizedTexts; else AnnotatedTexts, to be tokenized.
     is_nested (bool): Whether its spans usually overlap, so that they go to doc.spans.
-    is_pair (bool): Whether files of one name but different suffixes are read together, under that
-        with the first suffix.
+    is_pair (bool): Whether files of one name but different suffixes are read together, under the
+        name with the first suffix.
     refines (tuple[str, ...]): Formats that may claim the same files, but say less about them.
     """
 

@@ -66,7 +66,7 @@ def find_fault(tags: Sequence[str], scheme: str) -> Fault | None:
 
 
 def find_needless(tags: Sequence[str]) -> list[int]:
-    """Places of B- that in IOB1 could be I-, since no span of the same label goes before.
+    """Places of B- that in IOB1 could be I-, since no span of the same label precedes.
 
     They can be read in one way only, and CoNLL-2003 has two of them.
 

@@ -21,7 +21,7 @@ _SCRIPTS = re.compile(
 def choose_spaces(
     texts: Iterable[TokenizedText], *, given: str | None, lang: str, report: ReportT
 ) -> Iterator[TokenizedText]:
-    """Settle what follows the tokens of texts of which it is not known.
+    """Settle what follows the tokens of texts that do not say so themselves.
 
     texts (Iterable[TokenizedText]): The texts.
     given (str | None): all or none: whatever the texts say. None: as they say, else a space
@@ -29,7 +29,7 @@ def choose_spaces(
     lang (str): The language, for spaCy.
     report (ReportT): Called for words that are joined although they look like several, and for
         texts that look like another language.
-    RETURNS (Iterator[TokenizedText]): The texts, where nothing is said with spaces still None.
+    RETURNS (Iterator[TokenizedText]): The texts; where nothing is said, spaces stay None.
         Raises ValueError for tokens with spaces of their own, and, at the end, if most of the
         texts that would be joined by spaces are of scripts without.
     """
@@ -55,9 +55,9 @@ def choose_spaces(
         yield text
     if first is not None and n_without > n_characters / 2:
         raise ValueError(
-            f"{first}: most of the text is of a script that is written without spaces, but lacks "
-            "what says where they are. Give --lang, for instance zh, ja or th, or --spaces none, "
-            "to join the tokens as they are, or --spaces all for a space after each."
+            f"{first}: most of the text is in a script that is written without spaces, and the "
+            "file does not say where they are. Give --lang, for instance zh, ja or th, or --spaces "
+            "none, to join the tokens as they are, or --spaces all for a space after each."
         )
 
 
@@ -67,12 +67,12 @@ def has_spaces(given: str | None, lang: str) -> bool:
 
 
 def find_spaces(text: str, words: Sequence[str]) -> tuple[list[bool], bool] | None:
-    """Whether white space follows each word in a text, but the last.
+    """Whether white space follows each word of a text except the last.
 
     text (str): The text.
     words (Sequence[str]): Its words.
-    RETURNS (tuple[list[bool], bool] | None): What follows, and whether that are single spaces
-        only, with nothing around the text. None if these are not the words of the text.
+    RETURNS (tuple[list[bool], bool] | None): What follows, and whether all of it is single
+        spaces, with nothing around the text. None if these are not the words of the text.
     """
     gaps, end = [], 0
     for word in words:
@@ -91,13 +91,14 @@ def _check_tokens(text: TokenizedText) -> None:
     for word in text.words:
         if word.strip(" ") not in ("", word):
             raise ValueError(
-                f"{text.where}: the token {shorten(word)} has spaces of its own, which another "
-                "would be added to. Give --spaces none if all tokens have theirs, or --spaces all."
+                f"{text.where}: the token {shorten(word)} has spaces of its own, to which "
+                "another would be added. Give --spaces none if all tokens have theirs, or --spaces "
+                "all."
             )
 
 
 def _move_spaces(text: TokenizedText) -> TokenizedText:
-    """Outer spaces of tokens become what follows them, or those before."""
+    """Turn outer spaces of tokens into spaces after them, or after the tokens before."""
     words, spaces = list(text.words), [False] * len(text.words)
     for i, word in enumerate(text.words):
         if i and word[0] == " " and word.strip() and not spaces[i - 1]:

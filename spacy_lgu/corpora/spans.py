@@ -15,7 +15,7 @@ _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 class FoundSpan(NamedTuple):
     """A span as it stands in a file, its end made exclusive; its unit is the file's.
 
-    said (str | None): The text that it says to be.
+    said (str | None): The text that the file gives for it.
     value (Any): What stands in the file.
     """
 
@@ -68,7 +68,7 @@ def find_spans(
     where (str): File and line, for messages.
     advice (str): What an error about borders should add.
     RETURNS (list[FoundSpan]): The spans. Raises ValueError for what is not of this form, and for
-        spans that end behind the text, if they do not say what text they are.
+        spans that end beyond the text, if the file does not give theirs.
     """
     if not isinstance(found, list):
         raise ValueError(f"{where}: expected a list in {field!r}, but found {shorten(found)}.")
@@ -86,7 +86,7 @@ def take(record: dict[str, Any], field: str, where: str, option: str) -> Any:
 
 
 def take_text(record: dict[str, Any], field: str, where: str, option: str) -> str:
-    """The text of a field. Raises ValueError if it is no string."""
+    """The text of a field. Raises ValueError if it is not a string."""
     text = take(record, field, where, option)
     if not isinstance(text, str):
         raise ValueError(f"{where}: expected a string in {field!r}, but found {shorten(text)}.")
@@ -102,7 +102,7 @@ def check_record(value: object, where: str) -> dict[str, Any]:
 
 
 def report_others(record: dict[str, Any], report: ReportT) -> None:
-    """Report what a record has of annotation beside spans, which is left out."""
+    """Report the annotation of a record besides spans, which is left out."""
     for field, name in (("relations", "relation"), ("cats", "category")):
         others = record.get(field)
         for _ in others if isinstance(others, list | dict) else ():
@@ -142,8 +142,8 @@ def _find_span(
         raise ValueError(
             f"{where}: expected for each span an object with "
             f"{[form.start, form.end, form.label_field]} or a list [{form.start}, {form.end}, "
-            f"{form.label_field}] (with --label without the label, which makes the number of a "
-            f"token one too), but found {shorten(span)}. Tags, one per token, are read with "
+            f"{form.label_field}] (under --label without the label; the number of a token is then "
+            f"a span, too), but found {shorten(span)}. Tags, one per token, are read with "
             "--tags-field."
         )
     if is_number(end) and form.ends == "inclusive":

@@ -1,4 +1,4 @@
-"""Spans in characters to spans in the tokens of spaCy's tokenizer."""
+"""From spans in characters to spans in the tokens of spaCy's tokenizer."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator
@@ -9,6 +9,7 @@ from typing import NamedTuple
 from spacy.tokens import Doc
 
 from ..inputs import cut, shorten
+from .quoting import quote_span
 from .records import (
     AnnotatedText,
     Faults,
@@ -16,7 +17,6 @@ from .records import (
     Note,
     ReportT,
     TokenizedText,
-    quote_span,
 )
 
 MISALIGNED = ("error", "split", "expand", "contract", "drop")
@@ -37,7 +37,7 @@ def tokenize_texts(
     report: ReportT,
     misaligned: str = "error",
 ) -> Iterator[TokenizedText]:
-    """Divide texts into tokens and move their spans from characters to tokens.
+    """Divide texts into tokens, and convert their spans from characters to tokens.
 
     A span is misaligned if it does not begin and end with a token, or begins or ends with white
     space, which spaCy's entity recognizer cannot learn.
@@ -96,14 +96,14 @@ def tokenize_texts(
 def trim_spans(
     texts: Iterable[TokenizedText], *, report: ReportT, misaligned: str = "error"
 ) -> Iterator[TokenizedText]:
-    """Leave out the tokens of white space that spans begin or end with.
+    """Trim tokens of white space off the ends of spans.
 
-    spaCy's entity recognizer can learn none that begins or ends so.
+    spaCy's entity recognizer cannot learn spans that begin or end with them.
 
     texts (Iterable[TokenizedText]): The texts.
     report (ReportT): Called for each span that is changed, with its context.
-    misaligned (str): As in tokenize_texts: error, or drop; whatever else trims such spans, and
-        drops those of white space alone.
+    misaligned (str): error or drop, as in tokenize_texts; all else trims such spans, and drops
+        those of white space alone.
     RETURNS (Iterator[TokenizedText]): The texts in order. Raises ValueError as said above.
     """
     _check_choice(misaligned)
@@ -176,7 +176,7 @@ def _split_tokens(text: AnnotatedText, tokens: _Tokens, report: ReportT) -> _Tok
 def _align(
     text: str, span: LabeledSpan, tokens: _Tokens, misaligned: str
 ) -> tuple[LabeledSpan | None, bool]:
-    """The span in tokens, None if nothing is left of it, and whether it is exactly that."""
+    """The span in tokens, None if nothing is left of it, and whether it is exact."""
     start, end = _trim(text, span)
     # The tokens that the span touches.
     first, last = bisect_right(tokens.ends, start), bisect_left(tokens.starts, end)

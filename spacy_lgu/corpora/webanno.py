@@ -11,7 +11,7 @@
     1-5    19-20    .       _       _
 
 Each feature of a layer has a column. _ is no annotation, * one without a value; [1] joins the rows
-of one annotation, and | divides several. Offsets count UTF-16 units of the document.
+of one annotation, and | separates several. Offsets count UTF-16 units of the document.
 """
 
 import re
@@ -34,7 +34,7 @@ _VALUE = re.compile(r"((?:\\.|[^\\])+?)(?:\[([0-9]{1,9})\])?")
 
 
 class _Span(NamedTuple):
-    """An annotation, with the token that it has last so far."""
+    """An annotation, with its last token so far."""
 
     start: int
     end: int
@@ -131,7 +131,7 @@ def _choose_column(
 
 
 def _is_slot(column: Column, columns: list[Column]) -> bool:
-    """Whether a feature has links to other annotations: their roles, or their targets after it."""
+    """Whether a feature has links to other annotations: roles, or the targets that follow them."""
     before = columns[column.place - 1] if column.place else column
     return column.feature.startswith("ROLE_") or (
         before.layer == column.layer and before.feature.startswith("ROLE_")
@@ -219,8 +219,8 @@ def _read_spans(
             span = spans.get(number, _Span(row.start, row.end, name, row.token))
             if number in before or name != span.label or row.token - span.token > 1:
                 raise ValueError(
-                    f"{where}: expected the annotation [{number}] with one value, in tokens in a "
-                    f"row and in one sentence, but found {shorten(value)}."
+                    f"{where}: expected the annotation [{number}] with one value, in adjacent "
+                    f"tokens of one sentence, but found {shorten(value)}."
                 )
             end = max(span.end, row.end)
             spans[number] = _Span(min(span.start, row.start), end, name, row.token)
@@ -228,7 +228,7 @@ def _read_spans(
 
 
 def _tokenize(vocab: Vocab, borders: list[tuple[int, int]], text: str) -> Doc:
-    """The tokens of a text, and tokens for what white space is more than one space after them."""
+    """The tokens of a text, and others for white space beyond one space after them."""
     words: list[str] = []
     spaces: list[bool] = []
     end = 0

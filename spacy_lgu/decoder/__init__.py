@@ -1,1 +1,1 @@
-"""The decoder: packing, attention, loading, adapters, its folder. Torch alone, never spaCy."""
+"""The decoder itself, from its files to its vectors: torch side, never imports spaCy or thinc."""

@@ -17,7 +17,7 @@ from .locking import one_at_a_time
 from .settings import LoraSettings
 
 if TYPE_CHECKING:
-    # PEFT takes three seconds to import, which every `import spacy_lgu` component would pay.
+    # PEFT takes three seconds to import, which every import of a component would pay.
     import peft
 
 # The projections that the paper adapts (query and value), by family; "attention" means these.
@@ -40,7 +40,7 @@ def linear_modules(config: PretrainedConfig) -> list[str]:
 
 
 def find_lora_modules(lora: LoraSettings, config: PretrainedConfig) -> list[str]:
-    """The module names that LoRA goes on, checked against the decoder's config.
+    """The names of the modules that LoRA is put on, checked against the decoder's config.
 
     lora (LoraSettings): The settings.
     config (PretrainedConfig): The decoder's config.
@@ -118,8 +118,8 @@ def check_adapter(
 def load_adapter(module: torch.nn.Module, folder: Path, *, trainable: bool) -> "peft.PeftModel":
     """Put a saved adapter on a decoder.
 
-    module (Module): The decoder it was trained on, with or without its LM head then; its layers are
-        changed in place, its weights are not.
+    module (Module): The decoder it was trained on, whether that had its LM head then or not; its
+        layers are changed in place, its weights are not.
     folder (Path): A folder in PEFT's format.
     trainable (bool): Whether training continues it.
     RETURNS (PeftModel): The decoder with the adapter, whose weights are float32. Raises ValueError
@@ -136,7 +136,7 @@ def load_adapter(module: torch.nn.Module, folder: Path, *, trainable: bool) -> "
             r=adapter.rank,
             lora_alpha=adapter.alpha,
             lora_dropout=adapter.dropout,
-            # PEFT sees names of this decoder only, not those that the file gives.
+            # PEFT sees only names of this decoder, not those in the file.
             target_modules=list(_by_last_part(dict.fromkeys(adapted, True), linear_layers(module))),
             rank_pattern=_differing(ranks, adapter.rank),
             alpha_pattern=_differing(alphas, adapter.alpha),
@@ -169,7 +169,8 @@ def _put_on(module: torch.nn.Module, base: BaseReference, **options: Any) -> "pe
 
 
 def _by_last_part(values: Mapping[str, ValueT], names: Iterable[str]) -> dict[str, ValueT]:
-    """The same values by the last parts of names, as far as all names with one have one value."""
+    """The same values by the last part of the name, or by all of it where names with one last part
+    have different values."""
     found = defaultdict(set)
     for name in names:
         found[_last(name)].add(values.get(name))
@@ -180,15 +181,15 @@ def _by_last_part(values: Mapping[str, ValueT], names: Iterable[str]) -> dict[st
 
 
 def _differing(values: dict[str, ValueT], default: ValueT) -> dict[str, ValueT]:
-    """For PEFT, which sorts the names when it saves and then takes the first that fits: no two fit
-    one module."""
+    """Values other than the default, by names of which no two fit one module: PEFT sorts them when
+    it saves, and then takes the first that fits."""
     return {n: value for n, value in _by_last_part(values, values).items() if value != default}
 
 
 def _fill(
     module: torch.nn.Module, adapter: AdapterConfig, adapted: dict[str, str], weights: Any
 ) -> None:
-    """Give the adapter its weights. Raises RuntimeError unless PEFT runs it in these modules."""
+    """Fill in the adapter's weights. Raises RuntimeError unless PEFT runs it in these modules."""
     from peft.tuners.lora import LoraLayer
 
     layers = {name: m for name, m in module.named_modules() if isinstance(m, LoraLayer)}

@@ -1,9 +1,9 @@
-"""What a saved LoRA adapter says of itself: adapter_config.json, read as data.
+"""What a saved LoRA adapter says about itself: adapter_config.json, read as data.
 
 PEFT's own reader takes every key of the file: some make it import modules that the file names, some
-change the base's weights while the adapter is put on, and strings are regular expressions to it.
-Here those few keys are read that say which modules have which LoRA weights. No other gets to PEFT,
-and any that is not at a harmless default is refused.
+change the base's weights while the adapter is put on, and strings are taken as regular expressions.
+Here only the few keys are read that say which modules have which LoRA weights. No other key reaches
+PEFT, and any that is not at a harmless default is refused.
 """
 
 import math
@@ -26,7 +26,7 @@ ValueT = TypeVar("ValueT", int, float)
 class BaseReference:
     """What an adapter's config says about the base it was trained on.
 
-    name (str): Hub name or folder. Empty: not said.
+    name (str): Hub name or folder. Empty: not recorded.
     revision (str | None): Branch, tag or commit on the hub.
     """
 
@@ -36,21 +36,22 @@ class BaseReference:
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterConfig:
-    """Which modules have LoRA weights, of which rank and scale.
+    """Which modules have LoRA weights, and of which rank and scale.
 
-    Modules are called as in the model that was trained, which may have been a decoder within a
-    model with LM head ("model.layers.0.self_attn.q_proj"). A name in the config stands for every
-    module whose name it is, or that ends with it after a dot.
+    Modules have their names in the model that was trained, where the decoder may have been inside
+    a model with an LM head ("model.layers.0.self_attn.q_proj"). A name in the config stands for
+    every module with this name, and for every one whose name ends with it after a dot.
 
     file (Path): adapter_config.json.
     base (BaseReference): The decoder it was trained on.
-    rank (int): Of modules that ranks does not name.
-    alpha (float): Of modules that alphas does not name.
+    rank (int): Rank of the modules that ranks does not name.
+    alpha (float): Alpha of the modules that alphas does not name.
     dropout (float): Share of the inputs dropped in training, in [0, 1).
     modules (tuple[str, ...]): Names, or ALL_LINEAR alone.
     excluded (tuple[str, ...]): Names of modules left out of these.
     layers (tuple[int, ...]): Numbers of the layers with LoRA weights. Empty: all.
-    layer_lists (tuple[str, ...]): Names of the module lists that these count in. Empty: any.
+    layer_lists (tuple[str, ...]): Names of the module lists to which these numbers apply. Empty:
+        any.
     ranks (Mapping[str, int]): By name.
     alphas (Mapping[str, float]): By name.
     rslora (bool): The scale is alpha / sqrt(rank) instead of alpha / rank.
@@ -91,7 +92,7 @@ class AdapterConfig:
         return self._find("alpha_pattern", self.alphas, self.alpha, module)
 
     def scale_of(self, module: str) -> float:
-        """What the update of a module's weights is multiplied by."""
+        """The factor on the update of a module's weights."""
         rank = self.rank_of(module)
         return self.alpha_of(module) / (math.sqrt(rank) if self.rslora else rank)
 
@@ -110,8 +111,9 @@ def read_adapter_config(folder: Path) -> AdapterConfig:
     """Read an adapter's config.
 
     folder (Path): A folder in PEFT's format.
-    RETURNS (AdapterConfig): Raises ValueError that names the file, and the key, when it is missing
-        or damaged, has a value of a wrong kind, or asks for more than LoRA on linear modules.
+    RETURNS (AdapterConfig): Raises ValueError that names the file, and the key, when the file is
+        missing or damaged, a value is of the wrong kind, or the adapter is more than LoRA on linear
+        modules.
     """
     file = adapter_file(folder, ADAPTER_CONFIG)
     content = read_json(file)
@@ -146,7 +148,7 @@ def adapter_file(folder: Path, name: str) -> Path:
 
     folder (Path): A folder in PEFT's format.
     name (str): The file's name.
-    RETURNS (Path): Raises ValueError when it is missing, or a link to somewhere else.
+    RETURNS (Path): Raises ValueError when it is missing, or is a link that leads out of the folder.
     """
     folder = finished_folder(folder)
     file = folder / name
@@ -159,6 +161,6 @@ def adapter_file(folder: Path, name: str) -> Path:
 
 
 def _endings(module: str) -> Iterator[str]:
-    """The name of a module, and all that follows each of its dots."""
+    """The name of a module, and what follows each of its dots."""
     parts = module.split(".")
     return (".".join(parts[i:]) for i in range(len(parts)))

@@ -1,4 +1,4 @@
-"""The keys of adapter_config.json: those that are taken, each of the right kind, and no others."""
+"""The keys of adapter_config.json: some are read, each with its kind checked, others refused."""
 
 import re
 from collections.abc import Callable
@@ -9,29 +9,31 @@ from ..inputs import shorten
 
 ALL_LINEAR = "all-linear"
 _NAME = re.compile(r"\w+(\.\w+)*", re.ASCII)
+_RANK = "a whole number of at least 1"
+_ALPHA = "a number above 0 and of at most a million"
 
 _TAKEN = (
     "alpha_pattern", "base_model_name_or_path", "bias", "exclude_modules", "init_lora_weights",
     "layers_pattern", "layers_to_transform", "lora_alpha", "lora_dropout", "peft_type", "r",
     "rank_pattern", "revision", "target_modules", "use_rslora",
 )  # fmt: skip
-# Remarks on how the adapter was made, on which its vectors do not depend.
+# Remarks on how the adapter was made, which do not affect its vectors.
 _REMARKS = (
     "auto_mapping", "eva_config", "inference_mode", "megatron_core", "peft_version",
     "qalora_group_size", "task_type",
 )  # fmt: skip
-# First values of LoRA weights: those that leave the base as it is, and those taken out of it.
+# Initial values of LoRA weights: those that leave the base as it is, and those taken out of it.
 _PLAIN_STARTS = (True, False, "gaussian", "orthogonal", "eva")
 _STARTS_FROM_BASE = ("pissa", "olora", "corda", "lora_ga")
 
 MERGE = (
-    "Train an adapter without that, or merge this one into its base (PEFT's merge_and_unload, then "
+    "Train an adapter without it, or merge this one into its base (PEFT's merge_and_unload, then "
     "save_pretrained) and name that folder as the decoder."
 )
 
 
 class AdapterKeys:
-    """The keys of one file. What is wrong with a value is a ValueError that names file and key.
+    """The keys of one file. A wrong value raises ValueError that names file and key.
 
     file (Path): Named in errors.
     content (dict): What it holds.
@@ -42,15 +44,15 @@ class AdapterKeys:
         self.content = content
 
     def refuse_features(self) -> None:
-        """Raises ValueError for a key that plain LoRA does not need."""
+        """Raise ValueError for a key that plain LoRA does not need."""
         start = self.content.get("init_lora_weights", True)
         if isinstance(start, str) and start.lower().startswith(_STARTS_FROM_BASE):
             raise ValueError(
-                f"{str(self.file)!r}: init_lora_weights = {start!r} takes the first values of the "
-                "LoRA weights out of the base, so that the adapter fits only a base without them; "
-                "here the base stays as it is. Convert the adapter to plain LoRA: call PEFT's "
-                "save_pretrained with path_initial_model_for_weight_conversion = the folder of the "
-                "adapter as it was before training."
+                f"{str(self.file)!r}: init_lora_weights = {start!r} takes the initial values of "
+                "the LoRA weights out of the base, so that the adapter fits only a base without "
+                "them, but here the base stays as it is. Convert the adapter to plain LoRA: call "
+                "PEFT's save_pretrained with path_initial_model_for_weight_conversion = the folder "
+                "of the adapter as it was before training."
             )
         if start not in _PLAIN_STARTS:
             self._refuse("init_lora_weights")
@@ -88,7 +90,7 @@ class AdapterKeys:
             self._wrong(
                 key,
                 f"a list of module names such as {example}{or_all}; regular expressions are not "
-                "taken, so write out the names that one stands for",
+                "supported, so write out the names that one stands for",
             )
         return tuple(value)
 
@@ -122,7 +124,7 @@ class AdapterKeys:
         ):
             self._wrong(
                 key,
-                "an object of module names (regular expressions are not taken), each with "
+                "an object of module names (regular expressions are not supported), each with "
                 f"{expected}",
             )
         return value
@@ -135,12 +137,8 @@ class AdapterKeys:
         raise ValueError(
             f"{str(self.file)!r}: {key} = {shorten(self.content[key])} asks for more than "
             f"plain LoRA on linear modules, which is all that can be loaded. {MERGE} If the value "
-            "has no effect, take the key out of the file."
+            "has no effect, remove the key from the file."
         )
-
-
-_RANK = "a whole number of at least 1"
-_ALPHA = "a number above 0 and of at most a million"
 
 
 def _is_whole(value: Any) -> bool:

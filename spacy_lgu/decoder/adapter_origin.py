@@ -1,4 +1,4 @@
-"""How an adapter was trained, beside what it is to be used for: its base, settings and pattern."""
+"""Compares an adapter's base, settings and pattern with those it is about to be used with."""
 
 import logging
 import os
@@ -13,9 +13,12 @@ from .source import CONFIG
 
 logger = logging.getLogger("spacy_lgu")
 
+# What adaptation writes beside an adapter or decoder that it saves.
+TRAINING_RECORD = "training.json"
+
 
 def compare_base(adapter: AdapterConfig, base: BaseReference) -> None:
-    """Refuse an adapter of another decoder, and say so when that cannot be told.
+    """Refuse an adapter of another decoder, and warn when that cannot be determined.
 
     adapter (AdapterConfig): The adapter's config.
     base (BaseReference): The decoder it is meant for.
@@ -44,7 +47,7 @@ def compare_base(adapter: AdapterConfig, base: BaseReference) -> None:
 
 
 def _is_same(recorded: str, name: str) -> bool:
-    """Whether two names are the same decoder; folders may be copies of each other."""
+    """Whether two names mean the same decoder; folders may be copies of each other."""
     # Not with pathlib, which raises for names that the system finds too long.
     if not (os.path.isdir(recorded) and os.path.isdir(name)):
         return recorded == name
@@ -56,7 +59,7 @@ def _is_same(recorded: str, name: str) -> bool:
 
 
 def compare_lora(adapter: AdapterConfig, lora: LoraSettings, modules: Iterable[str]) -> None:
-    """Say so when the settings of an adapter, which are kept, are not those of the config.
+    """Warn when the settings of an adapter, which are kept, differ from those of the config.
 
     adapter (AdapterConfig): The adapter's config.
     lora (LoraSettings): The config's settings.
@@ -84,12 +87,12 @@ def compare_lora(adapter: AdapterConfig, lora: LoraSettings, modules: Iterable[s
 
 
 def compare_pattern(folder: Path, unmasking: str) -> None:
-    """Say so when an adapter was adapted under another pattern than it will be trained under.
+    """Warn when an adapter was adapted under one pattern and will be trained under another.
 
     folder (Path): The adapter's folder.
-    unmasking (str): The pattern to come, in letters.
+    unmasking (str): The pattern of the training to come, in letters.
     """
-    record = find_inside(folder, "training.json", named_in=folder)
+    record = find_inside(folder, TRAINING_RECORD, named_in=folder)
     adapted = read_json(record) if record.is_file() else {}
     pattern = take(adapted, "unmasking", (str, None), record)
     if pattern not in (None, unmasking):

@@ -1,4 +1,4 @@
-"""adapter_model.safetensors: which modules it holds LoRA weights of, and whether they fit."""
+"""adapter_model.safetensors: which modules it holds LoRA weights for, and whether they fit."""
 
 import re
 from contextlib import AbstractContextManager
@@ -78,8 +78,8 @@ def find_adapted(
     RETURNS (dict[str, str]): Raises ValueError when the adapter does not fit the decoder.
     """
     linear = linear_layers(module)
-    # Around the decoder lay an LM head, and transformers names the decoder in it; Gemma 3's not by
-    # its base_model_prefix.
+    # Inside a model with an LM head, names begin with that of the decoder in it, which for Gemma 3
+    # is not its base_model_prefix.
     levels = {"model", module.base_model_prefix}
     found = sorted({name.split(".")[0] for name in shapes} & levels)
     prefix = f"{found[0]}." if found else ""
@@ -88,7 +88,7 @@ def find_adapted(
         raise _misfit(
             adapter,
             f"{len(unexpected)} of its modules, such as {unexpected[0]!r}, are not among the "
-            f"linear modules of this decoder, without LM head, that {adapter.file.name} names.",
+            f"linear modules of this decoder (without LM head) that {adapter.file.name} names.",
         )
     if missing := sorted(expected.keys() - shapes.keys()):
         weight = _WEIGHT.format(module=missing[0], letter="A")
@@ -96,7 +96,7 @@ def find_adapted(
             adapter, f"it lacks the weights of {len(missing)} modules, such as {weight!r}."
         )
     if not expected:
-        raise _misfit(adapter, "it has no weights, and names no linear module of it.")
+        raise _misfit(adapter, "it has no weights, and names none of its linear modules.")
     for saved, name in expected.items():
         widths = (linear[name].in_features, linear[name].out_features)
         if shapes[saved] != widths:
@@ -106,13 +106,6 @@ def find_adapted(
                 f"output values, but that module has {widths[0]} and {widths[1]}.",
             )
     return {name: saved for saved, name in expected.items()}
-
-
-def _misfit(adapter: AdapterConfig, reason: str) -> ValueError:
-    return ValueError(
-        f"The adapter in {str(adapter.file.parent)!r} does not fit this decoder: {reason} The "
-        f"decoder that it was trained on: {adapter.base.name or 'not said'}."
-    )
 
 
 def read_weight(adapter: AdapterConfig, weights: Any, module: str, letter: str) -> torch.Tensor:
@@ -135,5 +128,12 @@ def read_weight(adapter: AdapterConfig, weights: Any, module: str, letter: str) 
 
 
 def linear_layers(module: torch.nn.Module) -> dict[str, torch.nn.Linear]:
-    """The modules of a decoder that LoRA can go on, by their full names."""
+    """The modules of a decoder that LoRA can be put on, by their full names."""
     return {n: m for n, m in module.named_modules() if isinstance(m, torch.nn.Linear)}
+
+
+def _misfit(adapter: AdapterConfig, reason: str) -> ValueError:
+    return ValueError(
+        f"The adapter in {str(adapter.file.parent)!r} does not fit this decoder: {reason} The "
+        f"decoder that it was trained on: {adapter.base.name or 'not recorded'}."
+    )

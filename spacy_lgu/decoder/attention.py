@@ -108,7 +108,7 @@ def packed_attention(
 
 
 def _has_varlen_kernel(query: torch.Tensor, value: torch.Tensor) -> bool:
-    """The flash kernel wants half precision, Ampere or newer, and equal heads of at most 256."""
+    """The flash kernel needs half precision, Ampere or newer, and heads of one width up to 256."""
     return (
         query.is_cuda
         and query.shape[-1] == value.shape[-1]
@@ -116,13 +116,14 @@ def _has_varlen_kernel(query: torch.Tensor, value: torch.Tensor) -> bool:
         and query.shape[-1] <= 256
         and query.shape[-1] % 8 == 0
         and torch.cuda.get_device_capability(query.device) >= (8, 0)
-        and _torch_has_varlen()
+        and torch_has_varlen()
     )
 
 
 @cache
-def _torch_has_varlen() -> bool:
-    """Windows and grouped keys came some versions after torch 2.10, which brought the function."""
+def torch_has_varlen() -> bool:
+    """Whether torch has the kernel with windows and grouped keys, which came some versions after
+    torch 2.10, the first with the kernel."""
     if find_spec("torch.nn.attention.varlen") is None:
         return False
     from torch.nn.attention.varlen import varlen_attn
@@ -139,7 +140,7 @@ def _varlen(
     window: int | None,
     scaling: float | None,
 ) -> torch.Tensor:
-    from torch.nn.attention.varlen import varlen_attn  # see _torch_has_varlen
+    from torch.nn.attention.varlen import varlen_attn  # see torch_has_varlen
 
     left = -1 if window is None else window - 1
     output: Any = varlen_attn(

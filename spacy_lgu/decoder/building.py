@@ -28,15 +28,15 @@ from .weights import check_weights, weight_shapes
 
 @dataclass(frozen=True, kw_only=True)
 class CheckedDecoder:
-    """A decoder that can be loaded: all that is known of it before a weight is read.
+    """A decoder that can be loaded: all that is known about it before a weight is read.
 
     settings (DecoderSettings): What the user asked for.
     source (Source): Where its weights are read.
     config (PretrainedConfig): Its config.
     tokenizer (PreTrainedTokenizerFast): Its tokenizer.
     unmasked (tuple[bool, ...]): One flag per decoder layer, input side first.
-    prefix (str | None): What the names of its weights begin with. None: not compared yet.
-    modules (Sequence[str]): Names of the modules that a new adapter goes on.
+    prefix (str | None): What the names of its weights begin with. None: not checked yet.
+    modules (Sequence[str]): Names of the modules that a new adapter is put on.
     adapter (Path | None): Folder of a saved adapter, instead of a new one.
     """
 
@@ -59,7 +59,7 @@ class BuiltDecoder:
     settings (DecoderSettings): What the user asked for.
     base (Base): Which decoder it was before training.
     shared (SharedBase | None): The frozen base; None when all weights are trained.
-    bundle (Bundle | None): Where the base was written or read last, as part of a save.
+    bundle (Bundle | None): Where the base was last written or read, as part of a save.
     subtokens (str): "split", or "shared" for a decoder that was trained when tokens could share
         a subtoken, and so a vector.
     """
@@ -73,7 +73,7 @@ class BuiltDecoder:
     subtokens: str = "split"
 
     def describe(self) -> list[str]:
-        """The layer map, parameters and memory, a line each, for the log."""
+        """Lines for the log: layer map, parameters and memory, subtokens."""
         decoder, settings = self.decoder, self.settings
         trainable = sum(p.numel() for _, p in decoder.trainable())
         total = sum(n_weights(p) for p in decoder.parameters())
@@ -83,17 +83,18 @@ class BuiltDecoder:
             f"{settings.tuning}): {settings.unmasking} = {describe_layers(decoder.unmasked)}",
             f"{trainable:,} of {total:,} parameters are trained ({trainable / total:.2%}); "
             f"weights take {n_bytes / 2**20:,.1f} MiB on {decoder.device}",
-            f"Subtokens over several tokens are {self.subtokens}",
+            f"Subtokens that span several tokens are {self.subtokens}",
         ]
 
 
 @one_at_a_time
 def check_settings(settings: DecoderSettings, tokenizer_config: dict[str, Any]) -> CheckedDecoder:
-    """Everything that can be wrong with a decoder, found without reading a weight.
+    """Find what is wrong with a decoder, as far as possible without reading a weight.
 
     settings (DecoderSettings): The settings.
     tokenizer_config (dict): Passed to AutoTokenizer.
-    RETURNS (CheckedDecoder): For build_decoder. Raises ValueError or OSError saying what is wrong.
+    RETURNS (CheckedDecoder): For build_decoder. Raises ValueError or OSError that says what is
+        wrong.
     """
     if settings.tuning != "frozen":
         check_dtype(settings.dtype)
@@ -126,7 +127,7 @@ def check_settings(settings: DecoderSettings, tokenizer_config: dict[str, Any]) 
 
 @one_at_a_time
 def build_decoder(checked: CheckedDecoder, *, device: torch.device) -> BuiltDecoder:
-    """Load, quantize and adapt a decoder that was checked.
+    """Load and quantize a decoder that was checked, and put an adapter on it.
 
     checked (CheckedDecoder): From check_settings.
     device (torch.device): Where the weights go.
@@ -150,17 +151,17 @@ def assemble(
     bundle: Bundle | None = None,
     subtokens: str = "split",
 ) -> BuiltDecoder:
-    """Load the weights, put them, their directions and the adapter together, and see that they
-    work: the one way to a decoder, a new one and a saved one.
+    """Load the weights, give them their directions and the adapter, and check that they work: the
+    one way to a decoder, new or saved.
 
     checked (CheckedDecoder): The decoder.
     base (Base): Which decoder it was before training.
     identity (str): What makes two frozen bases the same.
     dtype (str): Computing dtype.
     device (torch.device): Where the weights go.
-    bundle (Bundle | None): The base as part of a save, if it is read there.
+    bundle (Bundle | None): The base as part of a save, if it is read from one.
     subtokens (str): As in BuiltDecoder.
-    RETURNS (BuiltDecoder): In evaluation mode. Raises ValueError as check_decoder.
+    RETURNS (BuiltDecoder): In evaluation mode. Raises ValueError as check_decoder does.
     """
     settings = checked.settings
     where: dict[str, Any] = {"device": device, "prefix": checked.prefix}
@@ -199,7 +200,7 @@ def enable_gradient_checkpointing(base: torch.nn.Module) -> None:
 
 
 def n_weights(parameter: torch.nn.Parameter) -> int:
-    """Weights in a parameter; a quantized one holds several per element."""
+    """The number of weights in a parameter; a quantized one holds several per element."""
     state = getattr(parameter, "quant_state", None)
     return parameter.numel() if state is None else state.shape.numel()
 

@@ -11,7 +11,7 @@ import torch
 
 from .fingerprints import FingerprintsT, fingerprint_folder
 
-# What file systems without hard links, or links between two of them, answer.
+# Errors of file systems without hard links, and of links between two file systems.
 _NO_LINKS = (
     errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS
 )  # fmt: skip
@@ -24,7 +24,7 @@ class Bundle:
     folder (Path): Where it is.
     files (dict): Fingerprints of its files, by file name.
     states (dict): Size and time of change (ns) of every file, by file name. Where these differ,
-        something else was saved in the same place since.
+        something else has been saved in the same place since.
     """
 
     folder: Path
@@ -40,11 +40,11 @@ class Bundle:
 def write_bundle(
     module: torch.nn.Module, target: Path, *, earlier: Bundle | None, link: bool
 ) -> Bundle:
-    """Write a base, from an earlier save of it where that is still there.
+    """Write a base, or take it from an earlier save if that is still there.
 
     module (Module): The base, frozen.
     target (Path): A folder that does not exist yet.
-    earlier (Bundle | None): What was written or read before.
+    earlier (Bundle | None): The bundle that was last written or read.
     link (bool): Whether files may be hard links to those of the earlier one.
     RETURNS (Bundle): What lies in the target.
     """
@@ -55,7 +55,7 @@ def write_bundle(
     target.mkdir()
     for file in earlier.folder.iterdir():
         if not (link and _link(file, target / file.name)):
-            shutil.copy2(file, target / file.name)  # with its time of change
+            shutil.copy2(file, target / file.name)  # keeps the time of change
     return Bundle.at(target, earlier.files)
 
 

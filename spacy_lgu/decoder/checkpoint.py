@@ -1,13 +1,13 @@
-"""A checkpoint's weights beside those of its decoder: every one comes from the file.
+"""Compares the weights in a checkpoint with those of its decoder: all must come from the file.
 
     in the file                          in the decoder
     model.embed_tokens.weight            embed_tokens.weight
     model.layers.0.mlp.up_proj.weight    layers.0.mlp.up_proj.weight
     lm_head.weight                       -
 
-What a causal-LM class saved has the decoder under a prefix, and heads beside it. transformers knows
-the prefix of most families, and draws weights at random that it does not find, with a line in the
-log. Here the prefix is what the names say, and a weight that is missing is an error.
+A checkpoint of a causal-LM class has the decoder under a prefix, and heads beside it. transformers
+knows the prefix of most families, and initializes weights that it does not find at random, with a
+line in the log. Here the prefix is found from the names, and a missing weight is an error.
 """
 
 import contextlib
@@ -59,7 +59,7 @@ def read_headers(files: Iterable[Path]) -> dict[str, StoredTensor]:
     tensors: dict[str, StoredTensor] = {}
     for file in files:
         with open_tensors(file, what="weights file") as opened:
-            for name in opened.keys():  # noqa: SIM118  safe_open is no mapping
+            for name in opened.keys():  # noqa: SIM118  safe_open is not a mapping
                 if name in tensors:
                     raise ValueError(
                         f"The weight {name!r} is in {tensors[name].file!r} and in {str(file)!r}: "
@@ -73,7 +73,7 @@ def read_headers(files: Iterable[Path]) -> dict[str, StoredTensor]:
 
 @contextlib.contextmanager
 def open_tensors(file: Path, *, what: str) -> Iterator[Any]:
-    """A safetensors file, open while it lasts.
+    """A safetensors file, open within the context.
 
     file (Path): The file.
     what (str): What it is, for the message.
@@ -119,8 +119,8 @@ def match_weights(
     expected (dict[str, tuple[int, ...]]): From decoder_shapes.
     where (str): The checkpoint, for messages.
     RETURNS (str): What its weights' names begin with there, such as "model.", or "". Raises
-        ValueError naming weights that are missing, that the decoder does not have (heads beside it
-        aside), or that have another shape.
+        ValueError naming weights that are missing, that the decoder does not have (except for
+        heads beside it), or that have another shape.
     """
     prefix = _find_prefix(tensors, expected, where)
     stored = {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}
@@ -151,20 +151,20 @@ def match_weights(
 
 @contextlib.contextmanager
 def staged(files: Iterable[Path]) -> Iterator[Path]:
-    """A folder that holds nothing but some files, while it lasts.
+    """A temporary folder that holds nothing but some files.
 
-    transformers looks for more than it is asked for: an adapter_config.json beside the weights
-    makes it take another decoder, from anywhere.
+    transformers reads more files than it is given: an adapter_config.json beside the weights makes
+    it load another decoder, from anywhere.
 
-    files (Iterable[Path]): The files, of different names.
-    YIELDS (Path): The folder, with links to them, or copies where the system makes no links.
+    files (Iterable[Path]): The files, with different names.
+    YIELDS (Path): The folder, with links to them, or copies where the system allows no links.
     """
     with tempfile.TemporaryDirectory(prefix="spacy-lgu-") as name:
         for file in files:
             link = Path(name, file.name)
             try:
                 os.symlink(file.resolve(), link)
-            except OSError:  # Windows lets administrators alone make them
+            except OSError:  # Windows allows only administrators to make links
                 shutil.copyfile(file, link)
         yield Path(name)
 
@@ -186,7 +186,7 @@ def _find_prefix(
     if len(complete) > 1:
         raise ValueError(
             f"The checkpoint {where!r} holds {len(complete)} decoders, under the prefixes "
-            f"{complete}: expected one. Save the one that is meant by itself."
+            f"{complete}: expected one. Save the right one by itself."
         )
     return max(counts, key=counts.__getitem__, default="")
 
@@ -215,6 +215,7 @@ def _mismatch(where: str, what: str, names: list[str], n_all: int) -> ValueError
     shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
     return ValueError(
         f"The checkpoint {where!r} {what} {len(names)} of {n_all} weights: {shown}. Expected all "
-        "weights of the decoder that its config.json describes, and beside them heads only: config "
-        "and weights are of different decoders, or files are missing. Copy or download them again."
+        "weights of the decoder that its config.json describes, and besides them only heads: "
+        "config and weights are of different decoders, or files are missing. Copy or download them "
+        "again."
     )

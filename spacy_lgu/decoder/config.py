@@ -1,7 +1,7 @@
-"""config.json, read as data: what kind of decoder it is, and of what sizes.
+"""config.json, read as data: which kind of decoder it describes, and of which sizes.
 
-transformers' own reader follows file names in it, here and on the network, to other configs and
-other weights, and takes values of any type until some line of a model file fails on them.
+transformers' own reader follows file names in it, on disk and on the network, to other configs and
+other weights, and accepts values of any type until some line of a model file fails on them.
 """
 
 from pathlib import Path
@@ -12,8 +12,8 @@ from transformers import CONFIG_MAPPING, PretrainedConfig
 from ..inputs import shorten
 from .reading import damaged, read_json, take
 
-# What transformers' config and model files, written for right values, raise for others: any error
-# at all, but for what tells of this machine instead of the config (OSError, MemoryError).
+# What transformers' config and model files, written for valid values, raise for others: any error
+# at all, except those about this machine rather than the config (OSError, MemoryError).
 MODEL_ERRORS = (
     ArithmeticError,
     AssertionError,
@@ -24,16 +24,16 @@ MODEL_ERRORS = (
     TypeError,
     ValueError,
 )
-# Names of files, which are looked for nowhere but where they always are.
+# Fields that name files, which are only read from their usual places.
 _FILES = ("transformers_weights", "configuration_files")
-# Ways in which a decoder may give its output, of which one is asked for.
+# Fields that change the form of a decoder's output, of which only the default is used.
 _OUTPUT = ("return_dict", "use_return_dict", "torchscript")
 _NUMBERS = (
     "hidden_size", "layer_norm_eps", "max_position_embeddings", "num_attention_heads",
     "num_hidden_layers", "rms_norm_eps", "rope_theta", "vocab_size",
 )  # fmt: skip
 _NUMBERS_OR_NULL = ("head_dim", "num_key_value_heads", "sliding_window")
-# Two hundred are many; it would take hours to look at millions.
+# Two hundred are many; checking millions would take hours.
 _MAX_LAYERS = 1000
 _MAX = 1e15
 
@@ -42,17 +42,17 @@ def make_config(file: Path) -> PretrainedConfig:
     """Read a decoder's config; no code but that of transformers is run.
 
     file (Path): config.json.
-    RETURNS (PretrainedConfig): Raises ValueError that names the file, and the field as far as
-        possible, when it is damaged, of a family that transformers does not have, has a value of
-        a wrong type or names other files.
+    RETURNS (PretrainedConfig): Raises ValueError that names the file, and the field where possible,
+        when it is damaged, is of a family that transformers does not have, has a value of a wrong
+        type or names other files.
     """
     values = read_json(file)
     for field in _FILES:
         if values.get(field):
             raise ValueError(
                 f"{str(file)!r}: {field} is {shorten(values[field])}, but config and weights are "
-                "read from the files beside it alone. Put the right ones there, and take the field "
-                "out."
+                "only read from the files beside it. Put the right ones there, and remove the "
+                "field."
             )
     family = take(values, "model_type", (str,), file)
     if family not in CONFIG_MAPPING:
@@ -76,7 +76,7 @@ def make_config(file: Path) -> PretrainedConfig:
 
 
 def _check_types(values: dict[str, Any], file: Path) -> None:
-    """Of the fields that are read here, or by model files not before they run."""
+    """Check the fields that are read here, or that model files read only when they run."""
     for field in (*_NUMBERS, *_NUMBERS_OR_NULL):
         value: Any = values.get(field)
         if field not in values or (value is None and field in _NUMBERS_OR_NULL):

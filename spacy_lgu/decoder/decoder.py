@@ -14,13 +14,13 @@ from .packing import PackedBatch, micro_batches
 if TYPE_CHECKING:
     import peft
 
-# Subtokens per forward pass on a CPU: activations then stay nearer its caches, which took 9-14%
+# Subtokens per forward pass on a CPU: activations then fit its caches better, which took 9-14%
 # less time than 4096 (one core; 6M parameters in float32 and bfloat16, 135M in bfloat16).
 _CPU_ITEMS = 1024
 
 
 class LGUDecoder(torch.nn.Module):
-    """A base decoder under layer group unmasking.
+    """A base decoder with layer group unmasking.
 
     base (Module): The decoder as transformers loads it, with packed attention.
     unmasked (tuple[bool, ...]): One flag per decoder layer, input side first.
@@ -49,15 +49,17 @@ class LGUDecoder(torch.nn.Module):
         n_layers = len(find_layers(base))
         if len(unmasked) != n_layers:
             raise ValueError(
-                f"Expected one direction per layer, {n_layers}, but got {len(unmasked)}."
+                f"Expected {n_layers} directions, one per layer, but got {len(unmasked)}."
             )
 
     @property
     def width(self) -> int:
+        """RETURNS (int): Width of a hidden state."""
         return self.base.config.hidden_size
 
     @property
     def device(self) -> torch.device:
+        """RETURNS (device): Where the weights are."""
         return self.base.get_input_embeddings().weight.device
 
     def forward(self, packed: PackedBatch) -> torch.Tensor:
@@ -92,7 +94,7 @@ class LGUDecoder(torch.nn.Module):
         if len(ids) <= max_items:
             return self(PackedBatch.pack(ids, lengths, device=self.device))
         starts = find_starts(lengths)
-        # transformers changes the default dtype while another thread loads a decoder.
+        # Not the default dtype: transformers changes it while another thread loads a decoder.
         Y = torch.empty(len(ids), self.width, dtype=torch.float32, device=self.device)
         for members in micro_batches(lengths, max_items):
             rows = list_rows(starts[members], lengths[members])
@@ -102,7 +104,7 @@ class LGUDecoder(torch.nn.Module):
         return Y
 
     def trainable(self) -> list[tuple[str, torch.nn.Parameter]]:
-        """Names and parameters that training changes."""
+        """RETURNS (list[tuple[str, Parameter]]): The parameters that training changes, by name."""
         return [(name, p) for name, p in self.named_parameters() if p.requires_grad]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "LGUDecoder":

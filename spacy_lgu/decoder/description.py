@@ -5,13 +5,13 @@
     base_weights          "bundle", "reference" or, when all weights are trained, "weights"
     bundle                files of base/ or weights/: sizes, headers, hashes
     unmasking, quantization, dtype, tuning, width
-    subtokens             "split", or "shared" (by tokens), as before there was this field
+    subtokens             "split", or "shared" (by tokens), as before this field existed
     files                 all other files of the folder: sizes, hashes
     pipeline, heads       files of the pipeline around it, and the pipes among them that listen
     checksum              of all this
 
-A load compares what is small; a save killed between two components, which leaves the files of two
-saves in one pipeline, shows as a file that is not the one recorded here.
+Loading compares what is small. A save killed between two components leaves the files of two saves
+in one pipeline, and is noticed by a file that is not the one recorded here.
 """
 
 import hashlib
@@ -36,11 +36,11 @@ _READABLE = (1, 2)
 
 @dataclass(frozen=True, kw_only=True)
 class Base:
-    """Which decoder it was before training.
+    """The decoder as it was before training.
 
     name (str): Name on the hub, or folder.
     commit (str | None): On the hub.
-    files (dict | None): Fingerprints of a local one's files, see fingerprint_folder.
+    files (dict | None): Fingerprints of a local decoder's files; see fingerprint_folder.
     """
 
     name: str
@@ -49,8 +49,8 @@ class Base:
 
     @property
     def identity(self) -> str:
-        """What makes two bases the same: the hub's commit, or a hash over the local files, the
-        config among them."""
+        """What makes two bases the same: the hub's commit, or a hash over the local files,
+        including the config."""
         if self.files is None:
             return f"{self.name}@{self.commit}"
         return hashlib.sha256(json.dumps(self.files, sort_keys=True).encode("utf8")).hexdigest()
@@ -58,7 +58,7 @@ class Base:
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """The content of lgu.json, see above.
+    """The content of lgu.json; see the head of this file.
 
     files (dict | None): By path relative to the decoder's folder. None: saved in format 1.
     pipeline (dict | None): By path relative to the pipeline's folder. None: saved by itself.
@@ -80,7 +80,7 @@ class Description:
 
     @property
     def part(self) -> str:
-        """RETURNS (str): The folder in it with weights of the base, if any are there."""
+        """RETURNS (str): Name of the subfolder for weights of the base, if the save has any."""
         return BASE_FOLDERS.get(self.base_weights, "base")
 
 
@@ -95,7 +95,7 @@ def read_description(folder: Path, *, changed: bool = False) -> Description:
     """Read lgu.json.
 
     folder (Path): The decoder's folder.
-    changed (bool): Whether it may have been changed by hand.
+    changed (bool): Whether it may have been changed by hand, so that its checksum is not compared.
     RETURNS (Description): Raises ValueError that names the file, and the field that is wrong.
     """
     file = folder / DESCRIPTION
@@ -109,7 +109,7 @@ def read_description(folder: Path, *, changed: bool = False) -> Description:
         raise ValueError(
             f"{str(folder)!r} was saved in format {shorten(values.get('format'))} by spacy-lgu "
             f"{shorten(values.get('spacy_lgu'))}, but this version ({version('spacy-lgu')}) reads "
-            f"format {FORMAT}. Install the version that saved it: pip install "
+            f"the formats {_READABLE}. Install the version that saved it: pip install "
             f"spacy-lgu=={values.get('spacy_lgu')}"
         )
     base = take(values, "base", (dict,), file)
@@ -145,7 +145,7 @@ def read_description(folder: Path, *, changed: bool = False) -> Description:
         if take(values, "checksum", (str,), file) != _checksum(values):
             raise damaged(
                 file,
-                "its checksum is not that of its content. If it was changed on purpose, "
+                "its checksum does not match its content. If it was changed on purpose, "
                 "`python -m spacy lgu verify PIPELINE --record` accepts that",
             )
     return description
@@ -170,7 +170,7 @@ def _take_fingerprints(values: dict[str, Any], field: str, file: Path) -> Finger
     if found is not None:
         for name in found:
             if name.startswith("/") or ".." in name.split("/"):
-                raise damaged(file, f"the file {shorten(name)} in {field!r} lies elsewhere")
+                raise damaged(file, f"the file {shorten(name)} in {field!r} is outside the save")
             for key in take(found, name, (dict,), file):
                 take(found[name], key, (int, str), file)
     return found

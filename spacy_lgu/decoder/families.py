@@ -1,4 +1,4 @@
-"""Which decoder families packed attention is right for.
+"""For which decoder families packed attention is correct.
 
 The families listed here are compared with a brute-force reference in the tests. Any other is
 accepted only if a tiny random decoder of it passes two checks on the spot: with causal layers it
@@ -78,12 +78,16 @@ _TINY = {
     "moe_intermediate_size": 16,
     "shared_expert_intermediate_size": 16,
 }
-# Attention that looks back a limited way shows it on sequences longer than this.
+# Attention that looks back only so far shows it on sequences longer than this.
 _TINY_WINDOW = 3
 _TINY_WINDOWS = ("sliding_window", "attention_chunk_size")
 _TINY_LENGTHS = (6, 4)
 
 LayerCallT = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+class FamilyError(ValueError):
+    """Decoders of a family cannot be unmasked."""
 
 
 def check_family(config: PretrainedConfig) -> None:
@@ -141,10 +145,6 @@ def check_layers(config: PretrainedConfig) -> None:
         ) from error
 
 
-class FamilyError(ValueError):
-    """Decoders of a family cannot be unmasked."""
-
-
 def find_layers(decoder: Any) -> torch.nn.ModuleList:
     """The list of decoder layers: "layers" in most families, "h" in older ones.
 
@@ -156,6 +156,23 @@ def find_layers(decoder: Any) -> torch.nn.ModuleList:
         if isinstance(layers, torch.nn.ModuleList):
             return layers
     raise _refusal(decoder.config.model_type, "its decoder layers were not found")
+
+
+def tiny_config(config: PretrainedConfig, *, window: int = 64) -> PretrainedConfig:
+    """The config of a tiny decoder of the same family, with as many layers.
+
+    config (PretrainedConfig): Its sizes are replaced.
+    window (int): Subtokens that layers with limited attention look back.
+    RETURNS (PretrainedConfig): A config of its own.
+    """
+    values = copy.deepcopy(config.to_dict())
+    for name, value in _TINY.items():
+        if name in values or (hasattr(config, name) and not hasattr(type(config), name)):
+            values[name] = value
+    values.update({k: window for k in _TINY_WINDOWS if values.get(k) is not None})
+    values.pop("quantization_config", None)
+    values.pop("rope_scaling", None)
+    return type(config).from_dict(values)
 
 
 def _compare_with_eager(config: PretrainedConfig) -> None:
@@ -216,23 +233,6 @@ def _check_directions(config: PretrainedConfig) -> None:
                     )
 
 
-def tiny_config(config: PretrainedConfig, *, window: int = 64) -> PretrainedConfig:
-    """The config of a tiny decoder of the same family, with as many layers.
-
-    config (PretrainedConfig): Its sizes are replaced.
-    window (int): Of layers that look back a limited way.
-    RETURNS (PretrainedConfig): A config of its own.
-    """
-    values = copy.deepcopy(config.to_dict())
-    for name, value in _TINY.items():
-        if name in values or (hasattr(config, name) and not hasattr(type(config), name)):
-            values[name] = value
-    values.update({k: window for k in _TINY_WINDOWS if values.get(k) is not None})
-    values.pop("quantization_config", None)
-    values.pop("rope_scaling", None)
-    return type(config).from_dict(values)
-
-
 def _build_tiny(config: PretrainedConfig, attention: str, *, window: int) -> Any:
     register_attention()
     tiny = tiny_config(config, window=window)
@@ -285,6 +285,6 @@ def _run_layer(layer: torch.nn.Module, X: torch.Tensor, call: LayerCallT) -> tor
 
 def _refusal(family: str, reason: str) -> FamilyError:
     return FamilyError(
-        f"Decoders of the family {family!r} cannot be unmasked: {reason}. Families that are "
-        f"tested: {', '.join(TESTED_FAMILIES)}."
+        f"Decoders of the family {family!r} cannot be unmasked: {reason}. Tested "
+        f"families: {', '.join(TESTED_FAMILIES)}."
     )

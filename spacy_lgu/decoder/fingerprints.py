@@ -1,4 +1,4 @@
-"""Sizes and hashes of files, by which a save knows its own again."""
+"""Sizes and hashes of files, by which a save recognizes its own files."""
 
 import hashlib
 from pathlib import Path
@@ -31,7 +31,7 @@ def fingerprint(file: Path, *, full: bool) -> dict[str, Any]:
 
 
 def fingerprint_folder(folder: Path, *, full: bool) -> FingerprintsT:
-    """The fingerprints of a decoder's weights and of its config, without which they are others.
+    """The fingerprints of a decoder's weights, and of the config that gives them their meaning.
 
     folder (Path): A folder as save_pretrained writes it.
     full (bool): Whether to read and hash all weights.
@@ -69,7 +69,7 @@ def hash_files(folder: Path, names: list[str]) -> FingerprintsT:
 
 
 def differing_files(folder: Path, expected: FingerprintsT) -> list[str]:
-    """Files that are missing or hold something else than they did.
+    """Files that are missing, or whose content has changed.
 
     folder (Path): Where they are.
     expected (dict): Their fingerprints by name, from hash_files or fingerprint_folder.

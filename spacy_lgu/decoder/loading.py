@@ -23,22 +23,6 @@ TORCH_DTYPES = {
 }
 
 
-def resolve_dtype(dtype: str, device: torch.device) -> str:
-    """ "auto" as bfloat16 where the device computes it fast, else float32.
-
-    dtype (str): As in DecoderSettings.
-    device (torch.device): Where the decoder runs.
-    RETURNS (str): "float32", "bfloat16" or "float16".
-    """
-    if dtype != "auto":
-        return dtype
-    if device.type == "cuda":
-        fast = torch.cuda.get_device_capability(device) >= (8, 0)
-    else:
-        fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return "bfloat16" if fast else "float32"
-
-
 class SharedBase:
     """A loaded, frozen base decoder whose tensors several pipelines may use.
 
@@ -56,11 +40,32 @@ class SharedBase:
         return copy.deepcopy(self.module, memo=shared_tensors(self.module))
 
 
+_shared_bases: "weakref.WeakValueDictionary[tuple[str, ...], SharedBase]" = (
+    weakref.WeakValueDictionary()
+)
+
+
+def resolve_dtype(dtype: str, device: torch.device) -> str:
+    """Resolve "auto": bfloat16 where the device computes it fast, else float32.
+
+    dtype (str): As in DecoderSettings.
+    device (torch.device): Where the decoder runs.
+    RETURNS (str): "float32", "bfloat16" or "float16".
+    """
+    if dtype != "auto":
+        return dtype
+    if device.type == "cuda":
+        fast = torch.cuda.get_device_capability(device) >= (8, 0)
+    else:
+        fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bfloat16" if fast else "float32"
+
+
 def shared_tensors(module: torch.nn.Module) -> dict[int, Any]:
     """A deepcopy memo under which copies of a module keep its frozen tensors.
 
     module (Module): Any module; bitsandbytes' quantization state counts as frozen.
-    RETURNS (dict): id(object) -> object for every object that copies shall share.
+    RETURNS (dict): id(object) -> object for every object that copies should share.
     """
     shared: list[Any] = list(module.buffers())
     for parameter in module.parameters():
@@ -72,11 +77,6 @@ def shared_tensors(module: torch.nn.Module) -> dict[int, Any]:
         shared += [getattr(child, "quant_state", None)]
         shared += [getattr(state, name, None) for name in ("CB", "SCB")]
     return {id(value): value for value in shared if value is not None}
-
-
-_shared_bases: "weakref.WeakValueDictionary[tuple[str, ...], SharedBase]" = (
-    weakref.WeakValueDictionary()
-)
 
 
 def load_shared_base(
@@ -125,7 +125,7 @@ def load_decoder(
     device: torch.device,
     prefix: str | None = None,
 ) -> torch.nn.Module:
-    """Load a base decoder without LM head, with packed attention. Every weight is the file's.
+    """Load a base decoder without LM head, with packed attention and every weight from the files.
 
     source (Source): Where the weights are; those on the hub are downloaded.
     config (PretrainedConfig): From read_config.
@@ -133,8 +133,7 @@ def load_decoder(
     quantization (str): "none", "nf4" (double quantization) or "int8". Weights that were saved
         quantized stay as they are.
     device (torch.device): Where the tensors go.
-    prefix (str | None): What check_weights returned. None: the weights are compared with the config
-        now.
+    prefix (str | None): From check_weights. None: the weights are compared with the config now.
     RETURNS (Module): The decoder, in evaluation mode. Raises ValueError for damaged files and, as
         match_weights, for weights that are not those of the decoder.
     """
@@ -173,9 +172,9 @@ def load_decoder(
             ) from error
         if lost := sorted({*info["missing_keys"], *map(str, info["mismatched_keys"])}):
             raise ValueError(
-                f"transformers did not load {len(lost)} weights of {source.name!r}, which it would "
-                f"draw at random: {', '.join(lost[:3])}. Its files hold them: please report this "
-                "decoder and the version of transformers."
+                f"transformers did not load {len(lost)} weights of {source.name!r}, and would have "
+                f"initialized them at random: {', '.join(lost[:3])}. The files do hold them: "
+                "please report this decoder and the version of transformers."
             )
         decoder.config._name_or_path = source.name  # instead of the staged folder
         if quantization == "none":
@@ -203,14 +202,14 @@ def quantization_config(quantization: str, dtype: str) -> BitsAndBytesConfig:
 
 
 def prepare_quantized_layers(decoder: torch.nn.Module, dtype: torch.dtype) -> None:
-    """Take from bitsandbytes' layers what they would otherwise change at their first call."""
+    """Do now what bitsandbytes' layers would otherwise change at their first call."""
     import bitsandbytes
 
     has_int8 = False
     for module in decoder.modules():
         if isinstance(module, bitsandbytes.nn.Linear4bit):
-            # On AVX512-bf16 CPUs the first evaluation would repack the weights in place: not
-            # undone for training (no gradient below the layer) and not safe under threads.
+            # On AVX512-bf16 CPUs the first evaluation would repack the weights in place, which is
+            # not undone for training (no gradient below the layer) and not thread-safe.
             module.support_avx512bf16_for_cpu = False
             module.compute_dtype = dtype
             module.compute_type_is_set = True

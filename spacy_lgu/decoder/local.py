@@ -6,11 +6,11 @@ from pathlib import Path
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
-from torch.nn import Linear
 from transformers import PretrainedConfig
 from transformers.utils import hub as transformers_hub
 
 from ..replacing import finished_folder
+from .adapter_weights import linear_layers
 from .checkpoint import build_skeleton
 from .families import check_family
 from .shape import DecoderShape
@@ -22,7 +22,7 @@ from .weights import weight_shapes
 class LocalDecoder:
     """A decoder whose config is on this machine.
 
-    source (Source): Where it comes from, and where its config lies.
+    source (Source): Where it comes from, and where its config is.
     config (PretrainedConfig): Its config.
     shape (DecoderShape): Its sizes.
     """
@@ -53,7 +53,12 @@ def read_local(name: str, revision: str | None = None) -> LocalDecoder | None:
 
 
 def read_usable(name: str, revision: str | None = None) -> LocalDecoder | None:
-    """As read_local. Raises ValueError also for a family that cannot be unmasked."""
+    """Read a decoder's config without asking the network, and check its family.
+
+    name, revision (str): As in read_local.
+    RETURNS (LocalDecoder | None): As read_local. Raises ValueError also for a family that cannot
+        be unmasked.
+    """
     found = read_local(name, revision)
     if found is not None:
         check_family(found.config)
@@ -61,18 +66,12 @@ def read_usable(name: str, revision: str | None = None) -> LocalDecoder | None:
 
 
 def read_decoder(name: str, revision: str | None = None) -> LocalDecoder:
-    """Read a decoder's config, which is downloaded where the local cache lacks it.
+    """Read a decoder's config, which is downloaded if the local cache lacks it.
 
     name, revision (str): As in read_local.
-    RETURNS (LocalDecoder): Raises ValueError or OSError as read_local and find_source.
+    RETURNS (LocalDecoder): Raises ValueError or OSError as read_local and find_source do.
     """
     return read_local(name, revision) or _read(find_source(name, revision))
-
-
-def _read(source: Source) -> LocalDecoder:
-    config = read_config(source)
-    weight_shapes(source, config)  # raises for a config that transformers makes nothing of
-    return LocalDecoder(source=source, config=config, shape=measure_shape(config))
 
 
 def measure_shape(config: PretrainedConfig) -> DecoderShape:
@@ -92,10 +91,15 @@ def measure_shape(config: PretrainedConfig) -> DecoderShape:
         context=config.max_position_embeddings,
         linear={
             name: (module.in_features, module.out_features)
-            for name, module in skeleton.named_modules()
-            if isinstance(module, Linear)
+            for name, module in linear_layers(skeleton).items()
         },
     )
+
+
+def _read(source: Source) -> LocalDecoder:
+    config = read_config(source)
+    weight_shapes(source, config)  # raises if transformers cannot build a decoder from it
+    return LocalDecoder(source=source, config=config, shape=measure_shape(config))
 
 
 def _is_hub_name(name: str) -> bool:

@@ -1,8 +1,8 @@
 """One thread at a time where libraries change what the whole process sees.
 
-While transformers builds a decoder it replaces methods of torch.nn.Module and the default dtype,
+While transformers builds a decoder, it replaces methods of torch.nn.Module and the default dtype
 for the whole process: another thread that builds anything meanwhile gets modules on the device
-`meta`, and of two threads that replace the methods, one puts back those of the other.
+`meta`, and when two threads replace the methods, one restores those of the other.
 """
 
 import functools

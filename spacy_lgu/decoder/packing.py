@@ -20,7 +20,7 @@ from ..segments import find_bounds, find_starts, number_rows
 class Bucket:
     """Sequences of similar length, for kernels that need a rectangle.
 
-    rows (Tensor): Row of the packed batch behind each cell, padding cells repeat the
+    rows (Tensor): Row of the packed batch in each cell; padding cells repeat the
         sequence's last row. Shape: (sequences, longest), int64.
     real (Tensor | None): True where a cell is not padding. Shape: (sequences, longest),
         bool. None: no cell is padding.

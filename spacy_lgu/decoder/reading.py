@@ -1,6 +1,6 @@
 """JSON in a decoder's folder and the files that it names, read as what they are: data from outside.
 
-Whatever is wrong with them is said with file and field, before anything else is read.
+Whatever is wrong with them is reported with file and field, before anything else is read.
 """
 
 import json
@@ -9,9 +9,15 @@ from typing import Any, NoReturn
 
 from ..inputs import shorten
 
-# The largest that is read is the index of a decoder in hundreds of files, of a few megabytes.
+# The largest file that is read is the index of a decoder in hundreds of files, a few megabytes.
 _MAX_BYTES = 64 * 2**20
-_KINDS = {dict: "an object", list: "a list", str: "a string", int: "a whole number", bool: "a flag"}
+_KINDS = {
+    dict: "an object",
+    list: "a list",
+    str: "a string",
+    int: "a whole number",
+    bool: "true or false",
+}
 
 
 def read_json(file: Path) -> dict[str, Any]:
@@ -19,11 +25,11 @@ def read_json(file: Path) -> dict[str, Any]:
 
     file (Path): The file.
     RETURNS (dict): Raises ValueError that names the file if it is too large, not UTF-8, not JSON,
-        nested too deeply, or no object.
+        nested too deeply, or not an object.
     """
     if (n_bytes := file.stat().st_size) > _MAX_BYTES:
         raise damaged(file, f"it has {n_bytes:,} bytes, more than {_MAX_BYTES:,}")
-    # Not by inputs.parse_json: of two equal keys the last counts, as in transformers and PEFT.
+    # Not with inputs.parse_json: of two equal keys the last counts, as in transformers and PEFT.
     try:
         values = json.loads(file.read_text(encoding="utf8"), parse_constant=_refuse_constant)
     except RecursionError as error:
@@ -36,11 +42,12 @@ def read_json(file: Path) -> dict[str, Any]:
 
 
 def take(values: dict[str, Any], field: str, kinds: tuple[type | None, ...], file: Path) -> Any:
-    """A field of a JSON object, of one of some kinds.
+    """A field of a JSON object, with its kind checked.
 
     values (dict): The object.
     field (str): Name of the field.
-    kinds (tuple): Of dict, list, str, int and bool; None: null, and a missing field.
+    kinds (tuple): Those allowed, of dict, list, str, int and bool; None allows null, and a missing
+        field.
     file (Path): Where the object was read, for the message.
     RETURNS (Any): The value. Raises ValueError that names file and field.
     """
@@ -60,8 +67,8 @@ def find_inside(folder: Path, name: str, *, named_in: Path) -> Path:
     name (str): Path of the file, relative to the folder, with forward slashes.
     named_in (Path): The file that names it, for the message.
     RETURNS (Path): The file, which need not exist. Raises ValueError for a name, or a link, that
-        leads out of the folder; in the cache of the hub, where all files are links to the blobs of
-        their repository, these are a part of it.
+        leads out of the folder; in the hub's cache, where all files are links to the blobs of
+        their repository, these count as part of it.
     """
     file = folder / name
     root, target = folder.resolve(), file.resolve()
@@ -70,16 +77,21 @@ def find_inside(folder: Path, name: str, *, named_in: Path) -> Path:
         for parent in root.parents
     )
     if not name or "\\" in name or not (target.is_relative_to(root) or is_cached):
-        raise damaged(named_in, f"the file {shorten(name)} does not lie in {str(folder)!r}")
+        raise damaged(named_in, f"the file {shorten(name)} is not inside {str(folder)!r}")
     return file
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a number of JSON")
-
-
 def damaged(file: Path, reason: str) -> ValueError:
-    """An error about a file."""
+    """The error for a damaged file.
+
+    file (Path): The file.
+    reason (str): What is wrong with it, for the message.
+    RETURNS (ValueError): The error.
+    """
     return ValueError(
         f"{str(file)!r} is damaged: {reason}. Copy it again from where it was saved or published."
     )
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")

@@ -1,4 +1,4 @@
-"""A saved decoder read again: what is missing, damaged or of another save is said first."""
+"""Loads a saved decoder; what is missing, damaged or of another save is reported first."""
 
 import tempfile
 from dataclasses import replace
@@ -35,7 +35,7 @@ def load_decoder_folder(
         the saved one; pattern, quantization and tuning must agree with what was saved.
     device (torch.device): Where the weights go.
     full (bool): Whether to hash the base weights as well.
-    RETURNS (BuiltDecoder): The decoder, in evaluation mode. Raises ValueError or OSError saying
+    RETURNS (BuiltDecoder): The decoder, in evaluation mode. Raises ValueError or OSError that says
         what is missing, damaged or different, and what to do.
     """
     folder = finished_folder(folder)
@@ -59,10 +59,10 @@ def load_decoder_folder(
     if config.hidden_size != saved.width:
         raise damaged(
             folder / DESCRIPTION,
-            f"the width is {saved.width}, but the decoder's {config.hidden_size}",
+            f"the width is {saved.width}, but that of the decoder is {config.hidden_size}",
         )
     if adapter_config is not None and settings.lora.path is None:
-        # Else the adapter brought settings of its own.
+        # Otherwise the adapter came with settings of its own.
         compare_lora(adapter_config, settings.lora, find_lora_modules(settings.lora, config))
     return assemble(
         CheckedDecoder(
@@ -99,7 +99,8 @@ def decoder_from_files(
             file = (folder / path).resolve()
             if not file.is_relative_to(folder):
                 raise ValueError(
-                    f"The bytes hold a file {path!r}, outside of the decoder's folder."
+                    f"The bytes hold a file {path!r}, outside the decoder's folder. Load bytes "
+                    "that came from to_bytes."
                 )
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(content)
@@ -119,7 +120,7 @@ def _compare_settings(folder: Path, saved: Description, settings: DecoderSetting
 
 
 def _check_files(folder: Path, saved: Description) -> None:
-    """Everything but the base weights: all of it is read at a load, so that hashes cost little."""
+    """Check all but the base weights: loading reads all of it, so that hashing costs little."""
     expected = saved.files or {}
     bundled = [f"{saved.part}/{name}" for name in saved.bundle or ()]
     for name in (*_PARTS, *bundled, *expected):
@@ -146,7 +147,7 @@ def _check_files(folder: Path, saved: Description) -> None:
 
 
 def _find_reference(folder: Path, base: Base) -> tuple[Source, PretrainedConfig, str | None]:
-    """RETURNS (tuple): Where the base is, its config, and what check_weights says of it."""
+    """RETURNS (tuple): Where the base is, its config, and what check_weights returns for it."""
     if base.files is not None and not Path(base.name).expanduser().is_dir():
         raise ValueError(
             f"The base decoder of {str(folder)!r} was the folder {base.name!r}, which is not "
@@ -160,8 +161,8 @@ def _find_reference(folder: Path, base: Base) -> tuple[Source, PretrainedConfig,
         prefix = check_weights(source, config)
     except (ValueError, OSError) as error:
         raise OSError(
-            f"The pipeline part {str(folder)!r} holds an adapter only and needs its base decoder "
-            f"{base.name!r}, which cannot be had: {error} To make a pipeline that needs no "
+            f"The pipeline part {str(folder)!r} holds only an adapter and needs its base decoder "
+            f"{base.name!r}, which cannot be read: {error} To make a pipeline that needs no "
             "base, save it with base_weights = 'bundle'."
         ) from error
     if source.is_local and base.files is not None:
@@ -170,9 +171,9 @@ def _find_reference(folder: Path, base: Base) -> tuple[Source, PretrainedConfig,
 
 
 def _compare_base(folder: Path, expected: FingerprintsT, *, full: bool) -> FingerprintsT:
-    """Sizes and headers; hashing gigabytes at each load is left to verify_decoder.
+    """Compare sizes and headers; hashing gigabytes at each load is left to verify_decoder.
 
-    RETURNS (dict): What was expected, with the config that older versions did not look at.
+    RETURNS (dict): What was expected, with the config, which older versions did not record.
     """
     found = fingerprint_folder(folder, full=full)
     expected = {CONFIG: found[CONFIG], **expected}

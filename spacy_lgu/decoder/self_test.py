@@ -1,7 +1,7 @@
 """A decoder proves itself once it is loaded: by its own weights, in one forward pass.
 
 Three sequences of four positions enter every layer: a text, the same again, and the same with
-another last position. What the layer makes of them tells its direction:
+another last position. What the layer makes of them shows its direction:
 
     causal layer         bidirectional layer
       a b c d              a b c d
@@ -32,7 +32,7 @@ def check_decoder(decoder: LGUDecoder) -> None:
 
     decoder (LGUDecoder): The decoder, in evaluation mode.
     RETURNS (None): Raises ValueError naming the layer that does not have the direction of its
-        group, vectors that are no numbers, or the modules whose adapter was not applied.
+        group, or the modules whose adapter was not applied, and for vectors that are not finite.
     """
     layers = find_layers(decoder.base)
     moved: list[list[int]] = []
@@ -73,7 +73,7 @@ def check_decoder(decoder: LGUDecoder) -> None:
                 f"but a change of position {_LENGTH - 1} moved positions {positions} of "
                 f"{_LENGTH}. Its vectors would be wrong: please report the decoder, its "
                 "quantization and the versions of torch and transformers. self_test = false in the "
-                "config's [components.transformer.model] loads it all the same."
+                "config's [components.transformer.model] loads it anyway."
             )
     if missed := sorted(set(adapters) - applied):
         raise ValueError(
@@ -86,7 +86,7 @@ def check_decoder(decoder: LGUDecoder) -> None:
 def _repeat(
     _: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Let a layer see the first sequence, twice as it is and once with another last position."""
+    """Show a layer the first sequence, twice as it is and once with another last position."""
     X = args[0] if args else kwargs["hidden_states"]  # (1, 3 * length, width)
     text = X[:, :_LENGTH]
     changed = torch.cat([text[:, :-1], -text[:, -1:]], dim=1)

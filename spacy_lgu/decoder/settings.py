@@ -1,4 +1,4 @@
-"""The values a user chooses for a decoder, checked where they are built.
+"""The values a user chooses for a decoder, checked when they are put together.
 
 Nothing here touches the disk or the network: spaCy builds a pipeline from its config before it
 knows where the weights are.
@@ -14,7 +14,7 @@ from ..unmasking import normalize_pattern
 QUANTIZATIONS = ("none", "nf4", "int8")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 TUNINGS = ("lora", "full", "frozen")
-# What becomes of a subtoken over two tokens: it is split, or both tokens share it.
+# What happens to a subtoken that spans two tokens: it is split, or both tokens share it.
 SUBTOKENS = ("split", "shared")
 LORA_MODULES = ("attention", "all-linear")
 
@@ -35,7 +35,7 @@ class LoraSettings:
     rank: int = 64
     alpha: float = 16
     dropout: float = 0.1
-    # A config's list; kept as a tuple.
+    # A list in a config; kept as a tuple.
     modules: str | Sequence[str] = "attention"
     path: str | None = None
 
@@ -67,9 +67,9 @@ class AdamWSettings:
     beta1 (float): Decay of the first moment, in [0, 1).
     beta2 (float): Decay of the second moment, in [0, 1).
     eps (float): Added to the root of the second moment.
-    weight_decay (float): Of matrices; biases and norms are not decayed.
-    grad_clip (float): Largest norm of the gradient of all weights together; 0: any.
-    paged_8bit (bool): Moments in 8 bits, paged to the CPU where the GPU's memory ends
+    weight_decay (float): For matrices; biases and norms are not decayed.
+    grad_clip (float): Largest norm of the gradient of all weights together; 0: no limit.
+    paged_8bit (bool): Moments in 8 bits, paged to the CPU when the GPU's memory is full
         (bitsandbytes). CUDA only.
     """
 

@@ -10,9 +10,9 @@ class DecoderShape:
     family (str): transformers' model_type.
     n_layers (int): Decoder layers.
     n_parameters (int): Weights, without an LM head.
-    width (int): Of a vector.
-    inner_width (int): Of the MLP's hidden layer.
-    n_heads, n_key_value_heads, head_width (int): Of attention.
+    width (int): Width of a vector.
+    inner_width (int): Width of the MLP's hidden layer.
+    n_heads, n_key_value_heads, head_width (int): The heads of attention, and their width.
     vocab_size (int): Rows of the embedding table.
     context (int): Most subtokens of a sequence.
     linear (dict[str, tuple[int, int]]): Input and output width of every linear module, by name.

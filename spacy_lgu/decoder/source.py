@@ -30,7 +30,7 @@ from .reading import read_json
 CONFIG = "config.json"
 _ENCODER_FAMILIES = ("bert", "roberta", "xlm-roberta", "distilbert", "electra", "deberta-v2")
 _TOKENIZER_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
-# Keys of tokenizer_config.json that lead to other files, or to the network.
+# Keys of tokenizer_config.json that point to other files, or to the network.
 _TOKENIZER_FILES = ("tokenizer_file", "fast_tokenizer_files")
 
 
@@ -54,7 +54,7 @@ class Source:
 
     @property
     def location(self) -> str:
-        """What transformers' from_pretrained takes."""
+        """RETURNS (str): What transformers' from_pretrained takes."""
         return str(self.folder) if self.is_local else self.name
 
 
@@ -63,7 +63,7 @@ def find_source(name: str, revision: str | None = None) -> Source:
 
     name (str): Hub name or folder.
     revision (str | None): Branch, tag or commit; hub only.
-    RETURNS (Source): Raises ValueError or OSError saying what was tried and what to do, for a
+    RETURNS (Source): Raises ValueError or OSError that says what was tried and what to do, for a
         missing folder or repository, a missing revision, a gated repository without access,
         and a name that is not cached while the network is off.
     """
@@ -151,15 +151,15 @@ def read_config(source: Source) -> PretrainedConfig:
     """The decoder's config; no weight is read.
 
     source (Source): From find_source.
-    RETURNS (PretrainedConfig): Raises ValueError when it is no decoder-only model, and as
-        make_config.
+    RETURNS (PretrainedConfig): Raises ValueError when it is not that of a decoder-only
+        model, and as make_config does.
     """
     config = make_config(source.folder / CONFIG)
     architectures = config.architectures or []
     is_encoder = any("MaskedLM" in name or "PreTraining" in name for name in architectures)
     if config.is_encoder_decoder or is_encoder or config.model_type in _ENCODER_FAMILIES:
         raise ValueError(
-            f"{source.name!r} ({config.model_type}) is not a decoder-only language model, so that "
+            f"{source.name!r} ({config.model_type}) is not a decoder-only language model, so "
             "it has no causal mask to remove. Name a decoder such as 'mistralai/Mistral-7B-v0.3'; "
             "for encoders use the factory 'transformer' of spacy-transformers."
         )
@@ -167,7 +167,7 @@ def read_config(source: Source) -> PretrainedConfig:
 
 
 def check_prequantized(source: Source, config: PretrainedConfig, quantization: str) -> None:
-    """Refuse weights that were saved quantized in another way than the settings ask for.
+    """Refuse weights that were saved with another quantization than the settings ask for.
 
     source (Source): From find_source.
     config (PretrainedConfig): From read_config.
@@ -211,8 +211,8 @@ def load_tokenizer(source: Source, tokenizer_config: dict[str, Any]) -> PreTrain
             raise
         raise ValueError(
             f"The tokenizer of {source.name!r} cannot be read: {str(cause)[:200]}. If it has a "
-            f"tokenizer.json, copy or download that and {_TOKENIZER_SETTINGS[0]} again; else save "
-            "it as a fast tokenizer, with "
+            f"tokenizer.json, copy or download that and {_TOKENIZER_SETTINGS[0]} again; otherwise "
+            "save it as a fast tokenizer, with "
             "`AutoTokenizer.from_pretrained(...).save_pretrained(...)`."
         ) from error
     if not source.is_local:  # only now are its files in the cache
@@ -230,8 +230,8 @@ def load_tokenizer(source: Source, tokenizer_config: dict[str, Any]) -> PreTrain
 
 
 def _check_tokenizer_settings(folder: Path) -> None:
-    """Raise ValueError for a damaged file, and where one names files, whose tokenizer transformers
-    would take from wherever they are."""
+    """Raise ValueError for a damaged file, and for one that names other files, from which
+    transformers would read the tokenizer, wherever they are."""
     for name in _TOKENIZER_SETTINGS:
         if (folder / name).is_file():
             values = read_json(folder / name)
@@ -239,6 +239,6 @@ def _check_tokenizer_settings(folder: Path) -> None:
                 if values.get(key) not in (None, []):
                     raise ValueError(
                         f"{str(folder / name)!r}: {key} is {shorten(values[key])}, but a tokenizer "
-                        "is read from the tokenizer.json beside it alone. Put the right one there, "
-                        "and take the key out."
+                        "is only read from the tokenizer.json beside it. Put the right one there, "
+                        "and remove the key."
                     )

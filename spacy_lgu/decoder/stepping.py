@@ -14,7 +14,7 @@ from .settings import AdamWSettings
 
 
 def check_device(settings: AdamWSettings | None, device: torch.device) -> None:
-    """Refuse an optimizer that the device does not have, before anything is loaded or computed.
+    """Refuse an optimizer that the device cannot run, before anything is loaded or computed.
 
     settings (AdamWSettings | None): The optimizer.
     device (torch.device): Where the decoder is, or will be.
@@ -42,10 +42,10 @@ def check_dtype(dtype: str) -> None:
 def decay_groups(
     parameters: Iterable[torch.nn.Parameter], weight_decay: float
 ) -> list[dict[str, Any]]:
-    """The groups of an optimizer that decays matrices, and neither biases nor norms.
+    """The groups of an optimizer that decays matrices, but neither biases nor norms.
 
     parameters (Iterable[Parameter]): The weights.
-    weight_decay (float): Of weights with more than one dimension.
+    weight_decay (float): For weights with more than one dimension.
     RETURNS (list[dict]): "params" and "weight_decay"; no group is empty.
     """
     weights = list(parameters)
@@ -88,7 +88,7 @@ class DecoderAdamW:
         """Change the weights that have a gradient, and drop the gradients.
 
         learn_rate (float): Multiplied by the settings' learn_rate_factor. Raises ValueError for
-            gradients that are not finite; these are dropped, and the weights are as before.
+            gradients that are not finite; these are dropped, and the weights stay as they were.
         """
         clip = self.settings.grad_clip or math.inf
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, clip)

@@ -19,7 +19,7 @@ from .building import BuiltDecoder
 from .bundle import Bundle, write_bundle
 from .description import BASE_FOLDERS, DESCRIPTION, Description, dump_description
 from .fingerprints import FingerprintsT, fingerprint_folder, hash_files, list_files
-from .verification import verify_decoder as verify_decoder  # imported from here by others
+from .verification import verify_decoder as verify_decoder  # part of this path's API
 
 BASE_WEIGHTS = ("auto", "bundle", "link", "reference")
 # msgpack, in which spaCy's to_bytes packs everything, ends at 4 GiB per object.
@@ -35,19 +35,20 @@ def save_decoder(
     pipeline: FingerprintsT | None = None,
     heads: Sequence[str] = (),
 ) -> None:
-    """Save a decoder. A save that fails leaves an earlier one in its place whole.
+    """Save a decoder. A save that fails leaves an earlier one intact.
 
     built (BuiltDecoder): The decoder.
     folder (Path): Its folder.
     base_weights (str): What to save of a frozen base: "bundle" (all), "reference" (its name),
         "link" (all, as hard links to another bundle of it where the file system can), "auto"
         (bundle if it came from a local folder, else reference).
-    write_more (Callable | None): Gets the folder that is filled, before the decoder is.
-    pipeline (dict | None): Fingerprints of the files around the folder, see description.py.
+    write_more (Callable | None): Called with the folder that is filled, before the decoder is
+        written.
+    pipeline (dict | None): Fingerprints of the files around the folder; see description.py.
     heads (Sequence[str]): The components among them that listen to the decoder.
     """
     earlier, written = built.bundle, None
-    # A bundle that is replaced goes away: only its successor is linked to it unasked.
+    # A bundle that is replaced goes away: only its successor is linked to it without being asked.
     is_successor = earlier is not None and earlier.folder.resolve().parent == folder.resolve()
 
     def write(hidden: Path) -> None:
@@ -85,6 +86,24 @@ def decoder_to_files(built: BuiltDecoder, *, base_weights: str = "auto") -> dict
             for file in sorted(folder.rglob("*"))
             if file.is_file()
         }
+
+
+def check_base_weights(base_weights: str) -> None:
+    """Raise ValueError for an unknown value."""
+    if base_weights not in BASE_WEIGHTS:
+        raise ValueError(
+            f"base_weights is {base_weights!r}: expected 'auto', 'bundle', 'link' or 'reference'."
+        )
+
+
+def resolve_base_weights(built: BuiltDecoder, base_weights: str) -> str:
+    """What a save of this decoder holds: "bundle", "reference" or "weights" (all trained)."""
+    check_base_weights(base_weights)
+    if built.settings.tuning == "full":
+        return "weights"
+    if base_weights == "auto":
+        return "reference" if built.base.files is None else "bundle"
+    return "bundle" if base_weights == "link" else base_weights
 
 
 def _write_decoder(
@@ -129,24 +148,6 @@ def _write_decoder(
     )
     (folder / DESCRIPTION).write_bytes(dump_description(description))
     return bundle
-
-
-def check_base_weights(base_weights: str) -> None:
-    """Raises ValueError for an unknown value."""
-    if base_weights not in BASE_WEIGHTS:
-        raise ValueError(
-            f"base_weights is {base_weights!r}: expected 'auto', 'bundle', 'link' or 'reference'."
-        )
-
-
-def resolve_base_weights(built: BuiltDecoder, base_weights: str) -> str:
-    """What a save of this decoder holds: "bundle", "reference" or "weights" (all trained)."""
-    check_base_weights(base_weights)
-    if built.settings.tuning == "full":
-        return "weights"
-    if base_weights == "auto":
-        return "reference" if built.base.files is None else "bundle"
-    return "bundle" if base_weights == "link" else base_weights
 
 
 def _expected_bytes(built: BuiltDecoder, base_weights: str) -> int:

@@ -1,4 +1,4 @@
-"""Whether a saved decoder, and the pipeline around it, still are what was saved, byte by byte."""
+"""Checks that a saved decoder and the pipeline around it are what was saved, byte by byte."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -22,8 +22,8 @@ def verify_decoder(folder: Path) -> list[str] | None:
     folder (Path): A folder written by save_decoder.
     RETURNS (list[str] | None): The files whose content differs or that are missing, as paths
         relative to the folder; empty if all is well. None if there is nothing to compare with, in
-        saves of versions that recorded no hashes. Left out is a base on the hub, whose files the
-        hub's client checks.
+        saves of versions that recorded no hashes. A base on the hub is left out: the hub's client
+        checks its files.
     """
     folder = finished_folder(folder)
     recorded = _recorded(folder, read_description(folder))
@@ -53,8 +53,26 @@ def list_unknown(folder: Path) -> list[str]:
     return sorted({*own, *(f"../{name}" for name in around if "../" in recorded)} - known)
 
 
+def record_decoder(folder: Path) -> None:
+    """Accept the files of a saved decoder and of its pipeline as they are, after they were changed
+    on purpose.
+
+    folder (Path): A folder written by save_decoder.
+    """
+    folder = finished_folder(folder)
+    saved = read_description(folder, changed=True)
+    bundle, root, part = saved.bundle, folder.absolute().parent, saved.part
+    if bundle is not None:
+        bundle = fingerprint_folder(folder / part, full=True)
+    part_files = {f"{part}/{name}" for name in bundle or ()}
+    names = [n for n in list_files(folder) if n not in part_files and n != DESCRIPTION]
+    pipeline = None if saved.pipeline is None else hash_files(root, list(saved.pipeline))
+    changed = replace(saved, bundle=bundle, files=hash_files(folder, names), pipeline=pipeline)
+    replace_file(folder / DESCRIPTION, dump_description(changed))
+
+
 def _recorded(folder: Path, saved: Description) -> dict[str, tuple[Path, FingerprintsT]] | None:
-    """Where there are files to compare: their folder and fingerprints, by its path from here."""
+    """The files to compare: their folder and fingerprints, by the path of the folder from here."""
     found: dict[str, tuple[Path, FingerprintsT]] = {}
     if saved.files is not None:
         found[""] = folder, saved.files
@@ -74,21 +92,3 @@ def _recorded(folder: Path, saved: Description) -> dict[str, tuple[Path, Fingerp
         }
         found["../"] = root, there
     return found or None
-
-
-def record_decoder(folder: Path) -> None:
-    """Take the files of a saved decoder and of its pipeline for right as they are, after they were
-    changed on purpose.
-
-    folder (Path): A folder written by save_decoder.
-    """
-    folder = finished_folder(folder)
-    saved = read_description(folder, changed=True)
-    bundle, root, part = saved.bundle, folder.absolute().parent, saved.part
-    if bundle is not None:
-        bundle = fingerprint_folder(folder / part, full=True)
-    part_files = {f"{part}/{name}" for name in bundle or ()}
-    names = [n for n in list_files(folder) if n not in part_files and n != DESCRIPTION]
-    pipeline = None if saved.pipeline is None else hash_files(root, list(saved.pipeline))
-    changed = replace(saved, bundle=bundle, files=hash_files(folder, names), pipeline=pipeline)
-    replace_file(folder / DESCRIPTION, dump_description(changed))

@@ -15,18 +15,18 @@ INDEX, WEIGHTS = "model.safetensors.index.json", "model.safetensors"
 
 
 def check_weights(source: Source, config: PretrainedConfig) -> str | None:
-    """Find missing, damaged or other weights, before anything is loaded or downloaded.
+    """Find missing, damaged or foreign weights, before anything is loaded or downloaded.
 
     source (Source): From find_source.
     config (PretrainedConfig): From read_config.
-    RETURNS (str | None): The prefix under which the weights are stored, as match_weights. None:
-        some of them are to be downloaded. Raises ValueError for a decoder without safetensors
-        weights, for damaged files and, as match_weights, for weights that are not those of the
-        decoder; OSError when the network is off and weights are missing from the local cache.
+    RETURNS (str | None): The prefix under which the weights are stored; see match_weights. None:
+        some of them are yet to be downloaded. Raises ValueError for a decoder without safetensors
+        weights, for damaged files and, as match_weights does, for weights that are not those of
+        the decoder; OSError when the network is off and the local cache lacks weights.
     """
     if (source.folder / ADAPTER_CONFIG).is_file():
         raise ValueError(
-            f"Beside the weights of {source.name!r} lies an {ADAPTER_CONFIG}, with which "
+            f"There is an {ADAPTER_CONFIG} beside the weights of {source.name!r}, with which "
             "transformers would load another decoder, or these weights changed by the adapter. "
             "Keep the two in folders of their own, and set lora.path to that of the adapter."
         )
@@ -43,8 +43,8 @@ def check_weights(source: Source, config: PretrainedConfig) -> str | None:
     missing = [file.name for file in files if not file.is_file()]
     if missing and constants.HF_HUB_OFFLINE:
         raise OSError(
-            f"Of the decoder {source.name!r}, {', '.join(missing)} cannot be found in the local "
-            "cache, and HF_HUB_OFFLINE is set. Connect once to download the rest."
+            f"The local cache lacks {', '.join(missing)} of the decoder {source.name!r}, and "
+            "HF_HUB_OFFLINE is set. Connect once to download the rest."
         )
     tensors = read_headers(file for file in files if file.name not in missing)
     if missing:
@@ -53,21 +53,28 @@ def check_weights(source: Source, config: PretrainedConfig) -> str | None:
 
 
 def weight_shapes(source: Source, config: PretrainedConfig) -> dict[str, tuple[int, ...]]:
-    """As decoder_shapes. Raises ValueError that names config.json when it describes no decoder."""
+    """Names and shapes of a decoder's weights, from its config alone.
+
+    source (Source): Where the config comes from, for the message.
+    config (PretrainedConfig): From read_config.
+    RETURNS (dict[str, tuple[int, ...]]): As decoder_shapes. Raises ValueError that names
+        config.json when it does not describe a decoder.
+    """
     try:
         return decoder_shapes(config)
     except MODEL_ERRORS as error:
         raise damaged(
             source.folder / CONFIG,
-            f"transformers makes no decoder of it ({type(error).__name__}: {str(error)[:200]})",
+            "transformers cannot build a decoder from it "
+            f"({type(error).__name__}: {str(error)[:200]})",
         ) from error
 
 
 def fetch_weights(source: Source) -> list[Path]:
-    """The files that make up a decoder's weights, downloaded where they are on the hub only.
+    """The files that make up a decoder's weights, downloaded if they are only on the hub.
 
     source (Source): From find_source.
-    RETURNS (list[Path]): As weight_files.
+    RETURNS (list[Path]): As weight_files does.
     """
     if not source.is_local:
         if not _has_weights(source.folder):
@@ -75,23 +82,6 @@ def fetch_weights(source: Source) -> list[Path]:
         for file in _named_files(source.folder):
             download(source.name, file.name, revision=source.commit)
     return weight_files(source.folder)
-
-
-def _has_weights(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in (INDEX, WEIGHTS))
-
-
-def _find_on_hub(source: Source) -> str:
-    """RETURNS (str): The file that holds the weights or names their files."""
-    names = HfApi().list_repo_files(source.name, revision=source.commit)
-    for name in (WEIGHTS, INDEX):  # in transformers' order
-        if name in names:
-            return name
-    raise ValueError(
-        f"The repository {source.name!r} has no safetensors weights, only other formats, which "
-        "may run code when they are read. Name another decoder, or convert it: "
-        "`save_pretrained(..., safe_serialization=True)`."
-    )
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -110,6 +100,23 @@ def weight_files(folder: Path) -> list[Path]:
             "with `save_pretrained(..., safe_serialization=True)`."
         )
     return files
+
+
+def _has_weights(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in (INDEX, WEIGHTS))
+
+
+def _find_on_hub(source: Source) -> str:
+    """RETURNS (str): The file that holds the weights or names their files."""
+    names = HfApi().list_repo_files(source.name, revision=source.commit)
+    for name in (WEIGHTS, INDEX):  # in transformers' order
+        if name in names:
+            return name
+    raise ValueError(
+        f"The repository {source.name!r} has no safetensors weights, only other formats, which "
+        "may run code when they are read. Name another decoder, or convert it: "
+        "`save_pretrained(..., safe_serialization=True)`."
+    )
 
 
 def _named_files(folder: Path) -> list[Path]:

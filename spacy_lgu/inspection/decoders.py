@@ -22,8 +22,8 @@ def read_saved_base(folder: Path, saved: Description) -> LocalDecoder | None:
 
     folder (Path): The component's folder.
     saved (Description): Its lgu.json.
-    RETURNS (LocalDecoder | None): None where the base is kept by reference and not on this machine.
-        Raises ValueError as read_local.
+    RETURNS (LocalDecoder | None): None if the base is kept by reference and not on this machine.
+        Raises ValueError as read_local does.
     """
     if saved.base_weights == "reference":
         is_gone = saved.base.files is not None and not Path(saved.base.name).expanduser().is_dir()
@@ -50,7 +50,8 @@ def stored_bytes(decoder: LocalDecoder, *, offline: bool) -> dict[str, int | Non
 
     decoder (LocalDecoder): The decoder.
     offline (bool): Whether the hub must not be asked.
-    RETURNS (dict[str, int | None]): Bytes "here" and, of one of the hub, "on_hub"; None: unknown.
+    RETURNS (dict[str, int | None]): Bytes "here" and, if it is from the hub, "on_hub"; None: not
+        known.
     """
     here = sum(
         file.stat().st_size for file in decoder.source.folder.glob(f"*{_WEIGHTS}") if file.is_file()
@@ -61,10 +62,10 @@ def stored_bytes(decoder: LocalDecoder, *, offline: bool) -> dict[str, int | Non
 
 
 def describe_tokenizer(folder: Path) -> dict[str, Any] | None:
-    """A tokenizer's class, vocabulary and whether it puts a BOS first.
+    """Describe a tokenizer: its class, its vocabulary, and whether it puts a BOS first.
 
     folder (Path): Where its files lie.
-    RETURNS (dict | None): None where there is none. Raises ValueError for a damaged one.
+    RETURNS (dict[str, Any] | None): None if there is none. Raises ValueError for a damaged one.
     """
     if not (folder / _TOKENIZER).is_file():
         return None

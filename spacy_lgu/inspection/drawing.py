@@ -25,7 +25,7 @@ _N_MASK = 4
 class Strokes:
     """Characters to draw with.
 
-    top, middle, bottom (str): Left corner, crossing and right corner.
+    top, bottom (str): Left corner, crossing and right corner.
     horizontal, vertical (str): Lines.
     seen, unseen (str): Cells of a mask.
     """

@@ -1,4 +1,4 @@
-"""What is known of a decoder or a pipeline, as plain values that JSON holds.
+"""What is known of a decoder or a pipeline, as plain values that JSON can hold.
 
 Bytes are integers, settings are as in the config, None stands for what is not known, and notes say
 why.
@@ -26,7 +26,7 @@ from .memory import (
 from .pipelines import SavedDecoder, SavedPipeline, disk_bytes
 
 FactsT = dict[str, Any]
-_MAX_BATCH_ITEMS = 4096  # of lgu_transformer, where the config says nothing
+_MAX_BATCH_ITEMS = 4096  # of lgu_transformer, unless the config says otherwise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ def pipeline_facts(pipeline: SavedPipeline, load: Load) -> FactsT:
         for name, section in pipeline.own_decoders().items()
     ]
     if not pipeline.decoders and not notes:
-        notes.append("No pipe of it has a decoder under layer group unmasking.")
+        notes.append("None of its pipes has a decoder under layer group unmasking.")
     meta = pipeline.meta
     return {
         "pipeline": {
@@ -84,7 +84,7 @@ def decoder_facts(settings: DecoderSettings, load: Load, *, offline: bool) -> Fa
     load (Load): Where it would run.
     offline (bool): Whether the hub must not be asked for sizes.
     RETURNS (FactsT): "decoders" with one element, and "notes". Raises ValueError or OSError for a
-        decoder that cannot be found, settings that do not go with it and libraries that are broken.
+        decoder that cannot be found, settings that do not fit it and broken libraries.
     """
     decoders, reason = _import_decoders()
     if decoders is None:
@@ -141,8 +141,8 @@ def _saved_facts(saved: SavedDecoder, pipeline: SavedPipeline, load: Load) -> Fa
         tokenizer = decoders.describe_tokenizer(place)
         if found is None:
             problem = (
-                f"Its base {description.base.name!r}, of which it keeps the name alone, is not on "
-                "this machine: it cannot be loaded before that is there."
+                f"Its base {description.base.name!r}, of which only the name is kept, is not on "
+                "this machine: it cannot be loaded until that is there."
             )
     settings = DecoderSettings(
         name=description.base.name,
@@ -260,13 +260,13 @@ def _size_facts(
 
 
 def _import_decoders() -> tuple[Any, str | None]:
-    """The part that needs torch and transformers, or why they cannot be used."""
+    """The module that needs torch and transformers, or why they cannot be used."""
     try:
         from . import decoders
     except BROKEN as error:
         return None, (
             f"torch or transformers cannot be used here ({type(error).__name__}: "
             f"{str(error)[:200]}): sizes and memory are not known. Install the versions that "
-            "spacy-lgu asks for."
+            "spacy-lgu requires."
         )
     return decoders, None

@@ -4,13 +4,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ..decoder.description import DESCRIPTION
 from ..decoder.settings import DecoderSettings, LoraSettings
 from ..replacing import finished_folder
 from .facts import FactsT, Load, decoder_facts, pipeline_facts
 from .libraries import find_broken, list_versions
 from .pipelines import find_pipeline, read_pipeline
-
-_DESCRIPTION, _ADAPTER = "lgu.json", "adapter_config.json"
 
 
 def inspect_target(name: str, load: Load, *, offline: bool, **settings: Any) -> FactsT:
@@ -20,8 +19,8 @@ def inspect_target(name: str, load: Load, *, offline: bool, **settings: Any) -> 
         the Hugging Face hub.
     load (Load): Where it would run.
     offline (bool): Whether the hub must not be asked for sizes.
-    settings (Any): Of a decoder, as in DecoderSettings, and "rank"; None: as init-config would
-        write them. A saved pipeline has its own.
+    settings (Any): Of a decoder, as in DecoderSettings, and "rank". None: what init-config would
+        choose. A saved pipeline has its own.
     RETURNS (FactsT): "decoders", "machine", "versions", "notes" and, of a pipeline, "pipeline".
         Raises ValueError or OSError saying what is missing or damaged.
     """
@@ -34,7 +33,7 @@ def inspect_target(name: str, load: Load, *, offline: bool, **settings: Any) -> 
                 "these options are for decoders."
             )
         facts = pipeline_facts(read_pipeline(found), load)
-    elif (folder / _DESCRIPTION).is_file():
+    elif (folder / DESCRIPTION).is_file():
         raise ValueError(
             f"{name!r} is one component of a pipeline: give the pipeline, "
             f"{str(folder.absolute().parent)!r}."

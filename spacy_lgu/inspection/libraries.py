@@ -17,7 +17,7 @@ LIBRARIES = (
     "safetensors",
     "huggingface-hub",
 )
-# What a library that does not go with another one raises when it is imported.
+# Raised by the import of a library that does not fit another one.
 BROKEN = (ImportError, OSError, AttributeError, RuntimeError, TypeError, ValueError)
 
 
@@ -27,10 +27,10 @@ def list_versions() -> dict[str, str | None]:
 
 
 def find_broken(names: Iterable[str]) -> dict[str, str]:
-    """Import libraries that are needed, and tell what is wrong with them.
+    """Import libraries that are needed, and find out what is wrong with them.
 
     names (Iterable[str]): As in LIBRARIES.
-    RETURNS (dict[str, str]): The reason by name, of those that cannot be imported.
+    RETURNS (dict[str, str]): For each that cannot be imported, why.
     """
     found = {}
     for name in names:

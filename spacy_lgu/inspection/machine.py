@@ -27,7 +27,7 @@ class Machine:
 
     processor (str): Name and instruction set.
     n_cores (int): That this process may use.
-    features (tuple[str, ...]): Of avx2, avx512f, avx512_bf16, amx_tile, as far as it has them.
+    features (tuple[str, ...]): Those of avx2, avx512f, avx512_bf16 and amx_tile that it has.
     fast_bfloat16 (bool): Whether the processor computes in bfloat16 without detours.
     free, total (int | None): Bytes of memory; None: not known.
     gpu (Gpu | None): The one that would be used.
@@ -71,7 +71,7 @@ def look_at_machine(gpu_id: int) -> Machine:
 
 
 def resolve_dtype(dtype: str, *, gpu: bool) -> str:
-    """ "auto" as it is resolved on this machine; see loading.resolve_dtype."""
+    """What "auto" stands for on this machine; see loading.resolve_dtype."""
     import torch
 
     from ..decoder import loading
@@ -91,7 +91,7 @@ def attention_kind(dtype: str, head_width: int, *, gpu: Gpu | None) -> str:
 
     is_short = head_width <= 256 and head_width % 8 == 0
     if gpu is not None and gpu.capability >= (8, 0) and dtype != "float32" and is_short:
-        if attention._torch_has_varlen():
+        if attention.torch_has_varlen():
             return "varlen_attn, nothing padded"
         return "scaled_dot_product_attention by length; a newer torch has the faster varlen_attn"
     return "scaled_dot_product_attention, sequences of similar length together"

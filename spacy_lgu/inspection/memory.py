@@ -1,21 +1,21 @@
 """How much memory a decoder takes: formulas, in bytes, without loading a weight.
 
-Units: bytes; a row is a subtoken that the decoder computes, windows that overlap included. What
-counts is the worst moment. Not counted is the process itself (Python, torch, spaCy: PROCESS). How
-near this comes to measured memory: docs/commands/inspect.md, and for any other machine
+Units: bytes; a row is a subtoken that the decoder computes, twice if it is in two windows. What
+counts is the worst moment. The process itself (Python, torch, spaCy: PROCESS) does not count. How
+close this comes to measured memory: docs/commands/inspect.md, and for any other machine
 `python -m benchmarks.memory_estimates`.
 
 Weights (bitsandbytes): a linear layer in nf4 with double quantization takes, for each weight, half
 a byte, one byte for 64 (absmax) and four bytes for 64 * 256 (absmax of the absmax): Dettmers et
 al., "QLoRA", 2023 (arXiv 2305.14314), section 3. In int8 it takes one byte for each weight and four
-for each output (Dettmers et al., "LLM.int8()", 2022, arXiv 2208.07339). All others have the dtype
-they compute in, and those that are trained are float32.
+for each output (Dettmers et al., "LLM.int8()", 2022, arXiv 2208.07339). Any other has the dtype
+it computes in, and trained ones are float32.
 
-Training: of each trained weight its gradient, and two moments of AdamW, in float32 (4 + 8 bytes),
-or in 8 bits (4 + 2).
+Training: for each trained weight its gradient in float32 (4 bytes), and two moments of AdamW in
+float32 (8) or in 8 bits (2).
 
 Activations are what autograd keeps of each row for the backward pass. They were read off the model
-files of Llama, Mistral and Qwen in transformers, which agree in them, and a test counts them: see
+files of Llama, Mistral and Qwen in transformers, which agree on them, and a test counts them: see
 kept_per_layer.
 
 Three constants are measured, not derived: PER_ROW, PER_ENTRY and ALLOCATOR.
@@ -28,13 +28,14 @@ from ..decoder.shape import DecoderShape
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 # Python, torch, spaCy and the other libraries, before there is a decoder.
 PROCESS = 500 * 2**20
-# Of the Docs, of what the transformer writes on them, and of a small head (spaCy's ner).
+# For the Docs, what the transformer writes on them, and a small head (spaCy's ner).
 PER_ROW = 10 * 2**10
-# Of the tokenizer, for each entry of its vocabulary.
+# For the tokenizer, per entry of its vocabulary.
 PER_ENTRY = 1500
 # On CPUs glibc holds more than is in use, where large arrays come and go between those that stay.
 ALLOCATOR = 1.25
-# Rows that a CPU computes at once at inference, whatever max_batch_items says (decoder.py).
+# Rows that a CPU computes at once at inference, whatever max_batch_items says: as in
+# decoder/decoder.py, which needs torch.
 CPU_ROWS = 1024
 
 
@@ -46,7 +47,7 @@ class Use:
     dtype (str): "float32", "bfloat16" or "float16".
     adapted (dict[str, int]): The rank of each linear module with LoRA weights, by name.
     dropout (float): Of the adapter.
-    gradient_checkpointing (bool): Whether activations are computed again.
+    gradient_checkpointing (bool): Whether activations are recomputed.
     paged_8bit (bool): Whether the moments are in 8 bits.
     gpu (bool): Whether it runs on a GPU.
     """
@@ -112,8 +113,7 @@ def training_bytes(shape: DecoderShape, use: Use, *, n_rows: int) -> int:
     kept = kept_per_layer(shape, use)
     layers = shape.n_layers * kept
     if use.gradient_checkpointing:
-        # The inputs of all layers, and two layers computed again: the next one is, before the last
-        # one has been let go.
+        # The inputs of all layers, and two layers recomputed: one is before the last is freed.
         layers = shape.n_layers * stream + 2 * kept
     # Around the layers: embedding, last norm, output and its gradient, and in the backward pass the
     # gradients within one layer.
@@ -162,8 +162,9 @@ def _computed_per_layer(shape: DecoderShape, use: Use) -> int:
 
 
 def _loaded(shape: DecoderShape, use: Use) -> int:
-    """Weights and tokenizer, and copies of weights in the dtype of computing: of a quantized
-    decoder one layer's at a time, and of float32 weights all that autocast keeps."""
+    """Weights and tokenizer, and copies of weights in the computing dtype: for a quantized decoder
+    one linear layer at a time, for float32 weights all that autocast keeps.
+    """
     linear, n_bytes, copied = [a * b for a, b in shape.linear.values()], BYTES[use.dtype], 0
     if use.quantization != "none":
         copied = n_bytes * max(linear)

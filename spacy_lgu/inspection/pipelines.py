@@ -24,9 +24,9 @@ class SavedDecoder:
 
     name (str): Of the component.
     folder (Path): Where it lies.
-    description (Description): lgu.json.
+    description (Description): Its lgu.json.
     version (str): Of spacy-lgu, when it was saved.
-    options (dict): The component's section of the config.
+    options (dict[str, Any]): The component's section of the config.
     """
 
     name: str
@@ -39,7 +39,7 @@ class SavedDecoder:
         """An option of the component or its model.
 
         name (str): Its name.
-        default (OptionT): Where it is not given, or is a variable.
+        default (OptionT): If it is not given, or is a variable.
         RETURNS (OptionT): Its value.
         """
         model = self.options.get("model", {})
@@ -52,8 +52,8 @@ class SavedPipeline:
     """A pipeline on disk.
 
     folder (Path): Where it lies.
-    meta (dict): meta.json.
-    config (dict): config.cfg, variables as they stand there.
+    meta (dict[str, Any]): meta.json.
+    config (dict[str, Any]): config.cfg, with variables as they stand there.
     decoders (list[SavedDecoder]): Components of lgu_transformer.
     """
 
@@ -69,7 +69,7 @@ class SavedPipeline:
         return [str(name) for name in names] if isinstance(names, list) else []
 
     def section(self, name: str) -> dict[str, Any]:
-        """RETURNS (dict): The section of a component; empty if there is none."""
+        """RETURNS (dict[str, Any]): The section of a component; empty if there is none."""
         section = self.config.get("components", {}).get(name)
         return section if isinstance(section, dict) else {}
 
@@ -82,8 +82,9 @@ class SavedPipeline:
         ]
 
     def own_decoders(self) -> dict[str, dict[str, Any]]:
-        """RETURNS (dict): Sections of decoders inside other pipes, which are saved as bytes, by the
-        pipe's name."""
+        """RETURNS (dict[str, dict[str, Any]]): Sections of decoders inside other pipes, by the
+        pipe's name.
+        """
         saved = {decoder.name for decoder in self.decoders}
         return {
             name: section
@@ -105,7 +106,7 @@ def find_pipeline(name: str) -> Path | None:
         return folder if (folder / _CONFIG).is_file() else None
     if not name.isidentifier():
         return None
-    spec = find_spec(name)  # of a name without dots, which runs nothing of the package
+    spec = find_spec(name)  # for a name without dots, this runs nothing of the package
     for place in (spec.submodule_search_locations or ()) if spec else ():
         for data in sorted(Path(place).glob("*-*")):
             if (data / _CONFIG).is_file():
@@ -140,10 +141,11 @@ def read_pipeline(folder: Path) -> SavedPipeline:
 
 
 def read_config_file(file: Path) -> dict[str, Any]:
-    """Read a config; its functions are not looked up, its variables not filled in.
+    """Read a config without looking up its functions or filling in its variables.
 
     file (Path): config.cfg.
-    RETURNS (dict): Raises ValueError that names the file if it is too large or no config.
+    RETURNS (dict[str, Any]): Raises ValueError that names the file if it is too large or not a
+        config.
     """
     from confection import Config
 
@@ -156,10 +158,10 @@ def read_config_file(file: Path) -> dict[str, Any]:
 
 
 def disk_bytes(folder: Path) -> dict[str, int]:
-    """Bytes of what lies in a folder, by its name; a folder counts with all in it.
+    """Bytes of what lies in a folder, by name; a folder counts with all that is in it.
 
     folder (Path): The folder.
-    RETURNS (dict[str, int]): Links count by themselves, not by what they lead to.
+    RETURNS (dict[str, int]): Links count as links, not as what they lead to.
     """
     return {
         path.name: sum(

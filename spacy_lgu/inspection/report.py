@@ -54,7 +54,7 @@ def show_bytes(n_bytes: int | None) -> str:
 
 
 def _escape(line: str) -> str:
-    """What files say may hold characters that move a terminal's cursor, or half an emoji."""
+    """Escape what a terminal would act on or cannot show: files may hold anything."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
 
 

@@ -82,7 +82,7 @@ class Calibration:
 def calibrate(data: Annotated, *, temperature: float, decoding: str) -> Calibration:
     """Fit a temperature.
 
-    data (Annotated): What was not trained on, with at least one annotated token.
+    data (Annotated): Data that was not trained on, with at least one annotated token.
     temperature (float): The temperature before.
     decoding (str): As in predict_spans.
     RETURNS (Calibration): The temperature, and what it changes.
@@ -97,7 +97,13 @@ def calibrate(data: Annotated, *, temperature: float, decoding: str) -> Calibrat
 
 
 def measure(data: Annotated, *, temperature: float, decoding: str) -> Quality:
-    """How good probabilities are under a temperature. Arguments as in calibrate."""
+    """How good probabilities are under a temperature.
+
+    data (Annotated): With at least one annotated token.
+    temperature (float): The temperature.
+    decoding (str): As in predict_spans.
+    RETURNS (Quality): How good they are.
+    """
     nll = negative_log_likelihood(data.logits, data.lengths, data.tags, temperature)
     spans, probabilities = predict_spans(
         data.logits, data.lengths, data.is_space, temperature=temperature, decoding=decoding
@@ -116,6 +122,7 @@ def negative_log_likelihood(
     lengths (ndarray): Tokens of each sequence. Shape: (sequences,).
     tags (ndarray): The right tags, MISSING where not known. Shape: (tokens,).
     temperature (float): The logits are divided by it.
+    RETURNS (float): Nats per annotated token.
     """
     n_known = int((tags != MISSING).sum())
     return -log_likelihood(log_softmax(logits / temperature), lengths, tags) / n_known
@@ -124,8 +131,10 @@ def negative_log_likelihood(
 def fit_temperature(logits: numpy.ndarray, lengths: numpy.ndarray, tags: numpy.ndarray) -> float:
     """The temperature with the lowest negative log-likelihood, by golden section search.
 
-    Arguments are those of negative_log_likelihood, which has one minimum where all tags are known:
-    the distribution of sequences is log-linear in 1 / temperature.
+    That has one minimum if all tags are known: the distribution of sequences is log-linear in
+    1 / temperature.
+
+    logits, lengths, tags (ndarray): As in negative_log_likelihood.
     RETURNS (float): From LOWEST to HIGHEST.
     """
     low, high = math.log(LOWEST), math.log(HIGHEST)
@@ -169,7 +178,7 @@ def expected_calibration_error(
 def _compare(
     spans: TokenSpans, tags: numpy.ndarray, lengths: numpy.ndarray
 ) -> tuple[numpy.ndarray, numpy.ndarray]:
-    """Which predicted spans have annotation on all their tokens, and which are in it."""
+    """Which predicted spans have annotation on all their tokens, and which agree with it."""
     firsts = find_starts(lengths)
     is_missing = tags == MISSING
     gold = find_spans(numpy.where(is_missing, OUTSIDE, tags), lengths)

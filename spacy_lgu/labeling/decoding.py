@@ -31,15 +31,18 @@ def decode_viterbi(scores: numpy.ndarray, lengths: numpy.ndarray) -> numpy.ndarr
 
 def decode_greedy(scores: numpy.ndarray, lengths: numpy.ndarray) -> numpy.ndarray:
     """The best tag of each token. I-X after anything but B-X or I-X begins a span, as in the
-    conlleval script of the CoNLL shared tasks, or is O where none may begin. Arguments and result
-    as in decode_viterbi."""
+    conlleval script of the CoNLL shared tasks, or is O where none may begin.
+
+    scores, lengths (ndarray): As in decode_viterbi.
+    RETURNS (ndarray): Tags. Shape: (tokens,).
+    """
     tags = scores.argmax(axis=1)
     while True:
         invalid = numpy.flatnonzero(~may_follow(tags, lengths))
         barred = invalid[numpy.isneginf(scores[invalid, tags[invalid] - 1])]
         if not len(barred):
             break
-        tags[barred] = OUTSIDE  # an I behind it may now be invalid
+        tags[barred] = OUTSIDE  # an I after it may now be invalid
     tags[invalid] -= 1
     return tags
 

@@ -13,10 +13,10 @@ from .tags import MISSING, TokenSpans
 
 # No probability below exp(-600): the recursions divide by sums of them, in float64.
 _LOWEST = -600.0
-# Tokens per piece in the recursions: some times the length of the longest spans, whose tokens are
-# what depends on each other.
+# Tokens per piece in the recursions: several times the length of the longest spans, within which
+# tokens depend on each other.
 _PIECE = 256
-# Relative precision at which what one piece hands on is what the next began with.
+# Relative precision at which what one piece hands on equals what the next began with.
 _PRECISION = 1e-13
 
 
@@ -73,6 +73,7 @@ def log_likelihood(log_probs: numpy.ndarray, lengths: numpy.ndarray, tags: numpy
     lengths (ndarray): Tokens of each sequence. Shape: (sequences,).
     tags (ndarray): Valid tags, MISSING where not known: all that fit are then summed.
         Shape: (tokens,).
+    RETURNS (float): In nats, at most 0.
     """
     probs = numpy.exp(numpy.maximum(log_probs, _LOWEST))
     known = tags != MISSING
@@ -89,8 +90,8 @@ def _growth(probs: numpy.ndarray, lengths: numpy.ndarray, *, is_forward: bool) -
     of the tokens t..end, the first of them no I, and the result mass[t] / mass[t + 1].
 
     Pieces of long sequences begin with a guess of what the piece before hands on, and are
-    computed again until it is what they began with. What tokens depend on fades in a few
-    tokens, so that this takes two rounds; in n rounds, the first n pieces are right in any case.
+    computed again until that is what they began with. Dependence fades within a few tokens, so
+    that this takes two rounds; after n rounds, the first n pieces are right in any case.
 
     RETURNS (ndarray): Shape: (tokens,).
     """
@@ -104,7 +105,7 @@ def _growth(probs: numpy.ndarray, lengths: numpy.ndarray, *, is_forward: bool) -
     else:
         recursion, neighbours = _backward, numpy.arange(len(sequences)) + 1
         has_neighbour = number < n_pieces[sequences] - 1
-    # Not zero, which would make a piece impossible that begins within a span.
+    # Not zero, which would make a piece that begins within a span impossible.
     begun = numpy.where(has_neighbour[:, None], 1 / (1 + n_labels), numpy.zeros(n_labels))
     handed_on = numpy.empty_like(begun)
     growth = numpy.empty(len(probs))

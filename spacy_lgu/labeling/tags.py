@@ -1,8 +1,8 @@
 """IOB2 tags: their numbers, which may follow which, and the spans they mean. Pure numpy.
 
 The tags of the labels X, Y are numbered O, B-X, I-X, B-Y, I-Y. I-X may only follow B-X or I-X;
-everything else may follow anything. Here and in the files beside, sequences lie end to end:
-arrays have one row per token, and `lengths` says where each sequence ends.
+everything else may follow anything. Here and in the other files of this package, sequences lie end
+to end: arrays have one row per token, and `lengths` says where each sequence ends.
 """
 
 from dataclasses import dataclass
@@ -55,7 +55,7 @@ def find_spans(tags: numpy.ndarray, lengths: numpy.ndarray) -> TokenSpans:
     RETURNS (TokenSpans): The spans.
     """
     rows = numpy.flatnonzero(tags % 2 == 1)
-    # A span ends before the next tag that is no I; the first tag of a sequence never is one.
+    # A span ends before the next tag that is not an I; the first tag of a sequence never is one.
     others = numpy.append(numpy.flatnonzero((tags % 2 == 1) | (tags == OUTSIDE)), len(tags))
     ends = others[numpy.searchsorted(others, rows, side="right")]
     sequences = find_segments(lengths)[rows]

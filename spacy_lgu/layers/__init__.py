@@ -1,1 +1,1 @@
-"""From Docs to vectors, as thinc layers: subtokens, windows, the decoder, one row per token."""
+"""The decoder and the head as thinc layers, from Docs to vectors and logits."""

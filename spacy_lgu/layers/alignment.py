@@ -1,8 +1,8 @@
 """Docs as the sequences of subtokens that the decoder gets, aligned with spaCy's tokens.
 
 Docs are run span by span; tokenizing.py says which subtokens belong to which token, and windows.py
-how a span is cut that is too long. Where a span getter returns overlapping spans, each token is
-read from the one that shows it most context, as it is from windows:
+how a span that is too long is cut. Where a span getter returns overlapping spans, each token is
+read from the span that gives it the most context, as with windows:
 
     Doc          w0 w1 w2 w3 w4 w5 w6
     span 0       w0 w1 w2 w3
@@ -11,7 +11,7 @@ read from the one that shows it most context, as it is from windows:
     read from     0  0  0  1  1  2  2    where the smaller of left and right context is larger
     if causal     0  0  0  0  1  1  2    where the left context is larger
 
-All arrays cover a whole batch of Docs: loops go over Docs and spans, none over tokens.
+Arrays cover a whole batch of Docs: loops run over Docs and spans, never over tokens.
 """
 
 from collections.abc import Sequence
@@ -33,8 +33,8 @@ class EncodedDocs:
 
     ids (ndarray): Subtoken ids of all sequences, concatenated. Shape: (rows,).
     lengths (ndarray): Length of each sequence. Shape: (sequences,).
-    rows (ndarray | None): The row that holds each of the Docs' subtokens, no row twice; None:
-        they are the rows in order. Shape: (subtokens,).
+    rows (ndarray | None): The row that holds each of the Docs' subtokens, no row twice. None:
+        all rows in order. Shape: (subtokens,).
     doc_lengths (ndarray): Subtokens of each Doc, 0 for an empty Doc. Shape: (docs,).
     strings (list[str]): The Docs' subtokens as text, concatenated.
     indices (ndarray): For each token in turn, its subtokens, counted from the first of the
@@ -70,10 +70,11 @@ def encode_docs(
     stride (int | None): Text subtokens from one window's start to the next one's. None: half of
         what a window holds.
     causal (bool): Whether every layer is causal, so that only left context counts.
-    split (bool): Whether subtokens over several tokens are split, so that no two tokens that are
-        not white space share one, and tokens that the tokenizer swallows get one.
+    split (bool): Whether subtokens that span several tokens are split, so that no two tokens
+        other than white space share one, and tokens that the tokenizer swallows get one.
     RETURNS (EncodedDocs): The sequences and the alignment. Raises ValueError for a Doc with
-        tokens but without spans and, as window_capacity, for a window or stride that cannot work.
+        tokens but without spans and, as window_capacity does, for a window or stride that cannot
+        work.
     """
     if len(spans) != len(docs):
         raise ValueError(
@@ -128,8 +129,8 @@ def _merge_spans(
 ) -> EncodedDocs:
     """Read each token from one span, for spans that overlap or leave tokens out.
 
-    A token in no span takes the last subtoken of its nearest left neighbour, else the first there
-    is.
+    A token in no span takes the last subtoken of its nearest left neighbour, or else the first of
+    its Doc.
     """
     n_tokens = numpy.array([len(doc) for doc in docs], dtype="int64")
     source = _choose_sources(spans, n_tokens, flat, causal=causal)
@@ -157,8 +158,8 @@ def _merge_spans(
 def _choose_sources(
     spans: Sequence[Sequence[Span]], n_tokens: IntsT, flat: TokenizedSpans, *, causal: bool
 ) -> IntsT:
-    """For each token of the Docs, that of the spans from which it is read, both counted through
-    the batch; -1 for one in no span. The first span wins on a tie.
+    """For each token of the Docs, the token of the spans from which it is read, both counted
+    through the batch; -1 for a token in no span. On a tie, the first span wins.
 
     n_tokens (ndarray): Tokens of each Doc. Shape: (docs,).
     RETURNS (ndarray): Shape: (tokens of all Docs,).

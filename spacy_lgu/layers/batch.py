@@ -1,4 +1,4 @@
-"""What the layer returns for a batch of Docs, and what each of them gets of it."""
+"""What the layer returns for a batch of Docs, and each Doc's share of it."""
 
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -17,7 +17,7 @@ from .alignment import EncodedDocs
 
 @dataclass
 class LGUTransformerBatch(FullTransformerBatch):
-    """Output for a batch of Docs, whose subtokens lie in one row instead of a padded rectangle.
+    """The output for a batch of Docs, with all subtokens in one row instead of a padded rectangle.
 
     doc_lengths (ndarray): Subtokens of each Doc. Shape: (docs,).
     n_tokens (ndarray): Tokens of each Doc. Shape: (docs,).
@@ -90,6 +90,7 @@ def as_batch(
     spans (list[list[Span]]): As the span getter gave them.
     encoded (EncodedDocs): Their subtokens.
     Y (Tensor): Hidden states. Shape: (subtokens, width).
+    RETURNS (LGUTransformerBatch): The batch.
     """
     ids = encoded.ids if encoded.rows is None else encoded.ids[encoded.rows]
     return LGUTransformerBatch(
@@ -103,7 +104,7 @@ def as_batch(
 
 
 def hidden_states(batch: FullTransformerBatch) -> torch.Tensor:
-    """Shape: (1, subtokens, width)."""
+    """The hidden states of a batch. Shape: (1, subtokens, width)."""
     return cast(Any, batch.model_output).last_hidden_state
 
 

@@ -1,4 +1,4 @@
-"""The decoder in a pipeline, whichever pipe has it."""
+"""Finds the decoder of a pipeline, whichever pipe has it."""
 
 from spacy.language import Language
 from thinc.api import Model
@@ -9,10 +9,10 @@ from .shim import DecoderShim
 def find_decoder(nlp: Language, component: str | None) -> tuple[str, DecoderShim]:
     """The decoder of a pipeline.
 
-    nlp (Language): The pipeline; its decoder needs no weights.
+    nlp (Language): The pipeline; its decoder need not have weights yet.
     component (str | None): Name of the pipe that has it. None: the only one.
-    RETURNS (tuple[str, DecoderShim]): The pipe's name and its decoder. Raises ValueError naming
-        the pipes with a decoder, if not exactly one.
+    RETURNS (tuple[str, DecoderShim]): The pipe's name and its decoder. Raises ValueError that
+        names the pipes with a decoder, unless exactly one is meant.
     """
     found = {
         name: shim
@@ -24,7 +24,7 @@ def find_decoder(nlp: Language, component: str | None) -> tuple[str, DecoderShim
     }
     if component is not None and component not in found:
         raise ValueError(
-            f"The pipe {component!r} has no decoder: pipes with one are {sorted(found)}."
+            f"The pipe {component!r} has no decoder. Name one that has: {sorted(found)}."
         )
     if component is None and len(found) != 1:
         raise ValueError(

@@ -15,7 +15,7 @@ from ..labeling.tags import MISSING
 SequenceLabelerT = Model[list[Doc], Floats2d]
 
 # The bias of a tag that was added after training. The logits of a trained layer lie around zero,
-# so that the best is positive: the new tag is improbable, but within reach of a few updates.
+# and the best is positive: the new tag is improbable, but within reach of a few updates.
 _NEW_BIAS = -10.0
 
 
@@ -40,10 +40,10 @@ def sequence_labeler(tok2vec: Model[list[Doc], list[Floats2d]]) -> SequenceLabel
 
 
 def resize_output(model: SequenceLabelerT, n_tags: int) -> SequenceLabelerT:
-    """Make room for more tags, which come last; the rows of those before stay as they are.
+    """Make room for more tags, which come last; the rows of the earlier ones stay as they are.
 
     model (Model): From sequence_labeler, changed in place.
-    n_tags (int): All tags.
+    n_tags (int): Number of tags, the earlier ones included.
     RETURNS (Model): The model.
     """
     resizing = model.layers[-1]
@@ -57,13 +57,13 @@ def resize_output(model: SequenceLabelerT, n_tags: int) -> SequenceLabelerT:
 def cross_entropy(ops: Ops, scores: Floats2d, tags: numpy.ndarray) -> tuple[float, Floats2d]:
     """Cross-entropy, the mean over the annotated tokens of a batch.
 
-    ops (Ops): Of the layer.
+    ops (Ops): The layer's.
     scores (Floats2d): Logits. Shape: (tokens, tags).
     tags (ndarray): The right tags, MISSING where not known. Shape: (tokens,).
     RETURNS (tuple[float, Floats2d]): The loss, and its gradient.
     """
     known = numpy.flatnonzero(tags != MISSING)
-    # thinc types its arrays without what is common to all.
+    # thinc's array types lack what all arrays have in common.
     d_scores: Any = ops.alloc2f(*scores.shape)
     if not len(known):
         return 0.0, d_scores

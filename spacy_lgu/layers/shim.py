@@ -1,9 +1,9 @@
 """thinc's bridge to the decoder.
 
-Only what thinc's PyTorchShim gets wrong for a quantized, shared module that saves its adapter:
-it would flip the module between evaluation and training at each call (another thread can see
-dropout), move it with .to(device), clone all weights in use_params, never find averaged weights
-(it looks for string keys, the optimizer writes tuples) and pickle.
+It replaces thinc's PyTorchShim, which is wrong for a quantized, shared module that saves its
+adapter: that one switches the module between evaluation and training at each call (another thread
+may see dropout), moves it with .to(device), clones all weights in use_params, never finds averaged
+weights (it looks for string keys, but the optimizer writes tuples) and pickles the module.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ from ..decoder.storage import check_base_weights, decoder_to_files
 from .windows import Windows
 
 _NO_GPU_IN_PROCESSES = (
-    "The decoder lies on a GPU, which n_process > 1 cannot use: CUDA does not survive a fork, and "
+    "The decoder is on a GPU, which n_process > 1 cannot use: CUDA does not survive a fork, and "
     "a new process works on the CPU. Use n_process=1; one GPU gains nothing from several processes."
 )
 _ARGUMENTS = ("settings", "tokenizer_config", "windows", "max_batch_items", "base_weights")
@@ -46,8 +46,8 @@ class DecoderShim(Shim):
 
     settings (DecoderSettings): What to load at initialize.
     tokenizer_config (dict): Passed to AutoTokenizer.
-    windows (Windows): How longer spans are cut. Not among the layer's attrs, which thinc saves: a
-        config given at load would not count.
+    windows (Windows): How longer spans are cut. Not among the layer's attrs, which thinc saves:
+        those would override a config given at load.
     max_batch_items (int): As in set_options.
     base_weights (str): As in set_options.
     """
@@ -83,7 +83,7 @@ class DecoderShim(Shim):
         self.max_batch_items = max_batch_items
         self.base_weights = base_weights
 
-    def find_window(self, config: Any) -> int:
+    def find_window(self, config: PretrainedConfig) -> int:
         """Most subtokens per sequence; see Windows.find_limit.
 
         config (PretrainedConfig): The decoder's config.
@@ -104,7 +104,8 @@ class DecoderShim(Shim):
     def initialize(self, check: CheckT) -> BuiltDecoder:
         """Load the base decoder.
 
-        check (Callable): Gets its config and tokenizer before any weight is read.
+        check (Callable): Called with its config and tokenizer before any weight is read.
+        RETURNS (BuiltDecoder): The decoder. Raises ValueError or OSError as check_settings does.
         """
         device = get_torch_default_device()
         if self.settings.tuning != "frozen":
@@ -118,7 +119,7 @@ class DecoderShim(Shim):
     def set_built(self, built: BuiltDecoder) -> None:
         self.built = built
         self._model = built.decoder
-        self._adamw = None  # it holds weights of the decoder before
+        self._adamw = None  # it holds weights of the previous decoder
         self._process = os.getpid()
 
     def __call__(
@@ -129,12 +130,12 @@ class DecoderShim(Shim):
         return self.predict(inputs), _no_backprop
 
     def predict(self, inputs: tuple[numpy.ndarray, numpy.ndarray]) -> torch.Tensor:
-        """Hidden states for (ids, lengths). Shape: (rows, width), float32. Safe under threads."""
+        """Hidden states for (ids, lengths). Shape: (rows, width), float32. Thread-safe."""
         decoder = self.ready.decoder
         if os.getpid() != self._process:
             self._enter_child_process()
-        # Inside the lock: eval() switches layer by layer, and its root first, so that another
-        # thread would find a decoder that says it is in evaluation mode with dropout still on.
+        # Inside the lock: eval() switches the root first and then layer by layer, so that another
+        # thread could find a decoder that claims evaluation mode with dropout still on.
         with self._lock:
             if decoder.training:
                 decoder.eval()
@@ -155,7 +156,7 @@ class DecoderShim(Shim):
         Y = decoder(PackedBatch.pack(ids, lengths, device=decoder.device))
 
         def backprop(dY: torch.Tensor) -> None:
-            # Another component may have predicted since, and checkpointing computes layers again.
+            # Another component may have predicted since, and checkpointing recomputes layers.
             decoder.train()
             torch.autograd.backward(Y, dY)
 
@@ -204,7 +205,10 @@ class DecoderShim(Shim):
 
     @contextlib.contextmanager
     def use_params(self, params: dict[Any, Any]) -> Iterator[None]:
-        """Work with the optimizer's averaged weights for a while."""
+        """Use the optimizer's averaged weights within the context.
+
+        params (dict): The averages by the keys of the optimizer.
+        """
         if self.built is None:
             yield
             return
@@ -232,14 +236,14 @@ class DecoderShim(Shim):
         return copied
 
     def _arguments(self) -> dict[str, Any]:
-        """What another shim like this one is made of."""
+        """The arguments that make another shim like this one."""
         return {name: getattr(self, name) for name in _ARGUMENTS}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "DecoderShim":
         return self.copy()
 
     def __getstate__(self) -> dict[str, Any]:
-        """For pickle, with which new processes start: what to_bytes gives."""
+        """The state for pickle, by which new processes get the shim: the content of to_bytes."""
         return {
             "arguments": self._arguments(),
             "device": None if self.built is None else self.built.decoder.device.type,
@@ -259,7 +263,7 @@ class DecoderShim(Shim):
         wanted = torch.device("cpu") if device_type == "cpu" else torch.device("cuda", device_id)
         if self.built is not None and self.built.decoder.device != wanted:
             raise ValueError(
-                f"The decoder lies on {self.built.decoder.device} and cannot be moved to {wanted} "
+                f"The decoder is on {self.built.decoder.device} and cannot be moved to {wanted} "
                 "once loaded: other pipelines may share its weights. Call spacy.require_gpu() or "
                 "spacy.require_cpu() before spacy.load."
             )

@@ -1,14 +1,15 @@
-"""Subtokens that are for several tokens, split.
+"""Splits subtokens that belong to several tokens.
 
     text                (  "  yes  "  )  .     spaCy tokens
     the tokenizer's     ("    yes  ").         subtokens: two tokens with one vector, then three
     split               (  "  yes  "  )  .     each token has a subtoken of its own
 
-Tokens with one vector have the same scores under every head: no span could end between them. What
-crosses the border of two tokens is cut there, and the parts are tokenized by the tokenizer's own
-model, without the space that it puts before a text; all else stays as the tokenizer made it. A
-token that it swallows, a control character for instance, gets a subtoken that stands for it. White
-space does not count as a token here: it may share a subtoken with one, as in Ġyes.
+Tokens that share a vector get the same scores from every head, so that no span could end between
+them. A subtoken that crosses the border of two tokens is cut there, and its parts are tokenized by
+the tokenizer's own model, without the space that the tokenizer puts before a text; everything else
+stays as the tokenizer made it. A token that the tokenizer swallows, such as a control character,
+gets a subtoken that stands for it. White space does not count as a token here: it may share a
+subtoken with one, as in Ġyes.
 """
 
 from collections.abc import Sequence
@@ -22,15 +23,15 @@ from ..segments import count_leading, find_starts
 from .subtokens import Subtokens, filler_subtoken
 
 # Put before a part of a text while it is normalized: what a tokenizer puts before every text then
-# stands before this letter. No normalizer composes it with a mark that follows.
+# comes before this letter. No normalizer combines the letter with a mark that follows it.
 _GUARD = "q"
-# A space as subtokens spell it: sentencepiece's way, and byte-level.
+# How subtokens spell a space: in sentencepiece, and at byte level.
 _SPACES = "▁Ġ"
 
 
 class _Added(NamedTuple):
-    """A new subtoken. Its place is twice the row of the one that it replaces, or one more to
-    stand behind it."""
+    """A new subtoken. Its place is twice the row of the subtoken that it replaces, or one more to
+    come after that one."""
 
     place: int
     id: int
@@ -53,10 +54,10 @@ def split_shared(
     texts, text_starts, tokenizer: As in encode_texts.
     token_starts, token_ends (ndarray): First and one-past-last character of each token that is
         not white space, counted through the batch. Shape: (tokens,).
-    RETURNS (Subtokens): The same object where each token has one.
+    RETURNS (Subtokens): The same object if each token has one already.
     """
-    # A run: subtokens that show parts of the same characters, such as bytes; mostly it is a single
-    # one. It shows the tokens from `first` to before `stop`.
+    # A run: subtokens that show parts of the same characters, such as bytes; mostly just one. It
+    # shows the tokens from `first` up to, but not including, `stop`.
     shown = numpy.flatnonzero(~subtokens.special & (subtokens.starts < subtokens.ends))
     starts, ends = subtokens.starts[shown], subtokens.ends[shown]
     reach = numpy.maximum.accumulate(ends)
@@ -70,7 +71,7 @@ def split_shared(
     if not is_shared.any() and not len(swallowed):
         return subtokens
 
-    # A token that is cut off is tokenized again as a whole, with all of its runs. Runs that have a
+    # A token that a cut affects is tokenized again as a whole, with all of its runs. Runs with a
     # token in common are cut together, where tokens end.
     is_cut = _count_ranges(first[is_shared], stop[is_shared], len(token_starts)) > 0
     replaced = numpy.flatnonzero((first < stop) & numpy.append(is_cut, False)[first])
@@ -96,7 +97,7 @@ def split_shared(
             added += [_Added(2 * rows.start, i, start, end, string) for i, string in known[key]]
             start, lead = end, ""
 
-    # Behind what is shown before it, or behind the special subtokens before the text.
+    # After what is shown before it, or after the special subtokens before the text.
     at = token_starts[swallowed]
     shown_before = numpy.append(-1, shown)[numpy.searchsorted(reach, at, side="right")]
     text_rows = find_starts(subtokens.lengths)
@@ -145,8 +146,8 @@ def _tokenize_part(
     try:
         pieces = [piece for word in words for piece in backend.model.tokenize(word)]
     except Exception as error:
-        # tokenizers raises Exception itself where a part of a known word is not known, and the
-        # model has no unknown subtoken to say so.
+        # tokenizers raises a bare Exception where a part of a word is unknown and the model has no
+        # subtoken for the unknown.
         if type(error) is not Exception:
             raise
         pieces = []
@@ -154,7 +155,7 @@ def _tokenize_part(
 
 
 def _spell(part: str, backend: Tokenizer) -> list[str]:
-    """A part of a text, normalized and cut into words, as the model gets it inside of the text."""
+    """A part of a text, normalized and cut into words, as the model gets it within the text."""
     words = _normalize(_GUARD + part, backend)
     for i, word in enumerate(words):
         _, guard, rest = word.partition(_GUARD)
@@ -172,12 +173,12 @@ def _normalize(text: str, backend: Tokenizer) -> list[str]:
 
 
 def _spaces(spelling: str) -> str:
-    """The spaces that subtokens begin with."""
+    """The spaces that a spelling begins with."""
     return spelling[: len(spelling) - len(spelling.lstrip(_SPACES))]
 
 
 def _count_ranges(first: numpy.ndarray, stop: numpy.ndarray, length: int) -> numpy.ndarray:
-    """How many of the ranges from first to before stop hold 0, 1 ... Shape: (length,)."""
+    """How many of the ranges [first, stop) contain 0, 1 ... Shape: (length,)."""
     changes = numpy.bincount(first, minlength=length + 1)
     changes -= numpy.bincount(stop, minlength=length + 1)
     return changes[:-1].cumsum()

@@ -15,7 +15,7 @@ class Subtokens:
     """The subtokens of a batch of texts, concatenated.
 
     ids (ndarray): Their ids. Shape: (subtokens,).
-    special (ndarray): Whether each was put around its text. Shape: (subtokens,).
+    special (ndarray): Whether the tokenizer put it around the text. Shape: (subtokens,).
     starts, ends (ndarray): First and one-past-last character of each, counted through the batch.
         Shape: (subtokens,).
     strings (list[str]): The subtokens as text.
@@ -36,13 +36,13 @@ def encode_texts(
     """The subtokens as the tokenizer makes them.
 
     texts (Sequence[str]): The texts.
-    text_starts (ndarray): First character of each, counted through the batch, in which there is
-        at least one character between two texts. Shape: (texts,).
+    text_starts (ndarray): First character of each, counted through the batch, in which texts are
+        at least one character apart. Shape: (texts,).
     tokenizer (PreTrainedTokenizerFast): The tokenizer.
-    RETURNS (Subtokens): None at all for a text that the tokenizer swallows whole.
+    RETURNS (Subtokens): A text that the tokenizer swallows whole has none.
     """
     # The backend is called directly: transformers' own call sets padding and truncation on the
-    # shared tokenizer, which is not safe under threads, and pads.
+    # shared tokenizer, which is not thread-safe, and pads.
     encodings = tokenizer.backend_tokenizer.encode_batch(texts)
     lengths = numpy.array([len(e) for e in encodings], dtype="int64")
     offsets = _flatten([chain.from_iterable(e.offsets) for e in encodings], "int64").reshape(-1, 2)
@@ -58,7 +58,7 @@ def encode_texts(
 
 
 def fill_empty(subtokens: Subtokens, tokenizer: PreTrainedTokenizerFast) -> Subtokens:
-    """Give a text without subtokens a special one, so that it has a row."""
+    """Give each text without subtokens a special one, so that it has a row."""
     i = _first_known(tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id)
     text = tokenizer.convert_ids_to_tokens([i])[0]
     at = find_starts(subtokens.lengths)[subtokens.lengths == 0]

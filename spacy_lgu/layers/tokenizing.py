@@ -1,17 +1,17 @@
-"""spaCy's tokens and subtokens: which belong together.
+"""Which subtokens belong to which of spaCy's tokens.
 
     span         Ann  ate  naan          spaCy tokens
     subtokens    <s> Ann Ġate Ġna an     of one span, special ones included
     indices      -   1    2   3  4       Ann 1, ate 2, naan 3 and 4: rows of the subtokens
     lengths      Ann 1, ate 1, naan 2    of the Ragged that pooling reads
 
-Tokens share no subtoken, see splitting.py, unless the decoder was trained when they did:
+Tokens share no subtoken (see splitting.py), unless the decoder was trained when they still did:
 
     span         say  "  yes  "  .       tokens
     split        Ġsay Ġ" yes  "  .       so that every head can tell " and . apart
     shared       Ġsay Ġ" yes  ".         both tokens have the vector of ".
 
-Arrays cover all spans of a batch: loops go over spans, none over tokens but over those that are
+Arrays cover all spans of a batch: loops run over spans, and of the tokens only over those that are
 split.
 """
 
@@ -35,7 +35,7 @@ class TokenizedSpans:
     ids (ndarray): Subtoken ids. Shape: (subtokens,).
     strings (list[str]): The subtokens as text.
     lengths (ndarray): Subtokens of each span. Shape: (spans,).
-    n_prefix, n_suffix (ndarray): Special subtokens before its text and behind it. Shape: (spans,).
+    n_prefix, n_suffix (ndarray): Special subtokens before and after its text. Shape: (spans,).
     n_tokens (ndarray): Its tokens. Shape: (spans,).
     indices (ndarray): For each token in turn, its subtokens. Shape: (alignments,).
     token_lengths (ndarray): Subtokens of each token, at least 1. Shape: (tokens,).
@@ -58,12 +58,12 @@ def tokenize_spans(
 
     spans (Sequence[Span]): The spans, none of them empty.
     tokenizer (PreTrainedTokenizerFast): The decoder's tokenizer.
-    split (bool): Whether subtokens over several tokens are split, so that no two tokens that are
-        not white space share one, and tokens that the tokenizer swallows get one.
-    RETURNS (TokenizedSpans): Each span has at least one subtoken, and each token.
+    split (bool): Whether subtokens that span several tokens are split, so that no two tokens
+        other than white space share one, and tokens that the tokenizer swallows get one.
+    RETURNS (TokenizedSpans): Each span and each token has at least one subtoken.
     """
     texts = [span.text for span in spans]
-    # One axis of characters for the whole batch: spans lie behind each other, one apart.
+    # One axis of characters for the whole batch: spans follow each other, one apart.
     text_starts = find_starts(numpy.array([len(text) for text in texts], dtype="int64") + 1)
     token_starts, token_ends, is_space = _token_characters(spans, text_starts)
     subtokens = encode_texts(texts, text_starts, tokenizer)
@@ -94,7 +94,7 @@ def tokenize_spans(
 
 
 def count_subtokens(docs: Sequence[Doc], tokenizer: PreTrainedTokenizerFast) -> list[int]:
-    """Subtokens of each Doc as one sequence, special ones included, tokens sharing none.
+    """Subtokens of each Doc as one sequence, special ones included; tokens share none.
 
     docs (Sequence[Doc]): The Docs.
     tokenizer (PreTrainedTokenizerFast): The decoder's tokenizer.
@@ -109,7 +109,7 @@ def fill_unaligned(
     n_tokens: numpy.ndarray,
     fallback: numpy.ndarray,
 ) -> tuple[numpy.ndarray, numpy.ndarray]:
-    """Tokens without a subtoken take the last one of the nearest left neighbour in their span,
+    """Give tokens without a subtoken the last one of their nearest left neighbour in the span, or
     else the span's fallback.
 
     indices, token_lengths (ndarray): As in TokenizedSpans, but a token may have none.

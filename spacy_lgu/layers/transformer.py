@@ -10,6 +10,7 @@ from spacy_transformers.data_classes import FullTransformerBatch, TransformerDat
 from spacy_transformers.layers.split_trf import split_trf_batch
 from spacy_transformers.span_getters import SpannerT
 from thinc.api import Model, chain
+from transformers import PretrainedConfig
 
 from ..decoder.settings import DecoderSettings
 from .alignment import encode_docs
@@ -29,7 +30,7 @@ def lgu_transformer(
     tokenizer_config: dict[str, Any],
     windows: Windows,
 ) -> LGUTransformerT:
-    """A decoder under layer group unmasking as a thinc layer.
+    """A decoder with layer group unmasking as a thinc layer.
 
     settings (DecoderSettings): The decoder.
     get_spans (Callable): Docs -> for each Doc, the spans to run as sequences.
@@ -93,7 +94,7 @@ def init(model: LGUTransformerT, X: Any = None, Y: Any = None) -> None:
     if shim.built is not None:
         return
 
-    def check(config: Any, tokenizer: Any) -> None:
+    def check(config: PretrainedConfig, tokenizer: Any) -> None:
         n_special = tokenizer.num_special_tokens_to_add()
         window_capacity(shim.find_window(config), shim.windows.stride, n_special=n_special)
 
@@ -104,7 +105,7 @@ def init(model: LGUTransformerT, X: Any = None, Y: Any = None) -> None:
 
 
 def replace_listener(model: LGUTransformerT) -> Model[list[Doc], list[TransformerData]]:
-    """What spaCy puts in the place of a listener."""
+    """RETURNS (Model): What spaCy puts in the place of a listener."""
     return chain(model, split_trf_batch())
 
 
@@ -115,7 +116,8 @@ def replace_listener_config(
 
     transformer (dict): Config of the transformer's model.
     listener (dict): Config of the listener.
-    options (Any): Of the component, which the model's config does not have.
+    options (Any): The component's options, which are not in the model's config.
+    RETURNS (dict): A config of the architecture spacy-lgu.Tok2VecLGU.v1.
     """
     result = {**transformer, **options}
     result["@architectures"] = "spacy-lgu.Tok2VecLGU.v1"

@@ -1,6 +1,6 @@
-"""Windows: the sequences into which a span is cut that is longer than the decoder may see.
+"""Windows: how a span that is longer than the decoder may see is cut into sequences.
 
-Seven words behind one special subtoken, in windows of 5 subtokens:
+Seven words after one special subtoken, in windows of 5 subtokens:
 
     span        <s> w0 w1 w2 w3 w4 w5 w6
     window 0    <s> w0 w1 w2 w3              each with the special subtokens of the span
@@ -10,7 +10,7 @@ Seven words behind one special subtoken, in windows of 5 subtokens:
     if causal    0   0  0  0  0  1  1  2     where the left context is larger
 
 Each subtoken is read from one window, and on a tie from the first. Special subtokens before the
-text are read from the first window, those behind it from the last. Nothing is ever cut off.
+text are read from the first window, those after it from the last. Nothing is ever cut off.
 """
 
 from dataclasses import dataclass
@@ -23,12 +23,12 @@ from ..segments import IntsT, find_starts
 
 @dataclass(frozen=True)
 class Windows:
-    """What a config says of windows. Raises ValueError for what can work with no decoder.
+    """What a config says about windows. Raises ValueError for what cannot work with any decoder.
 
     window (int | None): Most subtokens per sequence, special ones included, at least 2. None: the
         decoder's context, at most what fits into one forward pass.
-    stride (int | None): Text subtokens from one window's start to the next one's, at least 1 and
-        at most the window. None: half of what a window holds.
+    stride (int | None): Text subtokens from the start of one window to that of the next, at least 1
+        and at most the window. None: half of what a window holds.
     """
 
     window: int | None = None
@@ -73,8 +73,8 @@ class Sequences(NamedTuple):
 
     ids (ndarray): Subtoken ids of all sequences, concatenated. Shape: (rows,).
     lengths (ndarray): Length of each sequence. Shape: (sequences,).
-    rows (ndarray | None): The row from which each subtoken is read, no row twice; None: they are
-        the rows in order. Shape: (subtokens,).
+    rows (ndarray | None): The row from which each subtoken is read, no row twice. None: all
+        rows in order. Shape: (subtokens,).
     """
 
     ids: numpy.ndarray
@@ -83,24 +83,24 @@ class Sequences(NamedTuple):
 
 
 def window_capacity(window: int, stride: int | None, *, n_special: int) -> tuple[int, int]:
-    """What a window holds, and how far the next one is.
+    """How much text a window holds, and how far on the next one begins.
 
     window (int): Most subtokens per sequence, special ones included.
     stride (int | None): As in Windows.
     n_special (int): Special subtokens in each window.
-    RETURNS (tuple[int, int]): Text subtokens per window, and from one window's start to the next
-        one's. Raises ValueError when a window holds no text or the stride skips some.
+    RETURNS (tuple[int, int]): Text subtokens per window, and from the start of one window to that
+        of the next. Raises ValueError when a window holds no text or the stride skips some.
     """
     capacity = window - n_special
     if capacity < 1:
         raise ValueError(
-            f"The window of {window} subtokens leaves no room for text beside the {n_special} "
+            f"The window of {window} subtokens leaves no room for text besides the {n_special} "
             "special subtokens of the tokenizer. Use a larger window."
         )
     step = max(1, capacity // 2) if stride is None else stride
     if step > capacity:
         raise ValueError(
-            f"The stride is {step}, but a window of {window} subtokens holds {capacity} beside "
+            f"The stride is {step}, but a window of {window} subtokens holds {capacity} besides "
             f"the special ones: text would be skipped. Use a stride of 1 to {capacity}."
         )
     return capacity, step
@@ -120,7 +120,7 @@ def cut_windows(
 
     ids (ndarray): Subtoken ids of all spans, concatenated. Shape: (subtokens,).
     lengths (ndarray): Subtokens of each span. Shape: (spans,).
-    n_prefix, n_suffix (ndarray): Special subtokens before and behind its text. Shape: (spans,).
+    n_prefix, n_suffix (ndarray): Special subtokens before and after its text. Shape: (spans,).
     window, stride: As in window_capacity, whose errors this raises for a span that is cut.
     causal (bool): Whether every layer is causal, so that only left context counts.
     RETURNS (Sequences): A sequence for each span that fits, several for one that does not.
@@ -151,7 +151,7 @@ def cut_windows(
 def _cut_span(
     length: int, n_prefix: int, n_suffix: int, window: int, stride: int | None, *, causal: bool
 ) -> tuple[IntsT, IntsT]:
-    """The subtokens of a span in each of its windows, and where among these each is read.
+    """The subtokens of a span in each of its windows, and where among those each one is read.
 
     RETURNS (tuple[ndarray, ndarray]): Shapes: (windows, window) and (length,).
     """

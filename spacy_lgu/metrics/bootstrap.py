@@ -19,7 +19,7 @@ _BLOCK = 4_000_000
 class BootstrapResult:
     """The difference of two systems in micro F1.
 
-    difference (float): F1 of the first less that of the second, on the test set.
+    difference (float): F1 of the first minus that of the second, on the test set.
     low (float): Lower end of the confidence interval of the difference.
     high (float): Its upper end.
     p_value (float): How probable a difference as large as this is if the first system is not
@@ -51,7 +51,7 @@ def paired_bootstrap(
     baseline (IntsT): The same of the other system, for the same documents in the same order.
     n_samples (int): Test sets to draw.
     confidence (float): Of the interval, between 0 and 1.
-    seed (int): Seed of the drawing.
+    seed (int): Seed for drawing.
     RETURNS (BootstrapResult): Difference, interval and p-value. Raises ValueError for counts of
         other shapes or of different test sets, and for settings out of range.
     """
@@ -100,7 +100,7 @@ def paired_bootstrap(
 def _subtract_f1(
     totals: numpy.ndarray[tuple[int, int], numpy.dtype[numpy.float64]],
 ) -> numpy.ndarray[tuple[int], numpy.dtype[numpy.float64]]:
-    """F1 of the first three columns less that of the last three: (samples, 6) -> (samples,)."""
+    """F1 of the first three columns minus that of the last three: (samples, 6) -> (samples,)."""
     correct, n_both = totals[:, [0, 3]], totals[:, [1, 4]] + totals[:, [2, 5]]
     f1 = 2 * correct / numpy.maximum(n_both, 1)
     return f1[:, 0] - f1[:, 1]

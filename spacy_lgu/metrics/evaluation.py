@@ -24,7 +24,7 @@ def read_gold(nlp: Language, path: Path, limit: int, spans_key: str | None) -> l
 
     nlp (Language): For its vocabulary.
     path (Path): A .spacy file, or a folder of them.
-    limit (int): The first ones; 0: all.
+    limit (int): How many, from the first; 0: all.
     spans_key (str | None): Key of the spans; None: entities.
     RETURNS (list[Doc]): At least one. Raises FileNotFoundError if there is no such file, ValueError
         if a Doc has no annotation.
@@ -46,13 +46,13 @@ def read_gold(nlp: Language, path: Path, limit: int, spans_key: str | None) -> l
 
 
 def find_threshold(nlp: Language, docs: list[Doc], spans_key: str) -> float:
-    """The threshold of the span categorizer that gives the best strict F1; set on return.
+    """Find the threshold of the span categorizer that gives the best strict F1, and set it.
 
     nlp (Language): The pipeline.
     docs (list[Doc]): Gold Docs that were not trained on.
     spans_key (str): Key of its spans.
-    RETURNS (float): The lowest of the best. Raises ValueError if there is not exactly one span
-        categorizer with a threshold and this key.
+    RETURNS (float): The threshold, the lowest if several are best. Raises ValueError if there is
+        not exactly one span categorizer with a threshold and this key.
     """
     found = [
         pipe
@@ -88,16 +88,18 @@ def take_spans(doc: Doc, spans_key: str | None) -> set[SpanT]:
 
 
 def is_annotated(gold: Doc, span: SpanT) -> bool:
-    """Whether all tokens of a span have an entity annotation, even if it is none."""
+    """Whether all tokens of a span have an entity annotation, even if that is O."""
     return all(token.ent_iob != 0 for token in gold[span[0] : span[1]])
 
 
 def evaluate(nlp: Language, docs: list[Doc], spans_key: str | None) -> dict[str, Any]:
-    """Scores in percent, counts (correct, predicted, gold) by label and by document, and speed.
+    """Score a pipeline and measure its speed.
 
     nlp (Language): The pipeline.
     docs (list[Doc]): Gold Docs. Predictions on tokens without annotation are left out.
     spans_key (str | None): Key of the spans; None: entities.
+    RETURNS (dict[str, Any]): "f1", "precision" and "recall" in percent, counts (correct, predicted,
+        gold) by "labels" and "documents", and "tokens_per_second".
     """
     list(nlp.pipe(copy_tokens(doc) for doc in docs[:WARMUP]))
     copies = [copy_tokens(doc) for doc in docs]

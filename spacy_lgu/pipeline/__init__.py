@@ -1,1 +1,1 @@
-"""spaCy's side: the components `lgu_transformer` and `sequence_labeler`, and their packaging."""
+"""The components of a spaCy pipeline: transformer and sequence labeler, saved and packaged."""

@@ -15,7 +15,7 @@ from .sequence_labeler import SequenceLabeler, mark_spaces
 
 logger = logging.getLogger("spacy_lgu")
 
-# Docs that go through the pipeline together. A transformer's vectors of them are in memory at once.
+# Docs that go through the pipeline together: a transformer's vectors of all are in memory at once.
 _BATCH = 64
 
 
@@ -28,7 +28,7 @@ def calibrate_pipeline(
     get_examples (Callable): Returns annotated examples that were not trained on, afresh at each
         call.
     RETURNS (dict[str, Calibration]): The results by name of the component; empty if there is no
-        sequence labeler. Raises ValueError as calibrate_labeler.
+        sequence labeler. Raises ValueError as calibrate_labeler does.
     """
     return {
         name: calibrate_labeler(pipe, _apply_before(nlp, name, get_examples()))
@@ -43,7 +43,7 @@ def calibrate_labeler(labeler: SequenceLabeler, examples: Iterable[Example]) -> 
     labeler (SequenceLabeler): The labeler.
     examples (Iterable[Example]): Annotated examples that were not trained on, their predicted Docs
         as the components before the labeler leave them. They are read once, in batches.
-    RETURNS (Calibration): The result. Raises ValueError where no token is annotated.
+    RETURNS (Calibration): The result. Raises ValueError if no token is annotated.
     """
     data = _collect(labeler, examples)
     if not data.n_known:
@@ -57,8 +57,8 @@ def calibrate_labeler(labeler: SequenceLabeler, examples: Iterable[Example]) -> 
     if not result.is_sound:
         logger.warning(
             "The temperature of %r, %.3g, says little: it lies at a bound of the search (%g to "
-            "%g), or none of the %d annotated tokens is in doubt. Calibrate on more data, which "
-            "was not trained on.",
+            "%g), or none of the %d annotated tokens is in doubt. Calibrate on more data that was "
+            "not trained on.",
             labeler.name, result.temperature, LOWEST, HIGHEST, result.n_tokens,
         )  # fmt: skip
     return result
@@ -78,7 +78,7 @@ def _collect_batch(labeler: SequenceLabeler, batch: list[Example]) -> tuple[nump
 
 
 def _apply_before(nlp: Language, name: str, examples: Iterable[Example]) -> Iterator[Example]:
-    """Run the components before one on the examples, which are in memory a batch at a time."""
+    """Run the components before the named one on the examples, a batch in memory at a time."""
     pipes: list[Any] = [pipe for _, pipe in nlp.pipeline[: nlp.pipe_names.index(name)]]
     for batch in minibatch(examples, _BATCH):
         docs = [example.predicted for example in batch]

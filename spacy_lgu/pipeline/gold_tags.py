@@ -44,7 +44,12 @@ def gold_spans(example: Example, spans_key: str | None) -> list[Span] | None:
 
 
 def find_labels(examples: Iterable[Example], spans_key: str | None) -> list[str]:
-    """The labels of all annotated spans, sorted. Arguments as in gold_spans."""
+    """The labels of all annotated spans.
+
+    examples (Iterable[Example]): The examples.
+    spans_key (str | None): Key in doc.spans. None: doc.ents.
+    RETURNS (list[str]): Sorted. Raises ValueError as gold_spans does.
+    """
     found: set[str] = set()
     for example in examples:
         found.update(span.label_ for span in gold_spans(example, spans_key) or ())
@@ -52,15 +57,16 @@ def find_labels(examples: Iterable[Example], spans_key: str | None) -> list[str]
 
 
 def gold_place(spans_key: str | None) -> str:
-    """Where the annotation is, for messages."""
+    """RETURNS (str): Where the annotation is, for messages."""
     return "doc.ents" if spans_key is None else f"doc.spans[{spans_key!r}]"
 
 
 def say_no_labels(name: str, examples: Iterable[Example], spans_key: str | None) -> str:
     """The message for examples without any span.
 
-    name (str): Of the component.
+    name (str): Name of the component.
     examples, spans_key: As in find_labels.
+    RETURNS (str): The message.
     """
     keys = sorted({key for example in examples for key in example.reference.spans})
     if spans_key is None:
@@ -81,7 +87,7 @@ def gold_tags(
 ) -> numpy.ndarray:
     """The tags of the tokens of a batch, on the tokens of the predicted Docs.
 
-    Where spans do not align with these tokens, a warning says so and the tags are missing, as in
+    Where spans do not align with these tokens, there is a warning and the tags are missing, as in
     spaCy's entity recognizer.
 
     examples (Sequence[Example]): The batch.

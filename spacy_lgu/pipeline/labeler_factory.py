@@ -54,10 +54,11 @@ def make_sequence_labeler(
     model (Model[List[Doc], Floats2d]): Usually spacy-lgu.SequenceLabeler.v1.
     annotate_ents (bool): Learn from doc.ents and write it. False: learn from doc.spans.
     spans_key (str): Key in doc.spans, which is always written, with a probability per span.
-    overwrite (bool): Whether entities that doc.ents has already may be replaced.
+    overwrite (bool): Whether entities that are already in doc.ents may be replaced.
     decoding (str): "viterbi" (the best valid tag sequence) or "greedy" (the best tag of each
         token, repaired).
     scorer (Callable | None): The scoring method.
+    RETURNS (SequenceLabeler): The component.
     """
     labeler = SequenceLabeler(
         nlp.vocab,

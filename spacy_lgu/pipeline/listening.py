@@ -1,7 +1,7 @@
 """Whether the vectors that a pipe listens for can reach it, and whether they did.
 
 spaCy's listeners read what an earlier pipe wrote on the Docs. Where it wrote nothing, or a
-doc_cleaner has removed it, they read zeros without a word.
+doc_cleaner has removed it, they silently read zeros.
 """
 
 import weakref
@@ -19,7 +19,8 @@ from thinc.api import Model
 # without the former need not import it.
 _PLACES = {"transformer-listener": "_.trf_data", "tok2vec-listener": "tensor"}
 
-# Which pipeline a pipe was made in, for error messages. No attribute: pipes are pickled and copied.
+# Which pipeline a pipe was made in, for error messages. Not an attribute: pipes are pickled and
+# copied.
 _pipelines: "weakref.WeakKeyDictionary[TrainablePipe, weakref.ref[Language]]" = (
     weakref.WeakKeyDictionary()
 )
@@ -31,13 +32,13 @@ def remember_pipeline(pipe: TrainablePipe, nlp: Language) -> None:
 
 
 def known_pipeline(pipe: TrainablePipe) -> Language | None:
-    """The pipeline a pipe was made in, if it is still there. A pipe may be sourced by others."""
+    """The pipeline a pipe was made in, if it is still there. Others may source the pipe."""
     reference = _pipelines.get(pipe)
     return None if reference is None else reference()
 
 
 def find_obstacle(nlp: Language, pipe: Any) -> str | None:
-    """Why the order of the pipes keeps vectors from a pipe's listeners, disabled pipes included.
+    """Why the order of the pipes, disabled ones included, keeps vectors from a pipe's listeners.
 
     nlp (Language): The pipeline.
     pipe (Any): One of its pipes.
@@ -56,8 +57,8 @@ def find_obstacle(nlp: Language, pipe: Any) -> str | None:
         for cleaner, other in before[writers[-1] + 1 :]:
             if isinstance(other, DocCleaner) and place in other.cfg["attrs"]:
                 return (
-                    f"The pipe {cleaner!r} removes doc.{place}, from which {name!r} behind it "
-                    f"reads its vectors. {_order(nlp)} Put {cleaner!r} behind all pipes that "
+                    f"The pipe {cleaner!r} removes doc.{place}, from which {name!r} after it "
+                    f"reads its vectors. {_order(nlp)} Put {cleaner!r} after all pipes that "
                     f"listen: add {name!r} with before={cleaner!r}."
                 )
     return None
@@ -68,8 +69,8 @@ def check_training(nlp: Language, pipe: Any) -> None:
 
     nlp (Language): The pipeline.
     pipe (Any): One of its pipes.
-    RETURNS (None): Raises ValueError saying what find_obstacle finds, and when a pipe that writes
-        the vectors is frozen and does not annotate in training.
+    RETURNS (None): Raises ValueError for what find_obstacle finds, and when a pipe that writes the
+        vectors is frozen and does not annotate in training.
     """
     if obstacle := find_obstacle(nlp, pipe):
         raise ValueError(obstacle)
@@ -78,17 +79,17 @@ def check_training(nlp: Language, pipe: Any) -> None:
     for name in frozen.intersection(nlp.component_names):
         if any(_writes(nlp, name, *listener) for listener in _listeners(pipe)):
             raise ValueError(
-                f"{pipe.name!r} gets no vectors from {name!r} in training, because that is in "
+                f"{pipe.name!r} gets no vectors in training: {name!r}, which writes them, is in "
                 "[training] frozen_components, but not in annotating_components. Put it into both."
             )
 
 
 def check_vectors(pipe: TrainablePipe, docs: Sequence[Doc]) -> None:
-    """Check that Docs have the vectors that a pipe listens for. A Doc without tokens needs none.
+    """Check that Docs have the vectors that a pipe listens for; a Doc without tokens needs none.
 
     pipe (TrainablePipe): The pipe.
     docs (Sequence[Doc]): What it is about to read.
-    RETURNS (None): Raises ValueError naming the order of the pipes, as far as that is known.
+    RETURNS (None): Raises ValueError naming the order of the pipes, if it is known.
     """
     for listener, place in _listeners(pipe):
         without = [doc for doc in docs if len(doc) and not _has_vectors(doc, place)]

@@ -75,7 +75,7 @@ def package_pipeline(
     """Turn a saved pipeline into a Python package.
 
     input_dir (Path): Folder of the pipeline.
-    output_dir (Path): Gets a folder NAME-VERSION, when it is complete; made if missing.
+    output_dir (Path): Gets the folder NAME-VERSION once that is complete; made if missing.
     name (str): Import and distribution name.
     version (str | None): None: the version in the pipeline's meta.json.
     code (Sequence[Path]): Python files with the pipeline's own components and functions.
@@ -83,7 +83,7 @@ def package_pipeline(
     force (bool): Whether to replace NAME-VERSION.
     RETURNS (Path): The wheel, or the package's folder if none was built. Raises ValueError for
         names, versions and requirements that packages cannot have, before anything is written,
-        and ChildProcessError with the end of what the build said, if it failed.
+        and ChildProcessError with the end of the build's output, if it failed.
     """
     if build and not (find_spec("build") and find_spec("setuptools")):
         raise ImportError(
@@ -110,11 +110,11 @@ def package_pipeline(
 
 
 def _check_names(name: str, code: Sequence[Path]) -> None:
-    # The metadata of packages know letters and digits of ASCII only.
+    # Package metadata allows only letters and digits of ASCII.
     if not re.fullmatch(r"[A-Za-z](\w*[A-Za-z0-9])?", name, re.ASCII) or keyword.iskeyword(name):
         raise ValueError(
-            f"The name {name!r} is none that a package can have: expected letters, digits and "
-            "underscores, such as 'my_pipeline', and no word of Python's own."
+            f"The name {name!r} is not a valid package name: expected letters, digits and "
+            "underscores, such as 'my_pipeline', and not a keyword of Python."
         )
     stems = [file.stem for file in code]
     for file in code:
@@ -129,7 +129,7 @@ def _check_names(name: str, code: Sequence[Path]) -> None:
 
 
 def _read_meta(file: Path, version: str | None) -> dict[str, Any]:
-    """The pipeline's meta.json, with what packages need to be right."""
+    """The pipeline's meta.json, with all that packages need checked."""
     if not file.is_file():
         raise ValueError(
             f"There is no saved pipeline in {str(file.parent)!r}: meta.json is missing. Give the "
@@ -137,20 +137,20 @@ def _read_meta(file: Path, version: str | None) -> dict[str, Any]:
         )
     meta = read_json(file)
     try:
-        json.dumps(meta, ensure_ascii=False).encode("utf8")  # half an emoji, escaped, is JSON
+        json.dumps(meta, ensure_ascii=False).encode("utf8")  # half an emoji, escaped, is valid JSON
     except UnicodeEncodeError as error:
         raise damaged(file, str(error)) from error
     meta = {"version": "0.0.0", **meta, **({} if version is None else {"version": version})}
     for key in ("version", "lang", "description", "license", "author", "email", "url"):
         if not isinstance(meta.get(key, ""), str):
-            raise ValueError(f"{key} in {str(file)!r} is {meta[key]!r}: expected a text.")
+            raise ValueError(f"{key} in {str(file)!r} is {meta[key]!r}: expected a string.")
     try:
         Version(meta["version"])
         if meta["version"].strip() != meta["version"]:
             raise InvalidVersion("white space")
     except InvalidVersion as error:
         raise ValueError(
-            f"The version {meta['version']!r} is none that packages can have: expected one such as "
+            f"The version {meta['version']!r} is not a valid package version: expected one such as "
             "'1.2.3' or '1.0.0rc1'. Change it in meta.json, or give another with --version."
         ) from error
     requirements = meta.get("requirements", [])
@@ -161,8 +161,8 @@ def _read_meta(file: Path, version: str | None) -> dict[str, Any]:
             Requirement(requirement)
         except (InvalidRequirement, TypeError) as error:
             raise ValueError(
-                f"{requirement!r} in {str(file)!r} is no requirement of a package: expected one "
-                "such as 'name>=1.0'."
+                f"{requirement!r} in {str(file)!r} is not a valid requirement of a package: "
+                "expected one such as 'name>=1.0'."
             ) from error
     return meta
 
@@ -229,14 +229,14 @@ def _pyproject(name: str, meta: dict[str, Any], description: str) -> str:
         key=name,
         name=_toml(name),
         version=_toml(meta["version"]),
-        description=_toml(_one_line(description)),  # the metadata of packages have no more
+        description=_toml(_one_line(description)),  # package metadata allows no more
         dependencies=f"[{', '.join(map(_toml, dependencies))}]",
         license=_toml(_license(meta.get("license") or "Unknown")),
     )
 
 
 def _for_readme(meta: dict[str, Any]) -> dict[str, Any]:
-    """The meta with texts that leave Markdown's table whole."""
+    """The meta with texts that do not break Markdown's table."""
     cells: dict[str, Any] = {
         key: _one_line(meta[key]).replace("|", "\\|")
         for key in ("license", "author", "url")
@@ -252,7 +252,7 @@ def _one_line(text: str) -> str:
 
 
 def _toml(text: str) -> str:
-    """A text as TOML has it, which knows no pairs of surrogates, unlike JSON."""
+    """A text as a TOML string, which, unlike one in JSON, has no surrogate pairs."""
     escaped = (f"\\u{ord(c):04x}" if c in '"\\' or _is_control(c) else c for c in text)
     return f'"{"".join(escaped)}"'
 
@@ -266,7 +266,7 @@ def _write_text(file: Path, text: str) -> None:
 
 
 def _license(name: str) -> str:
-    """As an SPDX expression, which packages need: a name of our own for what is none."""
+    """The SPDX expression that packages need: a LicenseRef for a licence that is not one."""
     try:
         return canonicalize_license_expression(name)
     except InvalidLicenseExpression:

@@ -15,9 +15,11 @@ def sequence_labeler_score(
 ) -> dict[str, Any]:
     """Precision, recall and F1 of exact spans, by micro average and per label.
 
+    examples (Iterable[Example]): The examples, with predictions.
     annotate_ents (bool): Score doc.ents, as spaCy's entity recognizer is scored ("ents_f" ...),
         rather than doc.spans, as spaCy's span categorizer is ("spans_KEY_f" ...).
     spans_key (str): Key in doc.spans.
+    RETURNS (dict[str, Any]): The scores.
     """
     if annotate_ents:
         return get_ner_prf(examples)
@@ -25,4 +27,5 @@ def sequence_labeler_score(
 
 
 def make_sequence_labeler_scorer() -> ScorerT:
+    """RETURNS (Callable): The scorer, as configs name it."""
     return sequence_labeler_score

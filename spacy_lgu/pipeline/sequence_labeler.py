@@ -88,7 +88,7 @@ class SequenceLabeler(TrainablePipe):
 
     @property
     def gold_key(self) -> str | None:
-        """RETURNS (str | None): Key in doc.spans from which it learns. None: from doc.ents."""
+        """RETURNS (str | None): Key in doc.spans that it learns from. None: from doc.ents."""
         return None if self.annotate_ents else self.spans_key
 
     def gold_tags(self, examples: Sequence[Example]) -> numpy.ndarray:
@@ -101,10 +101,10 @@ class SequenceLabeler(TrainablePipe):
         return gold_tags(examples, numbers, self.gold_key)
 
     def add_label(self, label: str) -> int:
-        """Add a label, before training or after; what was learned about others stays.
+        """Add a label, before or after training; what was learned about others stays.
 
         label (str): The label.
-        RETURNS (int): 0 if it is there already, otherwise 1.
+        RETURNS (int): 0 if it was there already, otherwise 1. Raises ValueError for an empty one.
         """
         if not isinstance(label, str):
             raise ValueError(Errors.E187)
@@ -130,7 +130,7 @@ class SequenceLabeler(TrainablePipe):
         get_examples (Callable): Returns the training examples.
         nlp (Language | None): The pipeline, in which vectors must be able to reach this pipe.
         labels (Iterable[str] | None): The labels, for example from `spacy init labels`. None:
-            those of all examples.
+            those of all examples. Raises ValueError if there are none.
         """
         validate_get_examples(get_examples, "SequenceLabeler.initialize")
         if nlp is not None:
@@ -201,8 +201,8 @@ class SequenceLabeler(TrainablePipe):
         return super().score(examples, **{**kwargs, **own})
 
     def to_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> None:
-        """Save the component. A save that fails leaves an earlier one in its place whole; without
-        the model or the settings, the rest is written beside what is there.
+        """Save the component. A save that fails leaves an earlier one intact; without the model or
+        the settings, the rest is written beside what is there.
 
         path (str / Path): The component's folder.
         exclude (Iterable[str]): "vocab", "model" or "cfg".
@@ -231,8 +231,8 @@ class SequenceLabeler(TrainablePipe):
         return read_folder(ensure_path(path), read)
 
     def _check_keys(self, nlp: Language) -> None:
-        """Say so where another labeler overwrites the spans, or nothing scores them: a factory's
-        score weights are for its default options."""
+        """Warn when another labeler overwrites the spans, or nothing scores them: a factory's score
+        weights are those for its default options."""
         for name, pipe in nlp.pipeline:
             if not isinstance(pipe, SequenceLabeler) or pipe is self:
                 continue
@@ -246,8 +246,8 @@ class SequenceLabeler(TrainablePipe):
         is_default = self.scorer is sequence_labeler_score and not self.annotate_ents
         if is_default and key not in nlp.config["training"]["score_weights"]:
             logger.warning(
-                "What %r learns is scored as %r, which [training.score_weights] does not have: it "
-                "counts nothing in the score that model-best and patience go by. Add to that "
+                "What %r learns is scored as %r, which is not in [training.score_weights]: it "
+                "counts for nothing in the score that model-best and patience go by. Add to that "
                 "section: %s = 1.0",
                 self.name, key, key,
             )  # fmt: skip
@@ -267,8 +267,8 @@ class SequenceLabeler(TrainablePipe):
             raise ValueError(
                 f"The scores of {n_broken} of {len(logits)} tokens are not finite in "
                 f"{self.name!r}: its weights or the vectors it reads are not. If the decoder "
-                "computes in float16, use dtype = 'bfloat16' or 'float32'; else training has "
-                "diverged: use a lower learning rate."
+                "computes in float16, use dtype = 'bfloat16' or 'float32'; otherwise training "
+                "has diverged: use a lower learning rate."
             )
         return logits
 

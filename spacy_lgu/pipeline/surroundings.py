@@ -1,8 +1,8 @@
-"""The pipeline around a saved transformer: what all its files are to hold.
+"""The pipeline around a saved transformer: what all its files should hold.
 
 nlp.to_disk writes one component after the other. The transformer, which comes first, notes in its
-lgu.json what those behind it will write, so that a save which was killed between two components is
-noticed: their files are then of the save before.
+lgu.json what those after it will write, so that a save that was killed between two components is
+noticed: their files are then from the save before.
 """
 
 import tempfile
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 HeadsT = dict[str, FingerprintsT]
 
 _CONFIG, _META = "config.cfg", "meta.json"
-# Seconds that the components behind a transformer may need to follow it on the disk.
+# Seconds that the components after a transformer may need to follow it to the disk.
 _SAVING = 2.0
 
 
 class Neighbours:
-    """The components behind a transformer."""
+    """The components after a transformer in a pipeline."""
 
     def __init__(self) -> None:
         self._known: list[Any] = []
         self._in_order: list[Any] = []
 
     def begin(self) -> None:
-        """From here on, all are added in the order of their pipeline."""
+        """Start a list: from here on, all components are added in the order of their pipeline."""
         self._in_order = []
 
     def add(self, component: Any) -> None:
@@ -46,14 +46,14 @@ class Neighbours:
     def find(self, names: list[str]) -> dict[str, Any]:
         """The components of a pipeline that can be saved.
 
-        names (list[str]): Of all components behind the transformer.
+        names (list[str]): Names of all components after the transformer.
         RETURNS (dict): Components by name, as far as they are known.
         """
         found = {}
         for name in names:
             named = [c for c in self._known if getattr(c, "name", None) == name]
-            # Several have one name in pipelines that share the transformer, or one after the
-            # other. Which of them is being saved cannot be known.
+            # Several may have one name, in pipelines that share the transformer or that had it one
+            # after the other. Which of them is being saved cannot be known.
             if len(named) == 1:
                 found[name] = named[0]
         if len(names) == len(self._in_order):  # none is disabled
@@ -73,16 +73,16 @@ def fingerprint_pipeline(
     """Fingerprints of a pipeline that is being saved: of the files that are there, and of those
     that will be.
 
-    transformer (LGUTransformer): Whose turn it is.
+    transformer (LGUTransformer): The component whose turn it is.
     root (Path): The pipeline's folder.
-    RETURNS (tuple): The fingerprints by path, and the names of the components behind it that
-        listen to it; None and nothing if no pipeline is being saved.
+    RETURNS (tuple): The fingerprints by path, and the names of the components after it that
+        listen to it; None and an empty list if no pipeline is being saved.
     """
     if not ((root / _CONFIG).is_file() and (root / _META).is_file()):
         return None, []
     try:
         config = Config().from_disk(root / _CONFIG, interpolate=False)
-    except ValueError:  # half of it: another process is saving here
+    except ValueError:  # half-written: another process is saving here
         return None, []
     names = config.get("nlp", {}).get("pipeline", [])
     if transformer.name not in names:
@@ -112,12 +112,12 @@ def fingerprint_pipeline(
 
 
 def check_heads(folder: Path) -> HeadsT:
-    """Compare the components that listen to a saved transformer with what was saved with it. Where
+    """Compare the components that listen to a saved transformer with what was saved with it. If
     another process is about to save them, wait for it.
 
     folder (Path): The transformer's folder in that of the pipeline.
-    RETURNS (dict): Fingerprints of their files, by component. Raises ValueError that names the
-        files that are of another save.
+    RETURNS (dict): Fingerprints of their files, by component. Raises ValueError naming the
+        files that are from another save.
     """
     root = folder.absolute().parent
     while True:
@@ -145,7 +145,7 @@ def check_heads(folder: Path) -> HeadsT:
 
 
 def differing_heads(root: Path, heads: HeadsT) -> list[str]:
-    """Files of components that are there, but do not hold what they did.
+    """Files that changed, of those components that are there.
 
     root (Path): The pipeline's folder.
     heads (dict): From check_heads.

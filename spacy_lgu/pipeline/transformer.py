@@ -30,9 +30,9 @@ from .waiting import WaitingBatch
 
 
 class LGUTransformer(Transformer):
-    """A transformer component around a decoder under layer group unmasking.
+    """A transformer component around a decoder with layer group unmasking.
 
-    Used as spacy-transformers' Transformer is: other pipes listen to it, the output is in
+    Used as spacy-transformers' Transformer is: other pipes listen to it, and the output is in
     doc._.trf_data. It saves what was trained as safetensors, and the base once or not at all.
     """
 
@@ -58,7 +58,7 @@ class LGUTransformer(Transformer):
         self._batch: WaitingBatch | None = None
         self.neighbours = Neighbours()
         self._linked = self.listener_map
-        # What the heads are to hold that nlp.from_disk loads next.
+        # What the heads that nlp.from_disk loads next should hold.
         self._awaited: tuple[Path, HeadsT] | None = None
 
     @property
@@ -75,7 +75,7 @@ class LGUTransformer(Transformer):
     def initialize(
         self, get_examples: Callable[[], Iterable[Example]], *, nlp: Language | None = None
     ) -> None:
-        """Load the decoder, after a check that its vectors can reach all pipes that listen to it.
+        """Load the decoder, after checking that its vectors can reach all pipes that listen to it.
 
         get_examples (Callable): Not called.
         nlp (Language | None): The pipeline.
@@ -86,12 +86,12 @@ class LGUTransformer(Transformer):
         super().initialize(get_examples, nlp=nlp)
 
     def find_listeners(self, component: Any) -> None:
-        """Note a component behind this one and its listeners, as spaCy asks for whenever the
-        pipeline changes, and warn of an order in which they would read zeros.
+        """Note a component after this one and its listeners, and warn of an order in which they
+        would read zeros. spaCy calls this whenever the pipeline changes.
 
         component (Any): The component.
         """
-        if self._linked is not self.listener_map:  # emptied before the first of a pipeline
+        if self._linked is not self.listener_map:  # spaCy's new one for a pipeline
             self._linked = self.listener_map
             self.neighbours.begin()
             self._check_loaded()
@@ -101,8 +101,8 @@ class LGUTransformer(Transformer):
             warnings.warn(obstacle, stacklevel=2)
 
     def _check_loaded(self) -> None:
-        """Whether the heads that were loaded after this component are of the same save: spaCy links
-        the components of a pipeline once all are loaded."""
+        """Check that the heads loaded after this component are from the same save: spaCy links the
+        components of a pipeline once all are loaded."""
         awaited, self._awaited = self._awaited, None
         nlp = known_pipeline(self)
         if awaited is None or nlp is None or nlp._path != awaited[0]:
@@ -126,8 +126,8 @@ class LGUTransformer(Transformer):
         YIELDS (Doc): The Docs in order.
         """
         install_extensions()
-        # Not that of spacy-transformers, which forms batches of its own and lets no handler see
-        # an error.
+        # Not that of spacy-transformers, which forms batches of its own and keeps errors from the
+        # error handler.
         yield from TrainablePipe.pipe(self, stream, batch_size=batch_size)
 
     def update(
@@ -139,7 +139,7 @@ class LGUTransformer(Transformer):
         losses: dict[str, float] | None = None,
     ) -> dict[str, float]:
         """Run the decoder for the pipes that listen. Its backward pass follows once all have given
-        their gradients, or at finish_update or the next update with those of the pipes that did:
+        their gradients, or else at finish_update or the next update, with those that were given:
         a pipe may be frozen, or find nothing to learn in a batch.
 
         examples (Iterable[Example]): The batch.
@@ -174,8 +174,8 @@ class LGUTransformer(Transformer):
 
     def finish_update(self, sgd: Optimizer) -> None:
         """Step the decoder's weights. nlp.update with an optimizer calls this before the pipes
-        behind have given any gradient: another step follows the backward pass. After such updates,
-        if a pipe that listens gives none, call it once more for the last of them.
+        after it have given any gradient: another step follows the backward pass. After such
+        updates, if a pipe that listens gave none, call this once more for the last of them.
 
         sgd (Optimizer): The optimizer.
         """
@@ -195,8 +195,8 @@ class LGUTransformer(Transformer):
             self.model.finish_update(batch.optimizer)
 
     def to_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> None:
-        """Save the component. A save that fails leaves an earlier one in its place whole; without
-        the model, the vocab is written beside what is there.
+        """Save the component. A save that fails leaves an earlier one intact; without the model,
+        the vocab is written beside what is there.
 
         path (str / Path): The component's folder.
         exclude (Iterable[str]): "vocab" or "model".

@@ -60,13 +60,15 @@ def make_lgu_transformer(
     max_batch_items: int,
     base_weights: str,
 ) -> LGUTransformer:
-    """A pretrained decoder, some of its layer groups unmasked, as spaCy's transformer component.
+    """A pretrained decoder with some of its layer groups unmasked, as spaCy's transformer.
 
     model (Model[List[Doc], FullTransformerBatch]): Usually spacy-lgu.LGUTransformer.v1.
     set_extra_annotations (Callable): Gets the Docs and the FullTransformerBatch of each batch.
     max_batch_items (int): Real subtokens per forward pass at inference; may split one Doc.
     base_weights (str): What a save holds of the frozen base: "bundle" (all), "reference" (its
-        name), or "auto": bundle if it came from a local folder, else reference.
+        name), "link" (all, as hard links to another bundle of it where the file system can), or
+        "auto": bundle if it came from a local folder, else reference.
+    RETURNS (LGUTransformer): The component.
     """
     transformer = LGUTransformer(
         nlp.vocab,

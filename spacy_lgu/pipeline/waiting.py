@@ -13,9 +13,9 @@ from thinc.types import Floats3d
 class WaitingBatch:
     """A batch whose listeners have yet to give their gradients.
 
-    output (FullTransformerBatch): Of the forward pass.
-    backprop (Callable): Gets the gradient of the output.
-    n_waiting (int): Listeners that have not given their gradients.
+    output (FullTransformerBatch): What the forward pass returned.
+    backprop (Callable): Takes the gradient of the output.
+    n_waiting (int): Listeners that have yet to give their gradients.
     optimizer (Optimizer | None): Steps the decoder after the backward pass.
     gradients (list[list[Floats3d]]): Sums over the listeners, for each Doc.
     """
@@ -27,6 +27,10 @@ class WaitingBatch:
     gradients: list[list[Floats3d]] = field(default_factory=list)
 
     def add(self, gradients: list[list[Floats3d]]) -> None:
+        """Add the gradients of one listener.
+
+        gradients (list[list[Floats3d]]): For each Doc; changed by later calls.
+        """
         self.n_waiting -= 1
         if not self.gradients:
             self.gradients = gradients
@@ -36,8 +40,8 @@ class WaitingBatch:
                 dX += more
 
     def run_backward(self) -> None:
-        """The backward pass, with the gradients that there are. A listener that was skipped holds
-        the batch until the next, but nothing of it."""
+        """The backward pass, with the gradients there are. A listener that was skipped keeps this
+        object until the next batch, but none of its arrays."""
         if self.gradients:
             self.backprop(self.output.unsplit_by_doc(self.gradients))
         del self.output, self.backprop

@@ -20,7 +20,7 @@ def write_spans(
 
     docs (Sequence[Doc]): The Docs.
     spans (TokenSpans): The spans of all of them.
-    probabilities (ndarray): Of the spans. Shape: (spans,).
+    probabilities (ndarray): One for each span. Shape: (spans,).
     labels (Sequence[str]): The labels by number.
     spans_key (str): Key in doc.spans.
     RETURNS (list[list[Span]]): The spans of each Doc.
@@ -45,7 +45,7 @@ def write_ents(doc: Doc, spans: list[Span], *, overwrite: bool) -> None:
     doc (Doc): The Doc.
     spans (list[Span]): The spans, none of which overlap.
     overwrite (bool): Whether entities that are there, and tokens blocked for them, may be
-        replaced. False: they come first.
+        replaced. False: they take precedence.
     """
     earlier: list[Span] = []
     blocked: list[Span] = []
@@ -60,5 +60,5 @@ def write_ents(doc: Doc, spans: list[Span], *, overwrite: bool) -> None:
         spans = [span for span in spans if not taken[span.start : span.end].any()]
     else:
         for token in (token for ent in doc.ents for token in ent):
-            token.ent_id = 0  # which set_ents leaves
+            token.ent_id = 0  # set_ents does not reset it
     doc.set_ents([*earlier, *spans], blocked=blocked)

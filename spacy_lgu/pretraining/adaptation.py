@@ -18,6 +18,7 @@ from typing import Any, cast
 import torch
 
 from ..decoder.adapter import save_adapter
+from ..decoder.adapter_origin import TRAINING_RECORD
 from ..decoder.building import BuiltDecoder, CheckedDecoder, build_decoder, check_settings
 from ..decoder.reading import damaged, read_json, take
 from ..decoder.settings import DecoderSettings
@@ -35,8 +36,8 @@ from .training import Budget, train
 # Windows to draw from.
 _BUFFER = 1024
 _VALIDATION_SUBTOKENS = 65_536
-_RECORD = "training.json"
-# A checkpoint, and what is left of one whose writer was killed: by safetensors, by version 0.1.0.
+# A checkpoint, and what is left of one when its writer is killed: in version 0.1.0, in this one,
+# and in safetensors.
 _CHECKPOINTS = re.compile(
     rf"{re.escape(CHECKPOINT)}(\.partial)?|\.{re.escape(CHECKPOINT)}\.partial-.+|\.tmp\w{{6}}"
 )
@@ -51,16 +52,16 @@ class AdaptationSettings:
     objective (str): "causal" (patterns of c only) or "masked-next" (patterns with a b).
     minutes (float | None): Training time in all, or
     steps (int | None): updates in all; exactly one of the two.
-    mask_rate (float): Share of subtokens masked.
+    mask_rate (float): Share of the subtokens that are predicted, for "masked-next".
     learn_rate (float): Highest rate.
     warmup_steps (int): Updates of linear warm-up.
     decay (float): Last share of the run, over which the rate falls linearly to zero.
-    weight_decay (float): Of matrices.
+    weight_decay (float): For matrices; biases and norms are not decayed.
     grad_clip (float): Largest norm of all gradients together.
     batch_size (int): Subtokens per update.
     window (int): Subtokens per window.
     validate_every (float): Minutes between validations, each of which saves a checkpoint.
-    seed (int): Of everything random.
+    seed (int): Seed of everything random.
     """
 
     objective: str
@@ -83,7 +84,7 @@ class AdaptationSettings:
                 f"The objective is {self.objective!r}: expected 'causal' or 'masked-next'."
             )
         if (self.minutes is None) == (self.steps is None):
-            raise ValueError("Give either minutes or steps of adaptation, and only one of them.")
+            raise ValueError("Give exactly one of minutes and steps of adaptation.")
         for name in ("minutes", "steps", "learn_rate", "warmup_steps", "batch_size", "grad_clip"):
             value = getattr(self, name)
             if value is not None and value <= 0:
@@ -106,18 +107,18 @@ def adapt_decoder(
     """Adapt a decoder to raw text and save the result.
 
     An interrupted run leaves its state in the folder `checkpoint` of the output; the same call
-    goes on from there.
+    continues from there.
 
     decoder_settings (DecoderSettings): The decoder, its pattern, and how it is tuned.
     tokenizer_config (dict): Passed to AutoTokenizer.
     settings (AdaptationSettings): What to learn and how long.
-    texts (Sequence[Path]): Files as in read_texts, one document of each in turn.
+    texts (Sequence[Path]): Files as read_texts reads them; documents come from each in turn.
     valid (Path): Text to validate on: 65,536 subtokens, drawn from its first documents and the
         same at every call.
     output (Path): Folder. Gets an adapter in PEFT's format (tuning = "lora") or a decoder
         (tuning = "full"), and training.json.
     device (torch.device): Where to train.
-    force (bool): Whether to replace what an earlier run finished in the output.
+    force (bool): Whether to replace the finished result of an earlier run in the output.
     RETURNS (Progress): With the validation scores. Raises ValueError for settings that do not go
         together, before a weight is read, and for weights without an LM head.
     """
@@ -196,16 +197,16 @@ def adapt_decoder(
             **identity,
             "learn_rate": settings.learn_rate,
             **asdict(learner.progress),
-            "files": [*names, _RECORD],
+            "files": [*names, TRAINING_RECORD],
         }
-        (folder / _RECORD).write_text(json.dumps(record) + "\n", encoding="utf8")
+        (folder / TRAINING_RECORD).write_text(json.dumps(record) + "\n", encoding="utf8")
 
     replace_folder(output, write)
     return learner.progress
 
 
 def _check_output(output: Path, decoder: str, *, may_replace: bool) -> None:
-    """The folder is replaced as a whole in the end: refuse one with anything else in it."""
+    """Refuse a folder that holds anything else: it is replaced as a whole in the end."""
     if output == Path(decoder).expanduser().resolve():
         raise ValueError(
             f"The output {str(output)!r} is the folder of the decoder itself. Name another one."
@@ -218,7 +219,7 @@ def _check_output(output: Path, decoder: str, *, may_replace: bool) -> None:
     names = {path.name for path in output.iterdir()} if output.exists() else set()
     checkpoint = output / "checkpoint"
     state = {checkpoint.name} if checkpoint.is_dir() else set()
-    others = names - state - _recorded_files(output / _RECORD)
+    others = names - state - _recorded_files(output / TRAINING_RECORD)
     others |= {p.name for p in checkpoint.glob("*") if not _CHECKPOINTS.fullmatch(p.name)}
     if others:
         raise FileExistsError(

@@ -28,15 +28,15 @@ def bits_per_byte(
     window: int = 448,
     context: int = 64,
 ) -> float:
-    """Bits a causal decoder spends per UTF-8 byte, comparable between vocabularies.
+    """Bits that a causal decoder spends per UTF-8 byte, comparable between vocabularies.
 
-    The first window of a text scores everything behind the special subtokens; each later one
+    The first window of a text scores everything after the special subtokens; each later one
     begins with the last `context` subtokens of the one before, which only give context, so that
     every subtoken is scored exactly once.
 
     decoder (LGUDecoder): Every layer causal.
     head (Tensor): The LM head. Shape: (vocab, width).
-    tokenizer (PreTrainedTokenizerFast): Its tokenizer. A text is scored behind a BOS.
+    tokenizer (PreTrainedTokenizerFast): Its tokenizer, which must put a BOS before a text.
     texts (Iterable[str]): The texts.
     window (int): Subtokens per window.
     context (int): Subtokens of a later window that are not scored, from 1 to below the window.
@@ -44,7 +44,8 @@ def bits_per_byte(
     """
     if not 1 <= context < window:
         raise ValueError(
-            f"Expected a context from 1 to below the window, but got {context} and {window}."
+            "Expected a context of at least 1 and less than the window, but got a context of "
+            f"{context} and a window of {window}."
         )
     if any(decoder.unmasked):
         raise ValueError(
@@ -54,7 +55,8 @@ def bits_per_byte(
     prefix, _ = special_subtokens(tokenizer)
     if not len(prefix):
         raise ValueError(
-            "The tokenizer puts no BOS before a text: the first subtoken has no score."
+            "The tokenizer puts no BOS before a text, so the first subtoken has no score: use a "
+            "tokenizer that does."
         )
     windows, scored, n_bytes = [], [], 0
     for text in texts:
@@ -69,7 +71,7 @@ def bits_per_byte(
             windows.append(piece)
             scored.append(n_new)
     if not n_bytes:
-        raise ValueError("There is no text to score: expected one that is not empty at least.")
+        raise ValueError("There is no text to score: expected at least one that is not empty.")
     nats = 0.0
     for start in range(0, len(windows), max(1, _PASS // window)):
         members = slice(start, start + max(1, _PASS // window))
@@ -112,8 +114,8 @@ def prediction_scores(
     if not n:
         raise ValueError(
             f"None of the {sum(packed.n_subtokens for packed in batches)} subtokens to validate on "
-            f"is to be predicted: use a larger mask rate (it is {objective.mask_rate}), larger "
-            "batches or longer texts."
+            f"was chosen for prediction: use a larger mask rate (it is {objective.mask_rate}), "
+            "larger batches or longer texts."
         )
     return nats / n, n_right / n
 

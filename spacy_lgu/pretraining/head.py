@@ -1,4 +1,4 @@
-"""The LM head: needed while a decoder models text, and not after."""
+"""The LM head: only needed while a decoder models text."""
 
 from typing import Any
 
@@ -13,9 +13,9 @@ from ..decoder.weights import fetch_weights
 
 
 def check_head(config: PretrainedConfig) -> None:
-    """Refuse, by name, a decoder whose logits are more than its hidden states times a matrix.
+    """Refuse, by name, a decoder whose logits are not just its hidden states times a matrix.
 
-    A tiny random decoder of the family tells: biases, scaled or soft-capped logits show as a
+    A tiny random decoder of the family shows it: a bias and scaled or soft-capped logits make a
     difference.
 
     config (PretrainedConfig): The decoder's config; no weight is needed.
@@ -57,7 +57,7 @@ def load_head(base: Any, source: Source) -> torch.Tensor:
     name = next(name for name, p in skeleton.named_parameters() if p is wanted)
     for file in fetch_weights(source):
         with safe_open(file, framework="pt", device=str(embeddings.device)) as weights:
-            if name in weights.keys():  # noqa: SIM118  safe_open is no mapping
+            if name in weights.keys():  # noqa: SIM118  safe_open is not a mapping
                 return weights.get_tensor(name).to(embeddings.dtype)
     raise ValueError(
         f"The weights of {source.name!r} hold no LM head ({name!r} is missing), which adaptation "

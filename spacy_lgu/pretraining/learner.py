@@ -20,7 +20,7 @@ from .text import WindowStream
 
 CHECKPOINT = "checkpoint.safetensors"
 DIVERGED = (
-    "training has diverged. Give the same call a lower learning rate; it goes on from the last "
+    "training has diverged. Repeat the call with a lower learning rate; it continues from the last "
     "checkpoint, which is from before, if there is one yet."
 )
 
@@ -29,7 +29,10 @@ DIVERGED = (
 class Progress:
     """What a run has done so far.
 
-    history (list): [n_subtokens, seconds, loss, validation] each, with None for what was not
+    step (int): Updates.
+    n_subtokens (int): Subtokens in these.
+    seconds (float): Training time.
+    history (list): Entries of [n_subtokens, seconds, loss, validation], with None for what was not
         measured.
     """
 
@@ -46,12 +49,12 @@ class Learner:
     decoder (LGUDecoder): The decoder, with a pattern that suits the objective.
     head (Tensor): The LM head, trained if it requires a gradient. Shape: (vocab, width).
     objective (Objective): What to learn.
-    windows (WindowStream): From what.
+    windows (WindowStream): What to learn it from.
     optimizers (list): Each group's learning rate at this moment is its "peak", times the
         budget's factor.
     identity (dict): What must be the same when a run is resumed, for JSON.
-    progress (Progress): So far.
-    total (float | None): The budget's, of the call that is running or wrote the checkpoint.
+    progress (Progress): What the run has done so far.
+    total (float | None): Total budget of the call that is running or wrote the checkpoint.
     """
 
     decoder: LGUDecoder
@@ -67,7 +70,7 @@ class Learner:
         """One update.
 
         packed (PackedBatch): Whole sequences.
-        factor (float): On the learning rates.
+        factor (float): Factor on the learning rates.
         clip (float): Largest norm of all gradients together.
         RETURNS (float): The loss, nats per predicted subtoken. Raises ValueError when training has
             diverged; the weights are then still those of the step before.
@@ -90,7 +93,10 @@ class Learner:
         return loss.detach().item()
 
     def save(self, folder: Path) -> None:
-        """Weights, optimizer states, waiting windows and counters, swapped in as a whole."""
+        """Save weights, optimizer states, waiting windows and counters.
+
+        folder (Path): Gets the checkpoint, which replaces an earlier one as a whole.
+        """
         tensors = {f"model.{name}": p.detach() for name, p in self.decoder.trainable()}
         for i, optimizer in enumerate(self.optimizers):
             for j, state in optimizer.state_dict()["state"].items():
@@ -112,7 +118,10 @@ class Learner:
         replace_file(folder / CHECKPOINT, write)
 
     def load(self, folder: Path) -> None:
-        """Go on from a checkpoint. Raises ValueError when it is damaged or of another run."""
+        """Continue from a checkpoint.
+
+        folder (Path): Where it is. Raises ValueError when it is damaged or of another run.
+        """
         with open_checkpoint(folder, self.decoder.device) as (file, metadata):
             check_identity(folder, metadata, self.identity)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -128,7 +137,7 @@ class Learner:
             optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
         for name in self._random_states():
             if f"random.{name}" not in tensors:
-                continue  # saved on a CPU, gone on with on a GPU
+                continue  # saved on a CPU, continued on a GPU
             state = tensors[f"random.{name}"].cpu()
             torch.set_rng_state(state) if name == "cpu" else torch.cuda.set_rng_state(state)
         waiting = {n: tensors[f"windows.{n}"].cpu() for n in ("buffer", "buffer_lengths")}
@@ -151,7 +160,7 @@ def open_checkpoint(
 
     folder (Path): Where it is.
     device (torch.device / str): Where its tensors go.
-    YIELDS (tuple): The file of safetensors, and its metadata: identity, windows, progress, total.
+    YIELDS (tuple): The open safetensors file, and its metadata: identity, windows, progress, total.
         Raises ValueError naming the file when it is damaged.
     """
     path = folder / CHECKPOINT
@@ -173,11 +182,12 @@ def open_checkpoint(
 
 
 def check_identity(folder: Path, metadata: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """Whether a checkpoint is of this run.
+    """Refuse a checkpoint of another run.
 
     folder (Path): Where it is, for the message.
     metadata (dict[str, Any]): The checkpoint's.
-    wanted (dict): An identity, or as much of it as is known. Raises ValueError for what differs.
+    wanted (dict): The run's identity, or as much of it as is known. Raises ValueError for what
+        differs.
     """
     identity = metadata["identity"]
     wanted = json.loads(json.dumps(wanted))
@@ -186,6 +196,6 @@ def check_identity(folder: Path, metadata: dict[str, Any], wanted: dict[str, Any
         said = ", ".join(f"{key} = {identity.get(key)!r}" for key in differing)
         now = ", ".join(f"{key} = {wanted[key]!r}" for key in differing)
         raise ValueError(
-            f"The checkpoint in {str(folder)!r} is of a run with {said}, but now {now}. "
+            f"The checkpoint in {str(folder)!r} is of a run with {said}, but this one has {now}. "
             "Continue with the same settings, or begin a new run in another folder."
         )

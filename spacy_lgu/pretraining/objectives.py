@@ -57,7 +57,7 @@ class Objective:
 
         packed (PackedBatch): Whole sequences.
         rng (Generator): Draws the masked subtokens.
-        RETURNS (Task): What the decoder reads, and what it has to say.
+        RETURNS (Task): What the decoder reads, and what it has to predict.
         """
         if self.kind == "causal":
             return Task(packed, *_next_subtokens(packed))
@@ -65,7 +65,7 @@ class Objective:
         chosen = rng.random(len(ids)) < self.mask_rate
         chosen &= ~numpy.isin(ids, self.special_ids)
         if self.kind == "masked-next":
-            chosen[find_starts(packed.lengths)] = False  # nothing stands before a first subtoken
+            chosen[find_starts(packed.lengths)] = False  # nothing comes before a first subtoken
         targets = numpy.flatnonzero(chosen)
         shown, luck = ids.copy(), rng.random(len(targets))
         shown[targets[luck < _SHOWN_AS_MASK]] = self.mask_id
@@ -75,26 +75,6 @@ class Objective:
         rows = torch.from_numpy(targets - (self.kind == "masked-next")).to(device)
         reads = replace(packed, ids=torch.from_numpy(shown[None]).to(device))
         return Task(reads, rows, packed.ids[0, torch.from_numpy(targets).to(device)])
-
-
-def check_directions(kind: str, unmasked: tuple[bool, ...]) -> None:
-    """Refuse a pattern under which an objective would teach nothing.
-
-    kind (str): One of OBJECTIVES.
-    unmasked (tuple[bool, ...]): One flag per decoder layer or layer group.
-    RETURNS (None): Raises ValueError saying what goes together.
-    """
-    if kind == "causal" and any(unmasked):
-        raise ValueError(
-            "The objective 'causal' predicts the next subtoken, which an unmasked layer sees: it "
-            "would learn to copy. Use 'masked-next' for patterns with unmasked groups, or a "
-            "pattern of 'c' only."
-        )
-    if kind != "causal" and not any(unmasked):
-        raise ValueError(
-            f"The objective {kind!r} is for patterns with unmasked groups: in a fully causal "
-            "decoder, masked subtokens only take context away. Use 'causal', or unmask a group."
-        )
 
 
 @dataclass(frozen=True)
@@ -111,11 +91,24 @@ class Task:
     targets: torch.Tensor
 
 
-def _next_subtokens(packed: PackedBatch) -> tuple[torch.Tensor, torch.Tensor]:
-    has_next = torch.ones(packed.n_subtokens, dtype=torch.bool, device=packed.ids.device)
-    has_next[packed.cu_seqlens[1:].long() - 1] = False
-    rows = has_next.nonzero()[:, 0]
-    return rows, packed.ids[0, rows + 1]
+def check_directions(kind: str, unmasked: tuple[bool, ...]) -> None:
+    """Refuse a pattern under which an objective would teach nothing.
+
+    kind (str): One of OBJECTIVES.
+    unmasked (tuple[bool, ...]): One flag per decoder layer or layer group.
+    RETURNS (None): Raises ValueError that says which go together.
+    """
+    if kind == "causal" and any(unmasked):
+        raise ValueError(
+            "The objective 'causal' predicts the next subtoken, which an unmasked layer sees: it "
+            "would learn to copy. Use 'masked-next' for patterns with unmasked groups, or a "
+            "pattern of 'c' only."
+        )
+    if kind != "causal" and not any(unmasked):
+        raise ValueError(
+            f"The objective {kind!r} is for patterns with unmasked groups: in a fully causal "
+            "decoder, masked subtokens only take context away. Use 'causal', or unmask a group."
+        )
 
 
 def mask_subtoken(tokenizer: Any) -> int:
@@ -123,7 +116,7 @@ def mask_subtoken(tokenizer: Any) -> int:
 
     tokenizer (PreTrainedTokenizerFast): The decoder's tokenizer.
     RETURNS (int): Its mask token, or else the subtoken "_", which LLM2Vec uses for decoders
-        without one. Raises ValueError when "_" is no subtoken of its own either.
+        without one. Raises ValueError when "_" is not a subtoken either.
     """
     if tokenizer.mask_token_id is not None:
         return tokenizer.mask_token_id
@@ -140,8 +133,8 @@ def mask_subtoken(tokenizer: Any) -> int:
 class LinearCrossEntropy(torch.autograd.Function):
     """Mean cross-entropy of `hidden @ weight.T`, a few rows at a time.
 
-    Computes both gradients in the forward pass, so that the logits, the largest array of a
-    small language model by far, never exist as a whole.
+    Both gradients are computed in the forward pass, so that the logits, by far the largest array
+    of a small language model, never exist as a whole.
     """
 
     ROWS = 512
@@ -150,8 +143,13 @@ class LinearCrossEntropy(torch.autograd.Function):
     def forward(
         ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor
     ) -> torch.Tensor:
-        """hidden (Tensor): Shape: (rows, width). weight (Tensor): Shape: (vocab, width).
-        targets (Tensor): Shape: (rows,), int64. RETURNS (Tensor): Shape: (), float32."""
+        """The loss, with both gradients kept for backward.
+
+        hidden (Tensor): Shape: (rows, width).
+        weight (Tensor): Shape: (vocab, width).
+        targets (Tensor): Shape: (rows,), int64.
+        RETURNS (Tensor): Shape: (), float32.
+        """
         weight_half = weight.to(hidden.dtype)
         d_hidden = torch.empty_like(hidden)
         d_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
@@ -176,3 +174,10 @@ class LinearCrossEntropy(torch.autograd.Function):
         (d_loss,) = d_losses
         d_hidden, d_weight = ctx.saved_tensors
         return d_hidden * d_loss, None if d_weight is None else d_weight * d_loss, None
+
+
+def _next_subtokens(packed: PackedBatch) -> tuple[torch.Tensor, torch.Tensor]:
+    has_next = torch.ones(packed.n_subtokens, dtype=torch.bool, device=packed.ids.device)
+    has_next[packed.cu_seqlens[1:].long() - 1] = False
+    rows = has_next.nonzero()[:, 0]
+    return rows, packed.ids[0, rows + 1]

@@ -1,6 +1,6 @@
 """Raw text in a stream: files -> documents -> windows of subtokens -> packed batches.
 
-Every part knows its position, so that an interrupted run goes on exactly where it stopped.
+Every part knows its position, so that an interrupted run continues exactly where it stopped.
 """
 
 import gzip
@@ -45,12 +45,12 @@ def read_texts(path: Path) -> Iterator[str]:
 
 
 class _XzReader(io.RawIOBase):
-    """The content of one or several streams; lzma.open takes a damaged second one for the end."""
+    """The content of one or more xz streams; lzma.open takes a damaged second one for the end."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         self._decompressor: lzma.LZMADecompressor | None = None
-        self._rest = b""  # compressed, behind the end of a stream
+        self._rest = b""  # compressed, after the end of a stream
 
     def readable(self) -> bool:
         return True
@@ -92,7 +92,7 @@ def _as_it_is(stream: BinaryIO) -> BinaryIO:
 
 
 def _read_text(line: str, where: str) -> str:
-    # Plain text is no JSON either, but what is missing is the object.
+    # Plain text is not JSON either, but the message should name the object that is missing.
     record = parse_json(line, where) if line.lstrip().startswith("{") else None
     text = record.get("text") if isinstance(record, dict) else None
     if not isinstance(text, str):
@@ -116,9 +116,9 @@ _READERS: dict[str, Callable[[BinaryIO], BinaryIO]] = {".xz": _read_xz, ".gz": _
 class TextStream:
     """Documents of several files, one of each file in turn; a file that ends starts over.
 
-    So every stretch of the stream has the same mixture, wherever a run stops.
+    Every stretch of the stream thus has the same mixture, wherever a run stops.
 
-    paths (Sequence[Path]): Files as in read_texts.
+    paths (Sequence[Path]): Files as read_texts reads them. Raises ValueError for one without text.
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
@@ -149,9 +149,14 @@ class TextStream:
         return text
 
     def state(self) -> dict[str, Any]:
+        """RETURNS (dict): The position, as values for JSON that restore takes."""
         return {"n_read": self.n_read, "turn": self.turn, "files": self._files()}
 
     def restore(self, state: dict[str, Any]) -> None:
+        """Continue from a position.
+
+        state (dict): From state. Raises ValueError when it is of other files.
+        """
         if state["files"] != self._files():
             raise ValueError(
                 f"The run was begun with the text files {state['files']} (names and bytes), but is "
@@ -169,14 +174,14 @@ class WindowStream:
     """Documents cut into windows, shuffled, packed into batches, forever.
 
     Each window stays within one document and begins with the special subtokens that the tokenizer
-    puts before a text. Those that it puts behind one end it, unless the window was cut to fill a
-    batch.
+    puts before a text. Those that it puts after a text end the window, unless it was cut to
+    fill a batch.
 
     texts (TextStream): The documents.
     tokenizer (PreTrainedTokenizerFast): The decoder's tokenizer.
     window (int): Most subtokens per window, special ones included.
     buffer_size (int): Windows to draw from.
-    seed (int): Of the drawing, and of everything that draws from `rng`.
+    seed (int): Seed of the drawing, and of everything that draws from `rng`.
     """
 
     def __init__(
@@ -188,8 +193,8 @@ class WindowStream:
         self.capacity = window - len(self.prefix) - len(self.suffix)
         if self.capacity < 2:
             raise ValueError(
-                f"The window of {window} subtokens leaves room for {self.capacity} beside the "
-                "special ones: expected room for 2 at least."
+                f"The window of {window} subtokens leaves room for {self.capacity} besides the "
+                "special ones: expected room for at least 2. Use a larger window."
             )
         self.buffer_size = buffer_size
         self.buffer: list[numpy.ndarray] = []
@@ -200,7 +205,7 @@ class WindowStream:
 
         n_subtokens (int): Subtokens per batch. The last window is cut to fit, and what was cut
             off goes back as a window of its own.
-        device (torch.device): Where they go.
+        device (torch.device): Where the tensors go.
         YIELDS (PackedBatch): Shape of its ids: (1, n_subtokens).
         """
         while True:
@@ -247,7 +252,7 @@ class WindowStream:
 
 
 def special_subtokens(tokenizer: Any) -> tuple[numpy.ndarray, numpy.ndarray]:
-    """What a tokenizer puts before and behind a text.
+    """What a tokenizer puts before and after a text.
 
     tokenizer (PreTrainedTokenizerFast): The tokenizer.
     RETURNS (tuple[ndarray, ndarray]): Ids, int32; often a BOS and nothing.

@@ -25,8 +25,8 @@ _STEPS_PER_ENTRY = 10
 class Budget:
     """How long a run takes, and the learning rate on the way: warm-up, stable, decay.
 
-    A decay that needs no plan of the whole: what comes before it does not depend on the end, so
-    that a run can be continued from there, or stopped early and still be decayed.
+    This needs no plan of the whole: what comes before the decay does not depend on the end, so that
+    a run can be continued from there, or be stopped early and still decay.
 
     total (float): Seconds or steps.
     unit (str): "seconds" or "step", a field of Progress.
@@ -42,6 +42,7 @@ class Budget:
     begun: float = 0.0
 
     def share_done(self, progress: Progress) -> float:
+        """RETURNS (float): Share of the total that is used up."""
         return (getattr(progress, self.unit) - self.begun) / self.total
 
     def factor(self, progress: Progress) -> float:
@@ -50,6 +51,7 @@ class Budget:
         return min(1.0, (progress.step + 1) / self.warmup, left / self.decay)
 
     def decays(self, progress: Progress) -> bool:
+        """RETURNS (bool): Whether the rate is falling already."""
         return self.share_done(progress) > 1.0 - self.decay
 
     def end_early(self, progress: Progress) -> None:
@@ -80,14 +82,15 @@ def train(
     batch_subtokens (int): Subtokens per update.
     clip (float): As in Learner.step.
     checkpoint (Path): Folder for the state, which is last saved before the decay begins.
-    validate (Callable): The decoder's score on other text, in evaluation mode.
+    validate (Callable): Returns the decoder's score on other text; called in evaluation mode.
     metric (str): Its name, with the unit.
-    validate_every (float): Minutes between validations.
+    validate_every (float): Minutes between validations. Raises ValueError when training diverges,
+        or nothing of the budget is left for the decay.
     """
     progress, decoder = learner.progress, learner.decoder
     started, seconds_before = time.perf_counter(), progress.seconds
     last_validation, is_saved, is_noted = started, False, False
-    # A call with steps too long for a decay, killed at its end, may end as it would have done.
+    # The same call may still end a run whose last step went past the decay before it was killed.
     if budget.share_done(progress) >= 1 and budget.total != learner.total:
         raise ValueError(
             f"The run is to take {budget.total:,.0f} {budget.unit.rstrip('s')}s, but its "
@@ -155,7 +158,7 @@ def train(
 
 
 def peak_flops(device: torch.device) -> float:
-    """RETURNS (float): Of the device in bfloat16; NaN for one that is not in the table."""
+    """RETURNS (float): Peak of the device in bfloat16; NaN for one that is not in the table."""
     if device.type == "cpu":
         return _PEAK_FLOPS["cpu"] * torch.get_num_threads()
     name = torch.cuda.get_device_name(device)
@@ -163,7 +166,7 @@ def peak_flops(device: torch.device) -> float:
 
 
 def _flops_per_subtoken(learner: Learner) -> float:
-    """Two per weight forward, two for the inputs' gradients, two for those that are trained."""
+    """Two per weight forward, two for the inputs' gradients, two more if the weight is trained."""
     layers = sum(n_weights(p) for p in learner.decoder.base.layers.parameters())
     trained = sum(p.numel() for _, p in learner.decoder.trainable() if p is not learner.head)
     share = 1.0 if learner.objective.kind == "causal" else learner.objective.mask_rate
@@ -173,7 +176,7 @@ def _flops_per_subtoken(learner: Learner) -> float:
 
 @contextmanager
 def _stop_requests() -> Iterator[list[int]]:
-    """The interrupts that came, of which the first is only noted."""
+    """The interrupts that came: the first is only noted, a second raises KeyboardInterrupt."""
     requests: list[int] = []
 
     def note(number: int, frame: Any) -> None:
@@ -181,7 +184,7 @@ def _stop_requests() -> Iterator[list[int]]:
             raise KeyboardInterrupt
         requests.append(number)
 
-    # Python lets only the main thread handle signals; elsewhere interrupts work as ever.
+    # Python lets only the main thread handle signals; elsewhere interrupts work as usual.
     is_main = threading.current_thread() is threading.main_thread()
     numbers = (signal.SIGINT, signal.SIGTERM) if is_main else ()
     previous = {number: signal.signal(number, note) for number in numbers}

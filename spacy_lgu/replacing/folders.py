@@ -23,8 +23,8 @@ def replace_folder(
     folder (Path): What to write or replace; of a link, the folder that it points to. On any
         failure it stays as it was.
     write (Callable): Gets an empty hidden folder beside it. Files that only their owner may read,
-        since their writer made them as temporary ones, get the permissions of ordinary files.
-    keep_others (bool): Whether what lies in the folder and is not written anew stays in it.
+        since they were written as temporary ones, get the permissions of ordinary files.
+    keep_others (bool): Whether what else lies in the folder stays in it.
     """
     folder = folder.resolve()
     state = find_state(folder)
@@ -47,7 +47,7 @@ def replace_folder(
 
 
 def finished_folder(folder: Path) -> Path:
-    """A save that was killed between two renames left the earlier one under another name.
+    """Find a folder, even if a save that was killed between two renames left it under another name.
 
     folder (Path): A folder that replace_folder wrote.
     RETURNS (Path): Where to read it.
@@ -79,7 +79,7 @@ def read_folder(folder: Path, read: Callable[[Path], T]) -> T:
 
 
 def finish_folder(folder: Path) -> None:
-    """Give a folder its name back that a save which was killed between two renames took away."""
+    """Give a folder back the name that it lost to a save killed between two renames."""
     folder = folder.resolve()
     if finished_folder(folder) != folder:
         with locked([folder.parent]), suppress(FileNotFoundError):
@@ -130,7 +130,7 @@ def _keep_others(folder: Path, hidden: Path) -> None:
 
 def _identity(folder: Path) -> tuple[int, int, int] | None:
     state = find_state(folder)
-    # Numbers of removed folders come again.
+    # Numbers of removed folders are used again.
     return state and (state.st_dev, state.st_ino, state.st_mtime_ns)
 
 

@@ -1,4 +1,4 @@
-"""What replacing asks of the system: hidden folders, locks, two names exchanged, a full flush."""
+"""What replacing needs from the system: hidden folders, locks, exchanged names, a full flush."""
 
 import ctypes
 import errno
@@ -22,16 +22,16 @@ except ImportError:  # on Windows
 
 # The last part is missing in version 0.1.0.
 HIDDEN = re.compile(r"\.(?P<target>.+)\.partial-\d+(-[0-9a-f]{8})?", re.DOTALL)
-# Seconds after which an unfinished save counts as given up, where no lock tells.
+# Seconds after which an unfinished save counts as given up, where folders cannot be locked.
 _GIVEN_UP = 24 * 60 * 60
 # linux/fcntl.h and linux/fs.h
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
-# What kernels, file systems and sandboxes answer that cannot exchange two names.
+# Answers of kernels, file systems and sandboxes that cannot exchange two names.
 _NO_EXCHANGE = (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM)
 
 
 def find_state(path: Path) -> os.stat_result | None:
-    """None if there is nothing. Asked once: between two questions another saver may take it."""
+    """The state of a path, None if there is nothing. Asked once: another saver may remove it."""
     try:
         return path.stat()
     except FileNotFoundError:
@@ -40,7 +40,7 @@ def find_state(path: Path) -> os.stat_result | None:
 
 @contextmanager
 def hidden_folder(target: Path) -> Iterator[Path]:
-    """An empty hidden folder beside a path, locked until it is removed in the end."""
+    """An empty hidden folder beside a path, locked until it is removed at the end."""
     target.parent.mkdir(parents=True, exist_ok=True)
     _remove_left_overs(target)
     while True:
@@ -52,7 +52,7 @@ def hidden_folder(target: Path) -> Iterator[Path]:
             if hidden.exists():
                 break
             _unlock(lock)
-        # Before it was locked, another process took it for a left-over.
+        # Before it was locked, another process removed it as a left-over.
     try:
         yield hidden
     finally:
@@ -63,8 +63,8 @@ def hidden_folder(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def locked(folders: list[Path]) -> Iterator[None]:
-    """Keep others from renaming in folders. A hidden one has no others, and is locked already."""
-    # Everybody takes several in the same order, so that nobody waits for one who waits for him.
+    """Keep others from renaming in folders. Hidden ones are their saver's, and locked already."""
+    # Everybody locks several in the same order, so that no two wait for each other.
     locks = [_lock(path, wait=True) for path in folders if not HIDDEN.fullmatch(path.name)]
     try:
         yield
@@ -76,9 +76,9 @@ def locked(folders: list[Path]) -> Iterator[None]:
 def settle(hidden: Path) -> None:
     """Give what was written its permissions, and wait until it is on the disk.
 
-    A rename may reach the disk before what it renames does: after a power cut, names of whole
-    files would stand before empty ones. Waiting for gigabytes takes the seconds in which they
-    are written out; links to files that were saved before cost nothing.
+    A rename may reach the disk before what it renames: after a power cut, files would have their
+    names, but no content. Waiting for gigabytes takes the seconds in which they are written out;
+    links to files that were saved before cost nothing.
     """
     if HIDDEN.fullmatch(hidden.parent.name):
         return  # a part of something that will be settled as a whole
@@ -97,6 +97,7 @@ def settle(hidden: Path) -> None:
 
 
 def flush(path: Path) -> None:
+    """Wait until a file, or the list of a folder's names, is on the disk."""
     if os.name == "nt" and path.is_dir():
         return  # cannot be opened there
     handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
@@ -111,14 +112,14 @@ def flush(path: Path) -> None:
 
 
 def exchange(first: Path, second: Path) -> bool:
-    """Let two folders change their names in one step, so that a reader finds one or the other.
+    """Exchange the names of two folders in one step, so that a reader finds one or the other.
 
     RETURNS (bool): False where the system or the file system knows no such step.
     """
     rename = _renameat2()
     if rename is None:
         return False
-    sys.audit("os.rename", str(first), str(second), -1, -1)  # as os.rename tells what it does
+    sys.audit("os.rename", str(first), str(second), -1, -1)  # as os.rename does
     names = os.fsencode(first), os.fsencode(second)
     if rename(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE) == 0:
         return True
@@ -142,12 +143,13 @@ def _renameat2() -> Any:
 
 
 def _remove_left_overs(target: Path) -> None:
-    """Remove what killed processes left. Their ids tell nothing: they may have been processes of
-    another machine or container, or of a number that is given to another one by now."""
+    """Remove what killed processes left. Their ids say nothing: they may have run on another
+    machine or in a container, and a number may belong to another process by now.
+    """
     for path in list(target.parent.iterdir()):
         if not (found := HIDDEN.fullmatch(path.name)) or found["target"] != target.name:
             continue
-        with suppress(OSError):  # somebody is writing it, or removes it too, or may forbid it
+        with suppress(OSError):  # somebody is writing or removing it, or forbids it
             lock = _lock(path, wait=False)
             if lock is not None or time.time() - _last_change(path) > _GIVEN_UP:
                 shutil.rmtree(path, ignore_errors=True)
@@ -180,5 +182,5 @@ def _lock(folder: Path, *, wait: bool) -> int | None:
 
 def _unlock(lock: int | None) -> None:
     if lock is not None:
-        fcntl.flock(lock, fcntl.LOCK_UN)  # closing would not do where a forked process has it too
+        fcntl.flock(lock, fcntl.LOCK_UN)  # closing alone would not, if a forked process has it too
         os.close(lock)

@@ -36,8 +36,8 @@ def write_report(
     results (RunsT): Lines of the results file.
     output (Path): Markdown file; pictures are named after it. Raises ValueError if no result
         belongs to the study, ImportError if scipy or matplotlib is missing.
-    source (Path): The study's file, to be named.
-    limit (int): Shown are the runs with this one.
+    source (Path): The study's file, named in the report.
+    limit (int): Only runs with this limit are shown.
     """
     results_of_limit = [line for line in results if line["limit"] == limit]
     rows = {task: find_rows(study, task, results_of_limit) for task in study.tasks}

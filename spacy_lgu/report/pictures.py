@@ -37,7 +37,10 @@ def draw_bars(rows: RowsT, study: Study, path: Path, *, title: str) -> None:
 
 def draw_differences(study: Study, comparisons: dict[str, ComparisonsT], path: Path) -> None:
     """What each pattern is worth on each task, with the intervals of the bootstrap, as SVG: a panel
-    per system. Raises ImportError naming the extra if matplotlib is not installed."""
+    per system.
+
+    Raises ImportError naming the extra if matplotlib is not installed.
+    """
     pyplot = _import_pyplot()
     found = {
         (name, pattern, task): comparison.bootstrap

@@ -33,8 +33,8 @@ ComparisonsT = dict[RowT, Comparison]
 def find_rows(study: Study, task: str, results: RunsT) -> RowsT:
     """The runs of each system and pattern, in the study's order; what is not run has none.
 
-    Taken are runs with corpus, batches and steps of the latest run of the task; of those of a row
-    with different settings the ones of the latest, of those with the same seed the latest one.
+    Only runs with the corpus, batches and steps of the task's latest run count; in a row only those
+    with the settings of its latest run, and of those with the same seed only the latest.
     """
     lines = find_comparable(study, task, results)
     rows: RowsT = {}

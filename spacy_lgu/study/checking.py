@@ -17,7 +17,7 @@ from .plan import Study
 from .runs import Decoder, Run, find_decoder, list_runs, make_overrides
 from .tasks import check_corpus
 
-# Of configs (a name that is not registered is a ValueError), and of folders and names on the hub.
+# Raised for configs (for names not registered, ValueError), and for folders and names on the hub.
 _ERRORS = (ConfigValidationError, ValueError, OSError, ImportError)
 
 
@@ -31,7 +31,7 @@ def check_study(
     work (Path): Folder of decoders with random weights.
     limit (int): Texts of each part; 0: all.
     RETURNS (tuple[dict[str, Decoder | None], list[str]]): The decoders of the systems by their
-        names, and what is wrong, a text each.
+        names, and what is wrong, one text each.
     """
     problems = []
     decoders: dict[str, Decoder | None] = {}
@@ -61,10 +61,11 @@ def check_study(
 
 
 def check_config(config: Path, overrides: dict[str, Any]) -> None:
-    """Check a training config: that its parts can be built and its decoders and encoders are there.
+    """Check that a training config can be built, and its decoders and encoders are there.
 
     config (Path): spaCy's training config.
-    overrides (dict[str, Any]): Values by dotted name.
+    overrides (dict[str, Any]): Values by dotted name. Raises ConfigValidationError, ValueError,
+        OSError or ImportError for what is wrong.
     """
     loaded = load_config(config, overrides=overrides, interpolate=False)
     nlp = load_model_from_config(loaded, auto_fill=True)

@@ -19,8 +19,8 @@ _INTERVAL = 60.0
 class Display:
     """Shows the progress of one run after the other.
 
-    stream (IO[str] | None): Where to. None: standard error.
-    interval (float): Seconds between two lines where it is no terminal.
+    stream (IO[str] | None): Where it is shown. None: standard error.
+    interval (float): Seconds between two lines if that is not a terminal.
     """
 
     def __init__(self, stream: IO[str] | None = None, *, interval: float = _INTERVAL) -> None:
@@ -40,14 +40,14 @@ class Display:
 
         title (str): Which one.
         n_steps (int): Training steps.
-        minutes_after (float | None): That the runs after it will take; None: not known.
-        RETURNS (ContextManager[Callable]): Takes its progress. In the end the line goes.
+        minutes_after (float | None): How long the runs after it will take; None: not known.
+        RETURNS (ContextManager[ReportT]): Takes its progress. The line disappears at the end.
         """
         self._title, self._minutes_after = title, minutes_after
         self._shown = time.monotonic()
         self._first = None
         if self._stream.isatty():
-            columns, rows = get_terminal_size()  # 80 and 24 where a terminal tells none
+            columns, rows = get_terminal_size()  # 80 and 24 if the terminal gives none
             self._bar = tqdm(
                 total=n_steps, desc=title, unit="step", file=self._stream, leave=False,
                 ncols=columns, nrows=rows,
@@ -64,7 +64,7 @@ class Display:
 
     def _update(self, progress: Progress) -> None:
         now = time.monotonic()
-        # Counted from the first step: what comes before takes long, and is over.
+        # Counted from the first step: what comes before it takes long, but is over.
         self._first = self._first or (progress.step, now)
         step, started = self._first
         done = progress.step - step

@@ -1,7 +1,7 @@
 """An experiment in processes of its own: a training, then its scores. Knows nothing of studies.
 
-The processes leave logs; how far they are is told while they run. Whatever ends this process ends
-those that it started, and nothing of theirs is a result before all is done.
+The processes leave logs and report their progress while they run. Whatever ends this process ends
+those that it started, and nothing of theirs counts as a result before all is done.
 """
 
 import json
@@ -18,7 +18,7 @@ from typing import Any
 
 from .process import MARK
 
-# Of tqdm, as scripts show it.
+# A bar of tqdm, as scripts show it.
 _BAR = re.compile(r"^training: .*?(\d+)/(\d+) \[")
 # Seconds in which a process may end by itself.
 _GRACE = 10.0
@@ -81,7 +81,7 @@ def train_and_score(
     checkpoint (str): Which one is scored, "last" or "best".
     gpu_id (int): GPU, -1 for none.
     keep (bool): Keep the checkpoints.
-    report (Callable | None): Told how far it is.
+    report (ReportT | None): Called with the progress.
     RETURNS (dict[str, Any]): The figures of `spacy lgu evaluate`, with "train_minutes" and
         "checkpoint_bytes". Raises RunError naming the log if a process fails.
     """
@@ -121,7 +121,7 @@ def run_script(
     arguments (list[str]): Its arguments. The last one is added: the file for its figures, as JSON.
     options (dict[str, Any]): Its options.
     folder (Path): For the log and the scores; what is there is deleted.
-    report (Callable | None): Told how far it is, if the script shows a bar "training" of tqdm.
+    report (ReportT | None): Called with the progress, if the script shows tqdm's bar "training".
     RETURNS (dict[str, Any]): The figures. Raises RunError naming the log if it fails.
     """
     _empty(folder)
@@ -146,7 +146,7 @@ def _empty(folder: Path) -> None:
 
 
 def _call(arguments: list[str], log: Path, report: ReportT | None) -> None:
-    """Run Python with these arguments. What it prints goes to the log, but for its progress."""
+    """Run Python with these arguments. What it prints goes to the log, except its progress."""
     with log.open("w", encoding="utf8") as stream, _started(arguments) as process:
         for line in process.stdout or ():
             progress = _read_progress(line)
@@ -165,7 +165,7 @@ def _call(arguments: list[str], log: Path, report: ReportT | None) -> None:
 def _started(arguments: list[str]) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
         [sys.executable, *arguments],
-        stdin=subprocess.PIPE,  # never written to: its end tells that this process is gone
+        stdin=subprocess.PIPE,  # never written to: its end shows that this process is gone
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         encoding="utf8",

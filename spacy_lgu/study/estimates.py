@@ -1,4 +1,4 @@
-"""How long runs will take, by those that are finished."""
+"""How long runs will take, judging by those that are finished."""
 
 from collections.abc import Iterable
 from statistics import fmean
@@ -8,7 +8,7 @@ from .runs import Job
 
 
 def estimate_minutes(job: Job, results: Iterable[dict[str, Any]]) -> float | None:
-    """Minutes of training: those of the nearest finished runs, by step.
+    """Minutes of training, at the pace of the nearest finished runs.
 
     job (Job): What is to be run.
     results (Iterable[dict[str, Any]]): Finished runs.
@@ -23,6 +23,18 @@ def estimate_minutes(job: Job, results: Iterable[dict[str, Any]]) -> float | Non
     if not nearest:
         return None
     return job.steps * fmean(line["train_minutes"] / line["steps"] for line in nearest)
+
+
+def sum_minutes(jobs: Iterable[Job], results: list[dict[str, Any]]) -> float | None:
+    """Minutes of training that are left.
+
+    jobs (Iterable[Job]): What is to be run; those among the results count nothing.
+    results (list[dict[str, Any]]): Finished runs.
+    RETURNS (float | None): None if it is not known of one of them.
+    """
+    minutes = [estimate_minutes(job, results) for job in jobs if job.find_done(results) is None]
+    known = [of_job for of_job in minutes if of_job is not None]
+    return sum(known) if len(known) == len(minutes) else None
 
 
 def spell_minutes(minutes: float) -> str:

@@ -34,8 +34,9 @@ def describe_machine(gpu_id: int) -> dict[str, Any]:
 
 
 def find_commit() -> str | None:
-    """What was run: the commit of the working tree, with -dirty if files differ. None if there is
-    none, as of an installed package: that it may lie in a repository of its user says nothing."""
+    """The commit of the working tree that is run, with -dirty if files differ. None if there is
+    none, as for an installed package: a repository of the user's around it says nothing.
+    """
     if shutil.which("git") is None or not (_ROOT / ".git").exists():
         return None
     command = ["git", "-C", str(_ROOT), "describe", "--always", "--dirty", "--abbrev=12"]

@@ -124,7 +124,7 @@ class System:
         ):
             raise ValueError(
                 f"{where}: a decoder is needed by the encoders decoder and instruction, patterns "
-                "by the encoder decoder, and neither by another."
+                "by the encoder decoder, and neither by any other."
             )
         if self.encoder == "instruction" and self.config.suffix != ".py":
             raise ValueError(
@@ -164,9 +164,9 @@ class Study:
 
         tasks (str): Names with commas between them, or "all".
         systems (str): Likewise.
-        patterns (str): Patterns of every decoder instead of its own, or "all": those.
-        decoders (dict[str, str | None]): Replaced decoders by name.
-        RETURNS (Study): Raises ValueError for names that are not there.
+        patterns (str): Patterns for every decoder, or "all": its own.
+        decoders (dict[str, str | None] | None): Decoders by name, instead of the study's.
+        RETURNS (Study): Raises ValueError for unknown names.
         """
         decoders = decoders or {}
         _choose(",".join(decoders) or "all", self.decoders, "decoder")
@@ -187,7 +187,7 @@ class Study:
 def read_study(path: Path) -> Study:
     """Read a study.
 
-    path (Path): YAML. Configs that it names are looked for from its folder.
+    path (Path): YAML. Paths of configs in it are relative to its folder.
     RETURNS (Study): Raises ValueError for unknown fields and for what does not fit together,
         FileNotFoundError if the study or a config of it is not there.
     """

@@ -1,8 +1,8 @@
-"""`spacy train` as a process that tells how far it is:
+"""`spacy train` as a process that reports its progress:
 
     python -m spacy_lgu.study.process config.cfg --output training --gpu-id -1 --paths.train ...
 
-Progress is a line of standard output each, a mark and JSON. The pipeline, its config included, is
+Each report is a line of standard output: a mark, then JSON. The pipeline, its config included, is
 the one that `spacy train` makes. The process ends when its standard input does.
 """
 
@@ -20,20 +20,20 @@ import typer
 if TYPE_CHECKING:
     from spacy.language import Language
 
-MARK = "@spacy-lgu.progress "  # which no log begins a line with
+MARK = "@spacy-lgu.progress "  # no line of a log begins so
 _LOGGER = "spacy-lgu.study_progress.v1"
-# Seconds between two lines at least: a step of a small pipeline takes milliseconds.
+# Seconds between two reports at least: a step of a small pipeline takes milliseconds.
 _INTERVAL = 0.5
 LogT = Callable[[dict[str, Any] | None], None]
 LoggerT = Callable[["Language", IO[str], IO[str]], tuple[LogT, Callable[[], None]]]
 
 
 def tell_progress(logger: LoggerT, original: dict[str, Any]) -> LoggerT:
-    """A logger that tells the progress, besides what another one logs.
+    """Make a logger that reports the progress besides what another one logs.
 
-    logger (Callable): The other.
+    logger (LoggerT): The other.
     original (dict[str, Any]): Its part of the config, which the trained pipeline is to keep.
-    RETURNS (Callable): The logger.
+    RETURNS (LoggerT): The logger.
     """
 
     def set_up(
@@ -53,7 +53,7 @@ def tell_progress(logger: LoggerT, original: dict[str, Any]) -> LoggerT:
                 progress = {"step": step, "n_steps": n_steps, "score": score}
                 stdout.write(f"{MARK}{json.dumps(progress)}\n")
                 stdout.flush()
-            step += 1  # spaCy counts from 0, too, and makes one more than max_steps
+            step += 1  # spaCy also counts from 0, and makes one step more than max_steps
 
         return log_step, finalize
 
@@ -61,7 +61,7 @@ def tell_progress(logger: LoggerT, original: dict[str, Any]) -> LoggerT:
 
 
 def train(config: Path, output: Path, *, gpu_id: int, overrides: dict[str, Any]) -> None:
-    """Train as `spacy train` does, and tell the progress.
+    """Train as `spacy train` does, and report the progress.
 
     config (Path): The training config.
     output (Path): Folder for the checkpoints.
@@ -90,7 +90,7 @@ def train(config: Path, output: Path, *, gpu_id: int, overrides: dict[str, Any])
 
 
 def _end_with_input() -> None:
-    """The parent holds the other end, and never writes: it is gone, perhaps killed."""
+    """End this process with its parent, which holds the other end of its input and never writes."""
     os.read(0, 1)  # not sys.stdin, which a thread must not hold when Python ends
     os._exit(1)
 

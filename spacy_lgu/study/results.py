@@ -1,4 +1,4 @@
-"""Results as JSON lines, one a run: added to by several processes, each of which may be killed."""
+"""Results as JSON lines, one per run, written by several processes, each of which may be killed."""
 
 import json
 import lzma
@@ -11,9 +11,13 @@ from filelock import FileLock
 
 
 def read_results(path: Path) -> list[dict[str, Any]]:
-    """The finished runs of a results file (.jsonl or .jsonl.xz), none if there is no file. A last
-    line that was cut off is left out with a message: its run is made again. Raises ValueError with
-    file and line for anything else that is not JSON."""
+    """Read the finished runs of a results file.
+
+    path (Path): A .jsonl or .jsonl.xz file.
+    RETURNS (list[dict[str, Any]]): Empty if there is no file. A last line that was cut off is left
+        out with a message: its run is made again. Raises ValueError with file and line for
+        anything else that is not JSON.
+    """
     if not path.exists():
         return []
     content = path.read_bytes()
@@ -38,8 +42,11 @@ def read_results(path: Path) -> list[dict[str, Any]]:
 
 
 def append_result(path: Path, entry: dict[str, Any]) -> None:
-    """Add a finished run to a results file, which other processes may be adding to. A last line
-    that was cut off goes first."""
+    """Add a finished run to a results file, to which other processes may be adding.
+
+    path (Path): A .jsonl file. A last line that was cut off is removed.
+    entry (dict[str, Any]): The run.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"), path.open("a+b") as stream:
         stream.seek(0)

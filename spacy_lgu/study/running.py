@@ -1,4 +1,4 @@
-"""A study, run by run: what is finished is not repeated, what others are at is left to them."""
+"""A study, run by run. Finished runs are not repeated, nor those that another process is at."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +8,7 @@ from filelock import FileLock, Timeout
 
 from .display import Display
 from .engine import ReportT, RunError, Scoring, run_script, train_and_score
-from .estimates import estimate_minutes
+from .estimates import sum_minutes
 from .machine import describe_machine, find_commit
 from .plan import Study
 from .results import append_result, read_results
@@ -44,7 +44,7 @@ def run_study(
     keep (bool): Keep the checkpoints.
     gpu_id (int): GPU, -1 for none.
     display (Display): Shows how far it is.
-    say (Callable): Told what came of a run.
+    say (Callable): Called with what came of each run.
     RETURNS (list[str]): The runs that failed.
     """
     machine, commit = describe_machine(gpu_id), find_commit()
@@ -52,9 +52,9 @@ def run_study(
     planned = [make_job(run, study, corpora, decoders[run.system.name], limit) for run in runs]
     failed = []
     for number, run in enumerate(runs, 1):
-        # Anew: what it depends on may have changed during the runs before.
+        # Again: what it depends on may have changed during the runs before.
         job = make_job(run, study, corpora, decoders[run.system.name], limit)
-        # A folder of its own for other settings: what is kept there is no other run's to delete.
+        # A folder for each settings: no other run may delete what is kept there.
         *parts, seed = str(run).split()
         folder = work.joinpath(*parts, f"{seed}-{job.settings}")
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -81,7 +81,7 @@ def run_study(
                 }
                 append_result(results, entry)
         except Timeout:
-            say(f"{run}: left to the process that is at it")
+            say(f"{run}: left to the process that runs it")
             continue
         except RunError as error:
             failed.append(str(run))
@@ -94,25 +94,17 @@ def run_study(
     return failed
 
 
-def sum_minutes(jobs: list[Job], results: list[dict[str, Any]]) -> float | None:
-    """Minutes that the jobs will take which are not among the results; None if that is not known
-    of one of them."""
-    minutes = [estimate_minutes(job, results) for job in jobs if job.find_done(results) is None]
-    known = [of_job for of_job in minutes if of_job is not None]
-    return sum(known) if len(known) == len(minutes) else None
-
-
 def execute(
     job: Job, study: Study, folder: Path, *, gpu_id: int, keep: bool, report: ReportT
 ) -> dict[str, Any]:
     """Train and score.
 
-    job (Job): What.
-    study (Study): For which checkpoint is scored.
+    job (Job): The run.
+    study (Study): Says which checkpoint is scored.
     folder (Path): Folder for logs, scores and checkpoints; what is there is deleted.
     gpu_id (int): GPU, -1 for none.
     keep (bool): Keep the checkpoints.
-    report (Callable): Told how far it is.
+    report (ReportT): Called with the progress.
     RETURNS (dict[str, Any]): The figures. Raises RunError naming the log if a process fails.
     """
     task, system = job.run.task, job.run.system

@@ -50,7 +50,7 @@ class Decoder:
 
     name (str): Folder, or name on the hub: what the config gets.
     identity (str): Digest of its files, or its commit on the hub.
-    bits_per_byte (float | None): On its validation text, if its training.json tells.
+    bits_per_byte (float | None): On its validation text, if its training.json says.
     """
 
     name: str
@@ -93,7 +93,7 @@ class Job:
 
 
 def list_runs(study: Study, seeds: int) -> list[Run]:
-    """All runs, seed by seed, without decoders that are not at hand."""
+    """All runs, seed by seed, without those whose decoder is not at hand."""
     return [
         Run(task, system, pattern, seed)
         for seed in range(seeds)
@@ -105,10 +105,10 @@ def list_runs(study: Study, seeds: int) -> list[Run]:
 
 
 def find_decoder(system: System, study: Study, work: Path) -> Decoder | None:
-    """The decoder of a system. One with random weights is not there before write_untrained.
+    """Find the decoder of a system. One with random weights is not there before write_untrained.
 
     system (System): The system.
-    study (Study): Whose decoders are meant.
+    study (Study): Names the decoders.
     work (Path): Folder for decoders with random weights.
     RETURNS (Decoder | None): None if the system has none. Raises ValueError or OSError if it
         cannot be found.
@@ -129,8 +129,8 @@ def find_decoder(system: System, study: Study, work: Path) -> Decoder | None:
 def write_untrained(system: System, study: Study, decoder: Decoder | None) -> None:
     """Write the decoder of a system with random weights, unless it is there.
 
-    system (System): The system; nothing is written for others.
-    study (Study): Whose decoders are meant.
+    system (System): The system; nothing is written if it takes trained weights.
+    study (Study): Names the decoders.
     decoder (Decoder | None): From find_decoder.
     """
     name = study.decoders[system.decoder] if system.decoder is not None else None
@@ -168,7 +168,7 @@ def make_overrides(
         "paths.dev": str(corpus / "dev.spacy"),
         "system.seed": run.seed,
         "nlp.pipeline": [encoder, *finder, head, *cleaner],
-        # Training needs the candidates, too, and the finder what the encoder annotates.
+        # Training needs the candidates as well, and the finder what the encoder annotates.
         "training.annotating_components": [encoder, *finder] if finder else [],
         "head.listener": f"${{listeners.{encoder}}}",
         "corpora.train.limit": limit,

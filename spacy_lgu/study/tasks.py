@@ -17,12 +17,12 @@ from .plan import PARTS, Study, Task
 
 
 def find_converted(study: Study, corpora: Path, *, is_explicit: bool) -> tuple[Study, list[str]]:
-    """The study without tasks that are not converted, unless they were asked for by name.
+    """The study without tasks that are not converted, unless they were named.
 
     study (Study): The study.
     corpora (Path): Folder of the converted corpora.
     is_explicit (bool): Whether the tasks were named.
-    RETURNS (tuple[Study, list[str]]): It, and the tasks that were left out. Raises
+    RETURNS (tuple[Study, list[str]]): The study, and the tasks that were left out. Raises
         FileNotFoundError if one was named, or if none is converted.
     """
     missing = [name for name in study.tasks if not (corpora / name / "test.spacy").is_file()]
@@ -53,7 +53,7 @@ def convert_task(task: Task, data: Path, target: Path, *, say: Callable[[str], N
     task (Task): The task.
     data (Path): Folder of the raw files.
     target (Path): Folder to write.
-    say (Callable): Told what is in each part, and what was changed on the way.
+    say (Callable): Called with what is in each part, and what was changed on the way.
     """
     files = find_files(task, data)
 
@@ -83,7 +83,7 @@ def convert_task(task: Task, data: Path, target: Path, *, say: Callable[[str], N
             for kind, n_notes, details in notes.by_kind():
                 say("\n  ".join([f"{kind}: {n_notes}", *details]))
 
-    replace_folder(target, write)  # or parts of two conversions could have texts in common
+    replace_folder(target, write)  # else parts of two conversions could share texts
 
 
 def convert_tasks(
@@ -96,7 +96,7 @@ def convert_tasks(
     data (Path): Folder of the raw files.
     corpora (Path): Folder to write.
     is_explicit (bool): Whether the tasks were named: then a missing file is an error.
-    say (Callable): Told what is done.
+    say (Callable): Called with what is done.
     """
     missing = []
     for name, task in study.tasks.items():
@@ -111,15 +111,15 @@ def convert_tasks(
     if len(missing) == len(study.tasks):
         raise FileNotFoundError(f"No task has its files in the folder {str(data)!r}: see --data.")
     for folder in missing:
-        # Or it would be trained on what was converted from another folder before.
+        # Else it would be trained on what was converted from another folder before.
         if folder.exists():
             shutil.rmtree(folder)
             say(f"removed: {folder}, converted from other files")
 
 
 def check_corpus(task: Task, corpus: Path, limit: int) -> None:
-    """Raise ValueError for what would come out only after training: parts without a span for the
-    head, test texts that are not annotated.
+    """Raise ValueError for what would otherwise show only after training: parts without a span for
+    the head, test texts that are not annotated.
 
     task (Task): The task.
     corpus (Path): Folder with the three parts.

@@ -1,1 +1,1 @@
-"""What a training config names beside the components: batchers, readers, schedules."""
+"""What a training config names besides the components: batchers, readers, schedules."""

@@ -1,7 +1,7 @@
 """Batches with a bounded number of subtokens, which is what bounds the memory of training.
 
-Windows that overlap are run more than once: a text longer than the window, with a stride of half
-of it, counts about twice as much in the decoder as here.
+Text in overlapping windows is run more than once: a text longer than the window, with a stride of
+half of it, counts about twice as much in the decoder as here.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -34,7 +34,8 @@ def batch_by_subtokens_v1(
     name (str): The decoder, as in the transformer's config.
     revision (str | None): Its revision on the hub.
     tokenizer_config (dict): Passed to AutoTokenizer.
-    RETURNS (Callable): Examples -> batches of examples, in order.
+    RETURNS (Callable): Examples -> batches of examples, in order. Raises ValueError for a size
+        below 1.
     """
     if isinstance(size, int) and size < 1:
         raise ValueError(f"A batch must hold at least 1 subtoken, but size is {size}.")

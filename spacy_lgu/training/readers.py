@@ -29,8 +29,8 @@ def gold_tokens_v1(path: Path | None, limit: int = 0) -> ReaderT:
     docs = Corpus(path).read_docbin
 
     def read(nlp: Language) -> Iterator[Example]:
-        # As spaCy's reader, no empty texts. Its limit ends one file of a folder, and goes on with
-        # the next.
+        # Without empty texts, as in spaCy's reader; but its limit ends only the file in which it is
+        # reached.
         with_tokens = (doc for doc in docs(nlp.vocab, files) if len(doc))
         for reference in islice(with_tokens, limit or None):
             yield Example(copy_tokens(reference), reference)

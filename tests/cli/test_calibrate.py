@@ -85,7 +85,7 @@ def test_the_tokens_are_those_of_the_file(place, pipeline, tmp_path):
 def test_a_folder_that_is_no_pipeline_is_not_replaced(place, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "notes.txt").write_text("mine")
-    with pytest.raises(ValueError, match="is no saved pipeline, but holds other files"):
+    with pytest.raises(ValueError, match="is not a saved pipeline, but holds other files"):
         calibrate(place / "pipeline", place / "dev.spacy", tmp_path / "out", "--force")
     (tmp_path / "out" / "notes.txt").unlink()
     calibrate(place / "pipeline", place / "dev.spacy", tmp_path / "out", "--force")

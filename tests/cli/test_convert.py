@@ -227,7 +227,7 @@ def test_hold_out_a_share(conll, tmp_path):
             "--spans-key x needs --target spans",
         ),
         (["--format", "conll", "--offsets", "utf16"], "conll has no option --offsets"),
-        (["--format", "conll", "--hold-out", "1"], "--hold-out and --hold-out-to need one another"),
+        (["--format", "conll", "--hold-out", "1"], "--hold-out and --hold-out-to need each other"),
         (
             ["--format", "conll", "--hold-out", "1", "--hold-out-to", "dev"],
             r"Expected a file named \*\.spacy to write, but got 'dev'",
@@ -262,7 +262,7 @@ def test_held_out_docs_need_another_file(conll, tmp_path):
     output = tmp_path / "a.spacy"
     (tmp_path / "link.spacy").symlink_to(output)
     for held_out in (output, tmp_path / "link.spacy"):
-        with pytest.raises(ValueError, match="Expected another file for --hold-out-to"):
+        with pytest.raises(ValueError, match="Expected --hold-out-to to be another file"):
             convert(
                 conll, output, "--format", "conll", "--hold-out", "1", "--hold-out-to", held_out
             )

@@ -86,9 +86,9 @@ def test_as_a_process(tmp_path):
     assert "\nValueError: a.conll:2: expected 2 columns" in result.stderr
 
 
-def test_help_tells_of_the_traceback():
+def test_help_shows_the_traceback():
     printed = " ".join(invoke("lgu", "--help").stdout.split())
-    assert "--traceback Where a command fails" in printed
+    assert "--traceback When a command fails" in printed
     assert "SPACY_LGU_TRACEBACK" in printed
 
 

@@ -74,7 +74,7 @@ def test_base_by_name_that_is_not_here(decoder_folder, tmp_path):
     shutil.rmtree(moved)
     printed = inspect(tmp_path / "pipeline")
     assert "PROBLEM Its base" in printed
-    assert "is not on this machine: it cannot be loaded before that is there" in printed
+    assert "is not on this machine: it cannot be loaded until that is there" in printed
     assert "quantization none, computing in float32, tuning lora" in printed
 
 
@@ -90,7 +90,7 @@ def test_base_that_is_a_link_to_elsewhere(saved, decoder_folder, tmp_path):
     copied = shutil.copytree(saved, tmp_path / "pipeline")
     shutil.rmtree(copied / "transformer" / "base")
     (copied / "transformer" / "base").symlink_to(decoder_folder)
-    assert "the file 'base' does not lie in" in failure("lgu", "inspect", copied)
+    assert "the file 'base' is not inside" in failure("lgu", "inspect", copied)
 
 
 def test_damaged_description_is_named(saved, tmp_path):
@@ -103,7 +103,7 @@ def test_pipeline_without_a_decoder(tmp_path):
     import spacy
 
     spacy.blank("en").to_disk(tmp_path / "blank")
-    assert "No pipe of it has a decoder under" in inspect(tmp_path / "blank")
+    assert "None of its pipes has a decoder under" in inspect(tmp_path / "blank")
 
 
 def test_decoder_with_settings(decoder_folder):

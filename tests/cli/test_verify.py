@@ -68,7 +68,7 @@ def test_packaging_changes_the_meta(copied):
     meta = json.loads((copied / "meta.json").read_text())
     (copied / "meta.json").write_text(json.dumps({**meta, "name": "other"}))
     printed = verify(copied)
-    assert "has changed, as packaging does it" in printed
+    assert "has changed, as packaging changes it" in printed
     assert "all files are what was saved" in printed
 
 

@@ -40,8 +40,8 @@ def test_heads_that_write_to_one_place_are_told():
         (["nerr"], "no head 'nerr'. Did you mean 'ner'? The heads are tagger, "),
         (["ner", "entity_ruler"], "Pipes that are not trained can be added to the written config"),
         (["ner", "ner"], "'ner' is in the pipeline twice"),
-        (["spancat", "span_finder"], "'span_finder' stands behind 'spancat', which reads"),
-        (["entity_linker", "ner"], "'ner' stands behind 'entity_linker'"),
+        (["spancat", "span_finder"], "'span_finder' stands after 'spancat', which reads"),
+        (["entity_linker", "ner"], "'ner' stands after 'entity_linker'"),
     ],
 )
 def test_wrong_heads(heads, message):

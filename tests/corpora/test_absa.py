@@ -49,7 +49,7 @@ def test_aspect_terms(tmp_path):
         (
             "aspectTerms>",
             "AspectTerms>",
-            r"sentence 7: expected aspectTerm elements inside aspectT",
+            r"sentence 7: expected aspectTerm elements, spelled like this, inside aspectT",
         ),
         ("<aspectTerm term", "<AspectTerm term", r"but found AspectTerm {\"term\": \"naan"),
         (

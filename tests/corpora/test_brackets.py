@@ -20,9 +20,9 @@ def test_spans(tags, spans):
 @pytest.mark.parametrize(
     ("tags", "place", "message"),
     [
-        ("* O", 1, r"O is none of *, (LABEL*, *) and (LABEL)"),
-        ("(* *)", 0, r"(* is none of *, (LABEL*, *) and (LABEL)"),
-        ("(A* ) *", 1, r") is none of *, (LABEL*, *) and (LABEL)"),
+        ("* O", 1, r"O is not one of *, (LABEL*, *) and (LABEL)"),
+        ("(* *)", 0, r"(* is not one of *, (LABEL*, *) and (LABEL)"),
+        ("(A* ) *", 1, r") is not one of *, (LABEL*, *) and (LABEL)"),
         ("* *)", 1, "*) closes a span, but none is open"),
         ("(A* *B)", 1, "*B) closes B, but A is open"),
         ("(A* *)x", 1, "*)x does not end with * or )"),

@@ -215,8 +215,19 @@ def test_tokens_may_look_like_numbers_of_tokens(path):
         ("a O\n\nb I-A\n", {"scheme": "iob2"}, r"a\.conll:3: not iob2: I-A follows O, but"),
         ("a O\nb I-A\nc B-A\nd O\ne B-A\n", {}, r"a\.conll:2: not iob2.*(.|\n)*conll:5: not iob1"),
         ("a x O\nb O\n", {}, r"a\.conll:2: expected 3 columns as in line 1, but found 2 in 'b O'"),
-        ("a\tO\nNew York\n", {}, r"a\.conll:2: expected columns divided as in line 1"),
-        ("a O\nb\tO\n", {}, r"a\.conll:2: expected columns divided as in line 1"),
+        (
+            "a\tO\nNew York\n",
+            {},
+            r"a\.conll:2: expected columns separated by tabs, as in line 1, but found columns "
+            r"separated by spaces in 'New York'\. Separate",
+        ),
+        (
+            "a O\nb\tO\n",
+            {},
+            r"a\.conll:2: expected columns separated by spaces, as in line 1, but found columns "
+            r"separated by tabs in 'b\\tO'\. Separate",
+        ),
+        ("a\nb\tO\n", {}, r"a\.conll:2: expected a single column, as in line 1, but found columns"),
         ("a\tx\tO\nb\t\nc\tx\tO", {}, r"a\.conll:2: expected 3 columns .*found 2 in 'b'"),
         ("a x\nb x O\n", {}, r"a\.conll:2: expected 2 columns as in line 1, but found 3"),
         ("a O \nb \n", {}, r"a\.conll:2: expected 2 columns as in line 1, but found 1 in 'b'"),
@@ -225,7 +236,7 @@ def test_tokens_may_look_like_numbers_of_tokens(path):
         ("a O\n\x0c\nb O\n", {}, r"a\.conll:2: expected 2 columns as in line 1, but found 1"),
         (f"a {'B-' * 5000}\nb\n", {}, r"found 1 in 'b'"),
         (f"a O\n{'b' * 5000}\n", {}, r"found 1 in 'b{80}'\.\.\.\. Correct"),
-        ("a\n", {}, r"a\.conll:1: there is no column -1 beside the token in 'a'\."),
+        ("a\n", {}, r"a\.conll:1: there is no column -1 besides the token in 'a'\."),
         ("a O\n", {"column": 2}, r"a\.conll:1: there is no column 2"),
         ("a O\n", {"column": -3}, r"a\.conll:1: there is no column -3"),
         ("a\tO\n\tO\n", {}, r"a\.conll:2: the token is empty\. Expected it in column 0"),

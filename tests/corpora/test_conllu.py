@@ -145,7 +145,7 @@ def test_no_sentence(path):
         ("1-2 a _\n1 a O\n", {}, r"a\.conllu:1: expected the words 1-2, but .* ends with word 1"),
         ("a b c\n", {}, r"a\.conllu:1: expected the number of a word .*found 'a b c'"),
         (f"{'9' * 5000} b c\n", {}, r"a\.conllu:1: expected the number of a word .*'\.\.\.\.$"),
-        ("1 a O\n2 b\n", {}, r"a\.conllu:2: expected 3 columns divided by tabs, as in line 1"),
+        ("1 a O\n2 b\n", {}, r"a\.conllu:2: expected 3 columns separated by tabs, as in line 1"),
         ("# text = ab d\n1 a O\n2 c O\n", {}, r"a\.conllu:1: expected the text .*'b d' instead of"),
         (
             "# text = a d\n1 a O\n",

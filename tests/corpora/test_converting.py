@@ -34,7 +34,7 @@ def test_a_corpus_in_two_files(tmp_path):
 
 
 def test_arguments_that_do_not_fit_come_before_reading(tmp_path):
-    with pytest.raises(ValueError, match="need one another"):
+    with pytest.raises(ValueError, match="need each other"):
         convert_corpus([tmp_path / "no"], tmp_path / "a.spacy", report=print, hold_out=0.5)
     with pytest.raises(ValueError, match="The format conll has no option --offsets"):
         convert_corpus(
@@ -70,5 +70,5 @@ def test_held_out_docs():
 
 @pytest.mark.parametrize("size", [0, 6, 0.01, 0.99])
 def test_something_must_be_left_on_both_sides(size):
-    with pytest.raises(ValueError, match=rf"between 1 and 5 of 6 Docs, but {size} makes [06]\."):
+    with pytest.raises(ValueError, match=rf"between 1 and 5 of 6 Docs, but {size} means [06]\."):
         draw_held_out(6, size, seed=0)

@@ -45,10 +45,10 @@ def test_lines_and_arrays(tmp_path, content, records):
         ),
         ('[{"a": 1},\n]', r"a\.json:2: expected JSON, but at column 1: Expecting value"),
         ('[{"a": 1}', r"a\.json:1: expected ',', but at column 10: the file ends"),
-        ('[{"a": 1}]\n[', r"a\.json:2: expected nothing behind the array, but at column 1: found"),
+        ('[{"a": 1}]\n[', r"a\.json:2: expected nothing after the array, but at column 1: found"),
         (
             '[{"a": 1},\n{"a": 1, "a": 1}]',
-            r"a\.json:2: record 2: expected JSON, but the key 'a' st",
+            r"a\.json:2: record 2: expected JSON, but the key 'a' occ",
         ),
         ("[" * 5000, r"a\.json:1: record 1: expected JSON, but it is nested too deeply"),
         ('{"a": 1}\n{"a"\n', r"a\.json:2: expected JSON, but at column 5"),

@@ -44,7 +44,7 @@ def test_decisions_of_prodigy_on_one_span_are_told(path):
     texts, notes = read(read_char_jsonl, path, content)
     assert texts[0].spans == [(0, 3, "P")]
     assert notes == [
-        ("decision on a span of Prodigy: the text is read as without others", f"{path}:1")
+        ("decision on one span in Prodigy: the text is read as without others", f"{path}:1")
     ]
 
 
@@ -270,7 +270,7 @@ def test_one_tag_per_token(path, tags, options, scheme):
 @pytest.mark.parametrize(
     ("tags", "options", "message"),
     [
-        ("[1, 2, 0]", {}, r"a\.jsonl:1: .* of numbers, give the --tag-names, but found 1"),
+        ("[1, 2, 0]", {}, r"a\.jsonl:1: .*\(for numbers, give --tag-names\), but found 1"),
         ("[1, 3, 0]", {"tag_names": "O,B-X,I-X"}, r"a\.jsonl:1: .* from 0 to 2, .*but found 3"),
         ("[1, -1, 0]", {"tag_names": "O,B-X,I-X"}, r"but found -1"),
         ("[1, true, 0]", {"tag_names": "O,B-X,I-X"}, r"but found true"),

@@ -186,7 +186,7 @@ def test_each_scheme_is_refused_with_its_line():
         "a.txt:2: not bilou: O follows B-A, but a span ends with L-A",
         "a.txt:2: not bmes: O follows B-A, but a span ends with E-A",
         "a.txt:2: not bmewo: O follows B-A, but a span ends with E-A",
-        "a.txt:1: not brackets: B-A is none of *, (LABEL*, *) and (LABEL)",
+        "a.txt:1: not brackets: B-A is not one of *, (LABEL*, *) and (LABEL)",
     ]
 
 

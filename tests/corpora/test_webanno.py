@@ -217,12 +217,12 @@ def test_a_document_without_annotations_of_the_layer(path):
         (
             small("1-1 0-1 a X[1]", "1-2 2-3 b _", "1-3 4-5 c X[1]", text="a b c"),
             {},
-            r"a\.tsv:8: expected the annotation \[1\] .*in tokens in a row",
+            r"a\.tsv:8: expected the annotation \[1\] .*in adjacent tokens",
         ),
         (
             small("1-1 0-1 a X[1]", "", "#Text=b", "2-1 2-3 b X[1]", text="a"),
             {},
-            r"a\.tsv:9: expected the annotation \[1\] .*in one sentence",
+            r"a\.tsv:9: expected the annotation \[1\] .*of one sentence",
         ),
     ],
 )

@@ -96,7 +96,7 @@ def test_features_beyond_plain_lora_are_refused_by_name(tmp_path, key, value):
 @pytest.mark.parametrize("start", ["pissa", "PiSSA", "pissa_niter_4", "olora", "corda", "lora_ga"])
 def test_adapters_that_change_the_base_are_refused_with_the_way_to_convert_them(tmp_path, start):
     message = (
-        rf"init_lora_weights = '{start}' takes the first values .* out of the base"
+        rf"init_lora_weights = '{start}' takes the initial values .* out of the base"
         ".*path_initial_model_for_weight_conversion"
     )
     with pytest.raises(ValueError, match=message):
@@ -121,20 +121,20 @@ def test_adapters_that_change_the_base_are_refused_with_the_way_to_convert_them(
         ("lora_dropout", None, r"expected a number in \[0, 1\)"),
         ("use_rslora", 1, "expected true or false"),
         ("target_modules", None, "a list of module names such as .* or 'all-linear'"),
-        ("target_modules", "q_proj", "regular expressions are not taken"),
-        ("target_modules", "(.*a)*b", "regular expressions are not taken"),
-        ("target_modules", ["(.*a)*b"], "regular expressions are not taken"),
+        ("target_modules", "q_proj", "regular expressions are not supported"),
+        ("target_modules", "(.*a)*b", "regular expressions are not supported"),
+        ("target_modules", ["(.*a)*b"], "regular expressions are not supported"),
         ("target_modules", {"q_proj": 1}, "a list of module names"),
         ("target_modules", [["q_proj"]], "a list of module names"),
-        ("exclude_modules", ".*mlp.*", "regular expressions are not taken"),
-        ("layers_pattern", "(a+)+", r"such as \['layers'\]; regular expressions are not taken"),
+        ("exclude_modules", ".*mlp.*", "regular expressions are not supported"),
+        ("layers_pattern", "(a+)+", r"such as \['layers'\]; regular expressions are not supported"),
         ("layers_to_transform", "1", "a list of layer numbers"),
         ("layers_to_transform", [True], "a list of layer numbers"),
         ("layers_to_transform", [-1], "a list of layer numbers"),
-        ("rank_pattern", {"(.*a)*b": 4}, "regular expressions are not taken"),
+        ("rank_pattern", {"(.*a)*b": 4}, "regular expressions are not supported"),
         ("rank_pattern", {"q_proj": 0}, "each with a whole number of at least 1"),
         ("rank_pattern", ["q_proj"], "an object of module names"),
-        ("alpha_pattern", {"^model.layers": 4}, "regular expressions are not taken"),
+        ("alpha_pattern", {"^model.layers": 4}, "regular expressions are not supported"),
         ("alpha_pattern", {"q_proj": "4"}, "each with a number above 0"),
     ],
 )
@@ -149,8 +149,8 @@ def test_values_of_a_wrong_kind(tmp_path, key, value, expected):
         (b"{", "is damaged: .*Copy it again"),
         (b"\xff\xfe{", "is damaged: .*Copy it again"),
         (b"[1]", "is damaged: expected a JSON object"),
-        (b'{"r": NaN}', "is damaged: NaN is not a number of JSON"),
-        (b'{"r": -Infinity}', "is damaged: -Infinity is not a number of JSON"),
+        (b'{"r": NaN}', "is damaged: NaN is not a JSON number"),
+        (b'{"r": -Infinity}', "is damaged: -Infinity is not a JSON number"),
         (b"[" * 100_000, "is damaged: it is nested too deeply"),
     ],
 )
@@ -213,7 +213,7 @@ def test_links_lead_no_further_than_the_folder(tmp_path):
     file = tmp_path / "adapter_config.json"
     (tmp_path / "adapter").mkdir()
     (tmp_path / "adapter" / file.name).symlink_to(file)
-    with pytest.raises(ValueError, match=r"the file 'adapter_.*' does not lie in"):
+    with pytest.raises(ValueError, match=r"the file 'adapter_.*' is not inside"):
         read_adapter_config(tmp_path / "adapter")
     (tmp_path / "whole").symlink_to(tmp_path)
     assert read_adapter_config(tmp_path / "whole").rank == 4

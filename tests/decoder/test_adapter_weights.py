@@ -63,7 +63,7 @@ def test_a_config_of_other_modules_than_the_weights(
 def test_an_adapter_of_nothing(adapter_folder, decoder_folder):
     edit_json(adapter_folder / "adapter_config.json", target_modules=["qkv_proj"])
     save_file({}, adapter_folder / "adapter_model.safetensors")
-    with pytest.raises(ValueError, match="it has no weights, and names no linear module of it"):
+    with pytest.raises(ValueError, match="it has no weights, and names none of its linear modules"):
         load_on(decoder_folder, adapter_folder)
 
 

@@ -380,14 +380,14 @@ class OnGPU:
 )
 def test_what_the_flash_kernel_is_for(monkeypatch, query, value, capability, fits):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
-    monkeypatch.setattr(attention, "_torch_has_varlen", lambda: True)
+    monkeypatch.setattr(attention, "torch_has_varlen", lambda: True)
     assert attention._has_varlen_kernel(query, value) == fits
-    monkeypatch.setattr(attention, "_torch_has_varlen", lambda: False)
+    monkeypatch.setattr(attention, "torch_has_varlen", lambda: False)
     assert not attention._has_varlen_kernel(query, value)
 
 
 def test_older_versions_of_torch_have_no_flash_kernel(monkeypatch):
-    probe = attention._torch_has_varlen.__wrapped__
+    probe = attention.torch_has_varlen.__wrapped__
     with monkeypatch.context() as patch:
         patch.setattr("torch.nn.attention.varlen.varlen_attn", lambda query, is_causal: None)
         assert not probe()

@@ -26,7 +26,7 @@ def test_decoder_is_described(decoder_folder):
         f"{trained:,} of {total:,} parameters are trained ({trained / total:.2%}); weights take "
         f"{(total * 4 + 32) / 2**20:,.1f} MiB on cpu"
     )
-    assert third == "Subtokens over several tokens are split"
+    assert third == "Subtokens that span several tokens are split"
 
 
 def test_quantized_weights_count_as_what_they_stand_for(decoder_folder):

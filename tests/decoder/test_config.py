@@ -34,13 +34,13 @@ def edited(decoder_folder, tmp_path):
         ({"rope_scaling": 5}, "expected an object or null in 'rope_scaling', but found 5"),
         ({"architectures": [5]}, r"expected a list of strings in 'architectures', but found \[5\]"),
         ({"num_hidden_layers": 10**9}, "'num_hidden_layers' is 1000000000, over 1,000"),
-        ({"hidden_act": "nix"}, "makes no decoder of it .KeyError: 'nix'"),
+        ({"hidden_act": "nix"}, "cannot build a decoder from it .KeyError: 'nix'"),
         ({"max_position_embeddings": None}, "above 0 in 'max_position_embeddings', but found null"),
         ({"num_attention_heads": 0}, "above 0 in 'num_attention_heads', but found 0"),
         ({"hidden_size": -64}, "above 0 in 'hidden_size', but found -64"),
         ({"vocab_size": 10**400}, r"above 0 in 'vocab_size', but found 100.*\.\.\."),
-        ({"intermediate_size": "96"}, "makes no decoder of it .TypeError"),
-        ({"pruned_heads": {"0": [1]}}, "makes no decoder of it .AttributeError"),
+        ({"intermediate_size": "96"}, "cannot build a decoder from it .TypeError"),
+        ({"pruned_heads": {"0": [1]}}, "cannot build a decoder from it .AttributeError"),
     ],
 )
 def test_values_that_are_wrong(edited, values, message):

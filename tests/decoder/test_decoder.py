@@ -51,7 +51,7 @@ def test_predict_keeps_no_graph(tiny):
 
 def test_one_direction_per_layer_is_needed():
     packed, _ = make_pair(BY_NAME["llama"])
-    with pytest.raises(ValueError, match="Expected one direction per layer, 4, but got 3"):
+    with pytest.raises(ValueError, match="Expected 4 directions, one per layer, but got 3"):
         make_lgu(packed, (True, False, True))
 
 

@@ -30,7 +30,7 @@ def test_newer_format(saved):
         ({"files": None}, "'files' is missing"),
         ({"dtype": "float64"}, "expected one of .*, float16 in 'dtype', but found 'float64'"),
         ({"width": "64"}, "expected a whole number in 'width', but found '64'"),
-        ({"heads": ["ner"]}, "its checksum is not that of its content.*--record` accepts that"),
+        ({"heads": ["ner"]}, "its checksum does not match its content.*--record` accepts that"),
     ],
 )
 def test_description_that_is_wrong(saved, values, message):
@@ -45,7 +45,7 @@ def test_description_that_is_wrong(saved, values, message):
 def test_record_of_files_elsewhere(saved, field, name):
     built, folder = saved
     edit_json(folder / "lgu.json", **{field: {name: {"bytes": 1, "sha256": ""}}})
-    message = f"lgu.json' is damaged: the file '{name}' in '{field}' lies elsewhere"
+    message = f"lgu.json' is damaged: the file '{name}' in '{field}' is outside the save"
     with pytest.raises(ValueError, match=message):
         restore(folder, built)
     with pytest.raises(ValueError, match=message):

@@ -51,7 +51,7 @@ def test_names_that_lead_elsewhere(tmp_path, name):
     (tmp_path / "y").write_text("")
     (folder / "link").symlink_to(tmp_path / "y")
     (folder / "dir").symlink_to(tmp_path)
-    with pytest.raises(ValueError, match=r"lgu\.json' is damaged: the file .* does not lie in"):
+    with pytest.raises(ValueError, match=r"lgu\.json' is damaged: the file .* is not inside"):
         find_inside(folder, name, named_in=folder / "lgu.json")
 
 
@@ -74,5 +74,5 @@ def test_files_of_the_cache_are_links_to_its_blobs(tmp_path):
     (snapshot / "y").symlink_to(blobs / "123")
     assert find_inside(snapshot, "y", named_in=snapshot) == snapshot / "y"
     (snapshot / "z").symlink_to(tmp_path / "models--org--y")
-    with pytest.raises(ValueError, match="'z' does not lie in"):
+    with pytest.raises(ValueError, match="'z' is not inside"):
         find_inside(snapshot, "z", named_in=snapshot)

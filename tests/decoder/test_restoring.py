@@ -81,7 +81,7 @@ def test_no_decoder(saved, tmp_path):
 def test_description_that_does_not_fit_the_decoder(saved, referring):
     built, folder = saved
     make_format_1(folder, width=65)
-    with pytest.raises(ValueError, match="the width is 65, but the decoder's 64"):
+    with pytest.raises(ValueError, match="the width is 65, but that of the decoder is 64"):
         restore(folder, built)
     built, folder, _ = referring
     make_format_1(folder, base={**read_description_of(folder)["base"], "files": None})
@@ -142,7 +142,7 @@ def test_bundle_that_is_a_link_to_elsewhere(saved, tmp_path):
     file = folder / "base" / "model.safetensors"
     file.rename(tmp_path / "model.safetensors")
     file.symlink_to(tmp_path / "model.safetensors")
-    with pytest.raises(ValueError, match=r"the file 'base/model\.safetensors' does not lie in"):
+    with pytest.raises(ValueError, match=r"the file 'base/model\.safetensors' is not inside"):
         restore(folder, built)
 
 
@@ -202,10 +202,10 @@ def test_hub_base_that_is_not_cached(hub_name, hub_cache, tmp_path):
     save(built, tmp_path / "x")
     snapshot = hub_cache / "models--org--tiny" / "snapshots" / SECOND
     (snapshot / "model.safetensors").unlink()
-    with pytest.raises(OSError, match=r"holds an adapter only and needs its base decoder 'org/tin"):
+    with pytest.raises(OSError, match=r"holds only an adapter and needs its base decoder 'org/tin"):
         restore(tmp_path / "x", built)
     shutil.rmtree(hub_cache / "models--org--tiny")
-    with pytest.raises(OSError, match=r"cannot be had: .*base_weights = 'bundle'"):
+    with pytest.raises(OSError, match=r"cannot be read: .*base_weights = 'bundle'"):
         restore(tmp_path / "x", built)
 
 
@@ -256,7 +256,7 @@ def test_a_bundle_knows_its_base_from_any_directory(decoder_folder, tmp_path, mo
 
 def test_bytes_write_nowhere_else(decoder_folder):
     built = build(decoder_folder)
-    with pytest.raises(ValueError, match=r"hold a file '\.\./evil', outside of the decoder's"):
+    with pytest.raises(ValueError, match=r"hold a file '\.\./evil', outside the decoder's"):
         decoder_from_files({"../evil": b""}, built.settings, device=CPU)
 
 

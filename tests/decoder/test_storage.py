@@ -152,7 +152,7 @@ def test_a_decoder_that_was_trained_on_shared_subtokens_says_so_in_each_save(
     make_format_1(tmp_path / "old")
     old = restore(tmp_path / "old", built)
     assert (built.subtokens, old.subtokens) == ("split", "shared")
-    assert old.describe()[2] == "Subtokens over several tokens are shared"
+    assert old.describe()[2] == "Subtokens that span several tokens are shared"
     save(old, tmp_path / "again")
     assert read_description_of(tmp_path / "again")["subtokens"] == "shared"
     again = restore(tmp_path / "again", built)

@@ -293,7 +293,7 @@ def test_the_tokenizer_neither_truncates_nor_pads(decoder_folder, tmp_path):
 def test_a_loaded_decoder_stays_on_its_device(decoder_folder):
     layer = make_layer(decoder_folder)
     layer.to_cpu()
-    with pytest.raises(ValueError, match="lies on cpu and cannot be moved to cuda:0 once loaded"):
+    with pytest.raises(ValueError, match="is on cpu and cannot be moved to cuda:0 once loaded"):
         layer.shims[0].to_device("gpu", 0)
     empty = build_layer(decoder_folder)
     empty.shims[0].to_device("gpu", 0)
@@ -341,7 +341,7 @@ def test_new_processes_share_the_cores_and_use_no_gpu(decoder_folder, monkeypatc
     monkeypatch.setattr("multiprocessing.parent_process", lambda: "a process")
     pickle.loads(data)
     assert n_threads == [1]
-    with pytest.raises(RuntimeError, match="lies on a GPU, which n_process > 1 cannot use"):
+    with pytest.raises(RuntimeError, match="is on a GPU, which n_process > 1 cannot use"):
         shim.__setstate__({**state, "device": "cuda"})
     # Pickled where there was a GPU, and read by itself.
     monkeypatch.setattr("multiprocessing.parent_process", lambda: None)

@@ -130,7 +130,7 @@ def test_a_window_larger_than_the_context(decoder_folder):
 
 
 def test_the_stride_is_checked_when_the_tokenizer_is_known(decoder_folder):
-    with pytest.raises(ValueError, match=r"holds 9 beside the special ones.* stride of 1 to 9"):
+    with pytest.raises(ValueError, match=r"holds 9 besides the special ones.* stride of 1 to 9"):
         make_layer(decoder_folder, window=10, stride=10)
 
 

@@ -124,7 +124,7 @@ def test_short_and_long_docs_in_one_batch():
 
 
 def test_a_window_without_room_for_text():
-    with pytest.raises(ValueError, match="window of 2 subtokens leaves no room for text beside th"):
+    with pytest.raises(ValueError, match="window of 2 subtokens leaves no room for text besides"):
         encode(doc_of(5), window=2, bos=True, eos=True)
 
 

@@ -118,7 +118,7 @@ def test_calibration_needs_vectors(nlp, upstream):
 
 def test_training_behind_a_cleaner(nlp, upstream):
     message = (
-        rf"The pipe 'doc_cleaner' removes {place_of(upstream)}, from which 'second' behind it .*"
+        rf"The pipe 'doc_cleaner' removes {place_of(upstream)}, from which 'second' after it .*"
         rf"order of the pipes is '{upstream}', 'sequence_labeler', 'doc_cleaner', 'second'\..*"
         "add 'second' with before='doc_cleaner'"
     )
@@ -158,7 +158,7 @@ def test_training_on_a_frozen_pipe_that_does_not_annotate(nlp, upstream):
     labeler = nlp.get_pipe("sequence_labeler")
     nlp.config["training"]["frozen_components"] = [upstream]
     with nlp.select_pipes(disable=upstream):
-        message = f"no vectors from '{upstream}' in training, .*frozen_components, but not in annot"
+        message = f"no vectors in training: '{upstream}', .*frozen_components, but not in annot"
         with pytest.raises(ValueError, match=message):
             labeler.initialize(partial(entity_examples, nlp), nlp=nlp)
         nlp.config["training"]["annotating_components"] = [upstream]

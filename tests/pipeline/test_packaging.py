@@ -79,17 +79,17 @@ def test_an_own_readme_is_kept(pipeline, tmp_path):
     "name", ["", "1a", "my-name", "a b", "_a", "a_", "naïve", "class", "a.b", "a\n"]
 )
 def test_names_that_no_package_can_have(pipeline, tmp_path, name):
-    with pytest.raises(ValueError, match="is none that a package can have"):
+    with pytest.raises(ValueError, match="is not a valid package name"):
         package_pipeline(pipeline, tmp_path / "out", name=name, version="1.0")
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("version", ["", "one", "1.0 beta 2!", "1.0 ", "../1", "1.0\n"])
 def test_versions_that_no_package_can_have(pipeline, tmp_path, version):
-    with pytest.raises(ValueError, match="is none that packages can have: expected one such as"):
+    with pytest.raises(ValueError, match="is not a valid package version: expected one such as"):
         package_pipeline(pipeline, tmp_path / "out", name="x", version=version)
     edit(pipeline, version=version)
-    with pytest.raises(ValueError, match="is none that packages can have: expected one such as"):
+    with pytest.raises(ValueError, match="is not a valid package version: expected one such as"):
         package_pipeline(pipeline, tmp_path / "out", name="x")
     assert not (tmp_path / "out").exists()
 
@@ -97,15 +97,18 @@ def test_versions_that_no_package_can_have(pipeline, tmp_path, version):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"requirements": ["a", "b c"]}, "'b c' in .*meta.json' is no requirement of a package"),
-        ({"requirements": ["a\nb"]}, "is no requirement of a package"),
-        ({"requirements": ["\U0001f600"]}, "is no requirement of a package"),
-        ({"requirements": [1]}, "1 in .*meta.json' is no requirement of a package"),
+        (
+            {"requirements": ["a", "b c"]},
+            "'b c' in .*meta.json' is not a valid requirement of a package",
+        ),
+        ({"requirements": ["a\nb"]}, "is not a valid requirement of a package"),
+        ({"requirements": ["\U0001f600"]}, "is not a valid requirement of a package"),
+        ({"requirements": [1]}, "1 in .*meta.json' is not a valid requirement of a package"),
         ({"requirements": "a"}, "requirements in .* are 'a': expected a list"),
-        ({"spacy_version": "new"}, "'spacy new' in .* is no requirement of a package"),
-        ({"description": 5}, "description in .*meta.json' is 5: expected a text"),
-        ({"version": 1.0}, "version in .*meta.json' is 1.0: expected a text"),
-        ({"license": None}, "license in .*meta.json' is None: expected a text"),
+        ({"spacy_version": "new"}, "'spacy new' in .* is not a valid requirement of a package"),
+        ({"description": 5}, "description in .*meta.json' is 5: expected a string"),
+        ({"version": 1.0}, "version in .*meta.json' is 1.0: expected a string"),
+        ({"license": None}, "license in .*meta.json' is None: expected a string"),
         ({"author": "\ud83d"}, "meta.json' is damaged: .*surrogates not allowed"),
     ],
 )

@@ -334,7 +334,7 @@ def test_a_run_that_diverged_goes_on_at_a_lower_rate(adapt, monkeypatch):
         return step(self, packed, **options)
 
     monkeypatch.setattr(Learner, "step", diverging)
-    with pytest.raises(ValueError, match=r"diverged. Give the same call a lower learning rate"):
+    with pytest.raises(ValueError, match=r"diverged. Repeat the call with a lower learning rate"):
         adapt(validate_every=0)
     progress = adapt(learn_rate=0.01)
     assert rates == [0.02] * 4 + [0.01] * 5
@@ -350,8 +350,8 @@ def test_a_mask_token_that_the_decoder_does_not_know(adapt):
     ("values", "message"),
     [
         ({"objective": "masked"}, "objective is 'masked': expected 'causal' or 'masked-next'"),
-        ({"steps": 5, "minutes": 1}, "either minutes or steps"),
-        ({"steps": None}, "either minutes or steps"),
+        ({"steps": 5, "minutes": 1}, "exactly one of minutes and steps"),
+        ({"steps": None}, "exactly one of minutes and steps"),
         ({"steps": 0}, "steps must be positive, but is 0"),
         ({"learn_rate": -1}, "learn_rate must be positive"),
         ({"decay": 0}, r"decay must lie in \(0, 1\]"),

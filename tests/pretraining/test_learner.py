@@ -11,7 +11,7 @@ CPU = torch.device("cpu")
 
 def test_a_checkpoint_of_another_run(make_learner, tmp_path):
     make_learner(unmasking="ccbb").save(tmp_path)
-    message = "run with unmasking = 'ccbb', but now unmasking = 'bbbb'"
+    message = "run with unmasking = 'ccbb', but this one has unmasking = 'bbbb'"
     with pytest.raises(ValueError, match=message):
         make_learner(unmasking="bbbb").load(tmp_path)
 

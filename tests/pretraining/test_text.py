@@ -44,11 +44,11 @@ def test_reads_plain_and_compressed_files(tmp_path, text_file):
             r'{"text": "a\ud83d"}',
             r"a\.jsonl:2: expected UTF-8 without lone surrogates, .* character 1 .* '\\ud83d'",
         ),
-        ('{"text": "a", "text": "b"}', r"a\.jsonl:2: .* the key 'text' stands twice"),
+        ('{"text": "a", "text": "b"}', r"a\.jsonl:2: .* the key 'text' occurs twice"),
         ('{"text": "a", "x": %s}' % ("[" * 5000), r"a\.jsonl:2: .* nested too deeply"),
         ('{"text": "a", "x": %s}' % ("9" * 5000), r"a\.jsonl:2: .*9'\.\.\. is too large"),
         ('{"text": "a", "x": -1e999}', r"a\.jsonl:2: .* number '-1e999' is too large"),
-        ('{"text": "a", "x": NaN}', r"a\.jsonl:2: .* NaN is no number of JSON"),
+        ('{"text": "a", "x": NaN}', r"a\.jsonl:2: .* NaN is not a JSON number"),
     ],
 )
 def test_a_line_without_text_is_named(tmp_path, line, message):

@@ -89,7 +89,7 @@ def test_the_twin_learns_masked_subtokens_and_serves_under_bbbb(arguments, tmp_p
 
 def test_a_run_is_not_continued_with_another_objective(arguments):
     script.main(**arguments)
-    with pytest.raises(ValueError, match="run with objective = 'causal', but now"):
+    with pytest.raises(ValueError, match="run with objective = 'causal', but this one has"):
         script.main(**arguments, objective="masked")
 
 

@@ -9,9 +9,8 @@ import pytest
 from spacy_lgu.study import display
 from spacy_lgu.study.display import Display
 from spacy_lgu.study.engine import Progress
-from spacy_lgu.study.estimates import estimate_minutes, spell_minutes
+from spacy_lgu.study.estimates import estimate_minutes, spell_minutes, sum_minutes
 from spacy_lgu.study.plan import System, Task
-from spacy_lgu.study.running import sum_minutes
 from spacy_lgu.study.runs import Job, Run
 
 FILES = {"train": "a", "dev": "b", "test": "c"}

@@ -259,7 +259,7 @@ def test_processes_share_the_runs(tmp_path, options, in_process, monkeypatch):
         if not executed:
             executed.append(job)
             printed = invoke("run", *options, *chosen)
-            assert "mini decoder cccc 0: left to the process that is at it" in printed
+            assert "mini decoder cccc 0: left to the process that runs it" in printed
         return figures
 
     monkeypatch.setattr(running, "execute", execute_while_another_waits)
