@@ -21,6 +21,7 @@ PAGES = {
     "CHANGELOG.md": "changelog.md",
     "SECURITY.md": "security.md",
 }
+NOTEBOOKS = "examples"
 _LINK = re.compile(r"(?P<start>\]\()(?P<target>[\w./-]+)(?P<anchor>#[\w-]*)?\)")
 
 
@@ -40,12 +41,31 @@ def on_files(files: Files, config: Any) -> Files:
     for name, modules in list_rooms().items():
         text = write_room(name, modules)
         files.append(File.generated(config, f"reference/{name}.md", content=text))
+    for path in sorted((ROOT / NOTEBOOKS).glob("*.ipynb")):
+        files.append(File.generated(config, f"{NOTEBOOKS}/{path.name}", abs_src_path=str(path)))
     return files
 
 
-def on_page_markdown(markdown: str, **kwargs: Any) -> str:
-    """Fill in the tables of settings and options."""
-    return fill_tables(markdown)
+def on_page_markdown(markdown: str, page: Any, **kwargs: Any) -> str:
+    """Fill in the tables of settings and options, and lead links to the root to the site."""
+    return fill_tables(lower_links(markdown, page.file.src_uri.count("/")))
+
+
+def lower_links(text: str, depth: int) -> str:
+    """Turn links of a page of docs/ to files of the root into links of the site.
+
+    text (str): Markdown, in which links to files lead to them: `../SECURITY.md`.
+    depth (int): Folders between docs/ and the page.
+    RETURNS (str): Markdown in which they lead to where on_files has put these files.
+    """
+
+    def lower(matched: re.Match[str]) -> str:
+        above, target = matched["above"], matched["target"]
+        if above != "../" * (depth + 1):
+            return matched[0]
+        return f"]({above[3:]}{PAGES.get(target, target)}"
+
+    return re.sub(r"\]\((?P<above>(?:\.\./)+)(?P<target>[\w./-]+)", lower, text)
 
 
 def move_links(text: str) -> str:

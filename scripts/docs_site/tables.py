@@ -5,6 +5,7 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import spacy
@@ -103,8 +104,9 @@ def options_table(path: list[str]) -> str:
             names = ", ".join(f"`{name}`" for name in [*parameter.opts, *parameter.secondary_opts])
         else:
             names = f"`{(parameter.metavar or parameter.name).upper()}`"
-        has_default = not parameter.required and parameter.default not in (None, (), [])
-        shown = _show_default(parameter.default) if has_default else ""
+        shown = "required" if parameter.required else ""
+        if parameter.default not in (None, (), [], ""):
+            shown = _show_default(parameter.default)
         rows.append((names, shown, parameter.help or ""))
     return _table(("argument or option", "default", ""), rows)
 
@@ -115,6 +117,8 @@ def _show_default(default: Any) -> str:
     if isinstance(default, dict) and default:
         name = next((default[key] for key in default if key[0] == "@"), "a section")
         return f"`{name}`"
+    if isinstance(default, Path):
+        default = default.as_posix()
     if default is None or isinstance(default, bool):
         return f"`{json.dumps(default)}`"
     return f"`{default!r}`".replace("'", '"')

@@ -1,0 +1,1 @@
+"""What a pipeline or a decoder is and would cost here, without loading a weight."""

@@ -1,11 +1,13 @@
 """What the tests change in the pages' commands, and how they check those that they do not run."""
 
+import ast
 import re
 import shlex
 import shutil
 import tomllib
 from collections.abc import Iterator, Sequence
 from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -32,10 +34,19 @@ ADDITIONS = [
     (r"python -m spacy train .*", _TRAINING, "a few steps will do"),
     (
         r"python -m spacy lgu adapt .*",
-        "--steps 2 --batch-size 8192 --window 64",
-        "validates on 65,536 subtokens: in few passes",
+        "--steps 2 --batch-size 256 --window 64",
+        "two small steps will do",
     ),
     (r"python -m spacy project run .*", "--dry --force", "the commands have pages of their own"),
+]
+# Constants of modules, as the server has them in which the commands run.
+CONSTANTS = [
+    (
+        "spacy_lgu.pretraining.adaptation",
+        "_VALIDATION_SUBTOKENS",
+        256,
+        "65,536 subtokens to validate on take minutes",
+    ),
 ]
 # Programs that need not be on a machine that tests, and words of the shell.
 _ELSEWHERE = ("cd", "export", "source", ".", "git", "nvidia-smi", "pre-commit", "docker")
@@ -114,11 +125,14 @@ def _check_command(words: list[str]) -> None:
     if program == "python" and arguments[:2] == ["-m", "spacy"]:
         check_spacy(arguments[2:])
     elif program == "python" and arguments[0] == "-m":
-        if arguments[1] != "pip" and find_spec(arguments[1]) is None:
+        name = f"{arguments[1].replace('.', '/')}.py"
+        if (ROOT / name).is_file():
+            _check_script(name, *arguments[2:])
+        elif arguments[1] != "pip" and find_spec(arguments[1]) is None:
             raise ValueError(f"there is no module {arguments[1]!r}")
     elif program == "python":
         if arguments[0].endswith(".py"):
-            _check_script(*arguments)
+            _check_script(*arguments, own_folder=True)
     elif program == "pip":
         _check_extras(arguments)
     elif program == "make":
@@ -127,15 +141,35 @@ def _check_command(words: list[str]) -> None:
         raise ValueError(f"there is no program {program!r}")
 
 
-def _check_script(name: str, *arguments: str) -> None:
-    """The script must be in the repository, and name every option."""
+def _check_script(name: str, *arguments: str, own_folder: bool = False) -> None:
+    """The script must be in the repository, name every option, and find what it imports."""
     text = (ROOT / name).read_text("utf8") if (ROOT / name).is_file() else ""
+    for module in check_imports(text):
+        if own_folder and module.split(".")[0] in ("benchmarks", "tests"):
+            raise ValueError(f"{name} imports {module}: run it by python -m")
     for option in [argument.split("=")[0] for argument in arguments if argument[:2] == "--"]:
         name_in_python = option.removeprefix("--").replace("-", "_")
         if option not in text and not re.search(rf"\b{name_in_python}\b", text):
             raise ValueError(f"{name} has no option {option}")
     if not text:
         raise ValueError(f"there is no {name}")
+
+
+def check_imports(text: str) -> list[str]:
+    """Check that this project has what a text of Python imports from it.
+
+    text (str): Python.
+    RETURNS (list[str]): The modules of `from ... import`. Raises ValueError or ImportError for what
+        is not there.
+    """
+    found = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ImportFrom)]
+    for node in found:
+        if (node.module or "").split(".")[0] in ("spacy_lgu", "benchmarks", "scripts"):
+            module = import_module(node.module)
+            for name in node.names:
+                if not hasattr(module, name.name):
+                    raise ValueError(f"{node.module} has no {name.name}")
+    return [node.module or "" for node in found]
 
 
 def _check_extras(arguments: list[str]) -> None:

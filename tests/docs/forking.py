@@ -5,11 +5,13 @@ The folder from `write_client` goes first in PATH: its `python` hands arguments,
 and the three streams to the server, which runs them in a fork as Python itself would.
 """
 
+import gc
 import importlib
 import json
 import os
 import runpy
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,6 +19,10 @@ import sys
 import traceback
 from pathlib import Path
 
+from .blocks import ROOT
+from .commands import CONSTANTS
+
+_PYTHON = sys.executable
 _CLIENT = '''"""python, run by the server at {address}."""
 import json, os, socket, sys
 
@@ -56,13 +62,18 @@ def serve(address: str) -> None:
     address (str): Socket to make; it is there once all is imported.
     """
     import torch
+    from transformers import AutoTokenizer
 
-    import spacy_lgu.architectures
-    import spacy_lgu.pipeline.sequence_labeler
-    import spacy_lgu.pipeline.transformer  # noqa: F401
-
+    # In this order: the first silences what libraries say as they are imported.
+    for name in ("spacy_lgu.pipeline.transformer", "spacy_lgu.pipeline.sequence_labeler", "peft"):
+        importlib.import_module(name)
+    for module, name, value, _ in CONSTANTS:
+        vars(importlib.import_module(module))[name] = value
+    # transformers imports the configs of all families for the first one.
+    AutoTokenizer.from_pretrained(ROOT / "assets/decoder")
     # Threads do not survive a fork.
     torch.set_num_threads(1)
+    gc.freeze()  # else each fork copies all that its collector looks at
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the forks
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(address + ".new")
@@ -92,6 +103,8 @@ def _answer(connection: socket.socket) -> None:
         os.chdir(request["folder"])
         os.environ.clear()
         os.environ.update(request["environment"])
+        # What a command starts in Python comes to the server, too.
+        sys.executable = shutil.which("python") or _PYTHON
         importlib.invalidate_caches()  # packages may have come since
         run_python(request["arguments"])
         status = 0
@@ -130,7 +143,7 @@ def run_python(arguments: list[str]) -> None:
         sys.path.insert(0, "")
         exec(compile(sys.stdin.read(), "<stdin>", "exec"), {"__name__": "__main__"})
     elif first.startswith("-"):
-        sys.exit(subprocess.run([sys.executable, *arguments]).returncode)
+        sys.exit(subprocess.run([_PYTHON, *arguments]).returncode)
     else:
         sys.argv = [first, *rest]
         sys.path.insert(0, str(Path(first).parent))

@@ -9,7 +9,6 @@ import time
 import tomllib
 import traceback
 from contextlib import redirect_stderr, redirect_stdout
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -18,7 +17,7 @@ import srsly
 import typer
 
 from .blocks import ROOT, Block, read_blocks
-from .commands import check_commands, rewrite_bash, rewrite_python
+from .commands import check_commands, check_imports, rewrite_bash, rewrite_python
 from .configs import BASE, check_complete, check_config
 
 _COLORS = re.compile(r"\x1b\[[0-9;]*m")
@@ -116,13 +115,7 @@ def check_unrun(block: Block) -> None:
     if block.language == "bash":
         check_commands(block.text)
     elif block.language == "python":
-        compile(block.text, block.place, "exec")
-        for module, names in re.findall(
-            r"^from (spacy_lgu[\w.]*) import ([\w, ]+)$", block.text, re.MULTILINE
-        ):
-            for name in names.split(","):
-                if not hasattr(import_module(module), name.strip()):
-                    raise BlockError(f"{module} has no {name.strip()}.")
+        check_imports(block.text)
     elif block.language != "output":
         check_block(block, "")
 

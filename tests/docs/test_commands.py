@@ -15,7 +15,7 @@ TRAIN = "python -m spacy train configs/lgu_mistral_ner.cfg --output training"
         f"HF_HOME=/data/hub {TRAIN} \\\n    --paths.train my/train.spacy > log.txt",
         "python -m spacy lgu convert train.conll other.conll train.spacy --column 1 --column 2",
         "python -m spacy project run train . --vars.decoder Qwen/Qwen3-8B --vars.gpu_id 0",
-        "python benchmarks/throughput.py --texts texts.txt --n-texts 10",
+        "python -m benchmarks.throughput --texts texts.txt --n-texts 10",
     ],
 )
 def test_commands_that_can_be_run_elsewhere(commands):
@@ -30,6 +30,9 @@ def test_commands_that_can_be_run_elsewhere(commands):
         ("makee demo", "there is no program 'makee'"),
         ("python benchmarks/fast.py", "there is no benchmarks/fast.py"),
         ("python scripts/draw_masks.py a.svg --colour red", "has no option --colour"),
+        ("python -m benchmarks.fast", "there is no module 'benchmarks.fast'"),
+        ("python -m benchmarks.throughput --colour red", "has no option --colour"),
+        ("python benchmarks/throughput.py", "imports benchmarks.texts: run it by python -m"),
         ("python -m spacy lgu conver a.conll b.spacy", "there is no command 'conver'"),
         ("python -m spacy lgu convert a.conll b.spacy --colum 1", "No such option: --colum"),
         ("python -m spacy lgu convert a.conll b.spacy --column one", "valid integer"),
@@ -51,6 +54,6 @@ def test_what_is_rewritten():
     )
     assert rewrite_bash("ls 'a|b' # all", ["-l"]) == "ls 'a|b' -l # all\n"
     assert rewrite_bash("python -m spacy lgu adapt a.cfg b --minutes 60 --gpu-id 0") == (
-        "python -m spacy lgu adapt a.cfg b  --gpu-id -1 --steps 2 --batch-size 8192 --window 64\n"
+        "python -m spacy lgu adapt a.cfg b  --gpu-id -1 --steps 2 --batch-size 256 --window 64\n"
     )
     assert rewrite_python("spacy.require_gpu(0)") == "spacy.require_cpu()"

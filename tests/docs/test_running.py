@@ -64,7 +64,7 @@ python -m spacy train configs/lgu_mistral_ner.cfg --gpu-id 0
         ('```python title="a.py"\nif:\n```', "page.md:2: this block fails"),
         ("<!-- not run: a GPU -->\n```bash\nmake nothing\n```", "there is no target 'nothing'"),
         (
-            "<!-- not run: a GPU -->\n```python\nfrom spacy_lgu.unmasking import parse\n```",
+            "<!-- not run: a GPU -->\n```python\nfrom spacy_lgu.unmasking import (\n  parse)\n```",
             "spacy_lgu.unmasking has no parse",
         ),
     ],

@@ -1,5 +1,6 @@
 """The site is built from docs/ and docstrings, without a warning and without another host."""
 
+import ast
 import os
 import re
 import subprocess
@@ -9,13 +10,16 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
+import typer
+from filelock import FileLock
 
 from scripts.docs_site.docstrings import split_docstring, to_google, to_markdown
-from scripts.docs_site.hooks import move_links
+from scripts.docs_site.hooks import lower_links, move_links
 from scripts.docs_site.reference import list_rooms
 from scripts.docs_site.tables import fill_tables, options_table, settings_table
+from spacy_lgu.cli import app
 
-from .blocks import ROOT
+from .blocks import ROOT, list_pages
 
 DOCSTRING = """Add two things.
 
@@ -27,21 +31,24 @@ RETURNS (int): Their sum. Raises ValueError for none.
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    """What `make docs` builds."""
-    folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "NO_MKDOCS_2_WARNING": "1"}
-    result = subprocess.run(
-        command,
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf8",
-    )
-    if result.returncode:
-        pytest.fail(result.stdout, pytrace=False)
+def site(shared):
+    """What `make docs` builds; the first worker builds it."""
+    folder, new = shared / "built", shared / "building"
+    with FileLock(shared / "built.lock"):
+        if not folder.exists():
+            command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(new)]
+            environment = {**os.environ, "PYTHONPATH": str(ROOT), "NO_MKDOCS_2_WARNING": "1"}
+            result = subprocess.run(
+                command,
+                cwd=ROOT,
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                encoding="utf8",
+            )
+            if result.returncode:
+                pytest.fail(result.stdout, pytrace=False)
+            new.rename(folder)
     return folder
 
 
@@ -83,10 +90,26 @@ def test_every_module_is_on_a_page_of_the_reference(site):
             assert f">{module.stem}<" in page, module
 
 
-def test_every_room_is_in_the_tree_of_the_design():
+def test_the_tree_of_the_design_is_that_on_disk():
     design = (ROOT / "docs" / "design.md").read_text("utf8")
+    shown = re.findall(r"^ {6}([\w.]+/?) {2,}\S", design, re.MULTILINE)
+    package = ROOT / "spacy_lgu"
+    found = [f"{path.parent.name}/" for path in package.glob("*/__init__.py")]
+    found += [path.name for path in package.glob("*.py") if path.name != "__init__.py"]
+    assert sorted(shown) == sorted(found)
+
+
+def test_every_room_says_what_it_is():
     for room in list_rooms():
-        assert re.search(rf"^ +{room}/", design, re.MULTILINE), room
+        path = ROOT / "spacy_lgu" / ("" if room == "spacy_lgu" else room) / "__init__.py"
+        assert ast.get_docstring(ast.parse(path.read_text("utf8"))), path
+
+
+@pytest.mark.parametrize("page", [*list_pages(), "CHANGELOG.md", "SECURITY.md"])
+def test_links_to_files_lead_to_them_in_the_repository(page):
+    text = re.sub(r"^```.*?^```", "", (ROOT / page).read_text("utf8"), flags=re.M | re.S)
+    for target in re.findall(r"\]\(([\w./-]+)(?:#[\w-]*)?\)", text):
+        assert ((ROOT / page).parent / target).resolve().exists(), target
 
 
 def test_all_that_is_registered_has_a_table_of_settings():
@@ -101,6 +124,13 @@ def test_all_that_is_registered_has_a_table_of_settings():
                 assert entry.name in shown or f"`{entry.name}` is" in text, entry.name
 
 
+def test_every_command_has_a_page_with_its_options():
+    for name, command in typer.main.get_command(app).commands.items():
+        page = (ROOT / "docs" / "commands" / f"{name}.md").read_text("utf8")
+        for part in getattr(command, "commands", [""]):
+            assert f"<!-- options: {f'lgu {name} {part}'.strip()} -->" in page, (name, part)
+
+
 def test_tables_are_made_from_the_code():
     table = settings_table("misc", "spacy-lgu.lora.v1").splitlines()
     assert table[0] == "| setting | type | default |  |"
@@ -109,6 +139,8 @@ def test_tables_are_made_from_the_code():
         "factories", "lgu_transformer"
     )
     assert '| `--unmasking` | `"cccc"` |' in options_table(["lgu", "fetch"])
+    assert '| `STUDY` | `"benchmarks/study.yml"` |' in options_table(["lgu", "study", "run"])
+    assert "| `--valid` | required |" in options_table(["lgu", "adapt"])
     page = fill_tables("A\n\n<!-- options: lgu verify -->\n\nB")
     assert page.startswith("A\n\n| argument or option |")
     with pytest.raises(ValueError, match="There is no command 'python -m spacy lgu fletch'"):
@@ -143,3 +175,7 @@ def test_links_of_files_in_the_root_lead_to_pages_of_the_site():
     assert move_links(text) == (
         "[a](subtokens.md#x) [b](security.md) [c](https://example.org/docs/a.md)"
     )
+    text = "[a](../SECURITY.md#x) [b](../examples/a.ipynb) [c](faq.md)"
+    assert lower_links(text, 0) == "[a](security.md#x) [b](examples/a.ipynb) [c](faq.md)"
+    text = "[a](../../CHANGELOG.md) [b](../faq.md)"
+    assert lower_links(text, 1) == "[a](../changelog.md) [b](../faq.md)"
