@@ -109,7 +109,7 @@ def test_calibrate_says_what_it_needs(corpus, tmp_path):
     nlp.to_disk(tmp_path / "other")
     message = failure("lgu", "calibrate", tmp_path / "other", corpus, tmp_path / "out")
     assert "There is no sequence labeler in" in message
-    assert "Its components are sentencizer. Train one with the factory" in message
+    assert "only sentencizer. Train one with the factory" in message
     assert not (tmp_path / "out").exists()
     (tmp_path / "out").touch()
     message = failure("lgu", "calibrate", tmp_path / "other", corpus, tmp_path / "out", "--force")
