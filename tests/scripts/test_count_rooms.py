@@ -1,0 +1,70 @@
+"""Who imports whom: counted on a package made here, and the rules of this one."""
+
+import sys
+
+import pytest
+
+from scripts.count_rooms import ROOT, find_arrows, find_circles, find_imports
+
+PACKAGE = ROOT / "spacy_lgu"
+
+
+@pytest.fixture
+def package(tmp_path):
+    files = {
+        "__init__.py": "",
+        "words.py": "import numpy\n",
+        "low/__init__.py": "",
+        "low/base.py": "from ..words import cut\n",
+        "high/__init__.py": "",
+        "high/top.py": "def f():\n    from ..low import base\n    from . import other\n",
+        "high/other.py": "import house.low.base\n",
+    }
+    for name, text in files.items():
+        file = tmp_path / "house" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    return tmp_path / "house"
+
+
+def test_imports_are_found_wherever_they_stand(package):
+    top = package / "high" / "top.py"
+    assert list(find_imports(top, package)) == ["house.low.base", "house.high.other"]
+    assert list(find_imports(package / "low" / "base.py", package)) == ["house.words.cut"]
+
+
+def test_arrows_and_circles(package):
+    arrows = find_arrows(package)
+    assert arrows == {("low", "."), ("high", "low")}
+    assert find_circles(arrows) == set()
+    assert find_circles({*arrows, ("low", "high")}) == {"low", "high"}
+
+
+def test_rooms_import_one_way():
+    assert find_circles(find_arrows(PACKAGE)) == set()
+
+
+@pytest.mark.parametrize(
+    ("room", "forbidden"),
+    [
+        ("decoder", {"spacy", "thinc", "spacy_transformers"}),
+        ("pretraining", {"spacy", "thinc", "spacy_transformers"}),
+        ("layers", {"peft"}),
+        ("labeling", {"spacy", "thinc", "torch", "transformers"}),
+        ("corpora", {"torch", "transformers", "peft"}),
+        ("configs", {"torch", "transformers"}),
+    ],
+)
+def test_a_room_does_not_know(room, forbidden):
+    known = {
+        name.split(".")[0]
+        for file in (PACKAGE / room).rglob("*.py")
+        for name in find_imports(file, PACKAGE)
+    }
+    assert known & forbidden == set()
+
+
+@pytest.mark.parametrize("name", ["unmasking.py", "decoder/shape.py"])
+def test_the_patterns_and_sizes_need_the_standard_library_alone(name):
+    imports = find_imports(PACKAGE / name, PACKAGE)
+    assert {i.split(".")[0] for i in imports} <= sys.stdlib_module_names
