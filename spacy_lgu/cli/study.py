@@ -136,7 +136,8 @@ def run_study_cli(
         typer.echo("Interrupted. The same command goes on with the run that was not finished.")
         raise typer.Exit(130) from None
     if failed:
-        msg.fail(f"{len(failed)} runs failed", "See above; the others are among the results.")
+        runs = "1 run" if len(failed) == 1 else f"{len(failed)} runs"
+        msg.fail(f"{runs} failed", "See above; the others are among the results.")
         raise typer.Exit(1)
 
 

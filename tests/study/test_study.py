@@ -364,6 +364,7 @@ def test_a_failed_run_is_named_and_the_others_go_on(tmp_path, options, in_proces
     result = CliRunner().invoke(commands, ["run", *map(str, options), *chosen])
     assert result.exit_code == 1
     assert "mini decoder cccc 0: failed, see" in result.output
+    assert "✘ 2 runs failed" in result.output
     assert [line["system"] for line in read_results(tmp_path / "results.jsonl")] == ["cnn"]
 
 
