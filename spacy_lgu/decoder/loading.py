@@ -179,7 +179,8 @@ def load_decoder(
         decoder.config._name_or_path = source.name  # instead of the staged folder
         if quantization == "none":
             decoder.to(device)
-    prepare_quantized_layers(decoder, TORCH_DTYPES[dtype])
+        else:
+            prepare_quantized_layers(decoder, TORCH_DTYPES[dtype])
     return decoder.eval()
 
 
