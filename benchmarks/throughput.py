@@ -39,6 +39,7 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaModel, PreTrainedToken
 
 from benchmarks.texts import load_texts
 from spacy_lgu.replacing import replace_file
+from spacy_lgu.segments import find_starts
 
 DECODER = Path(__file__).parent.parent / "assets" / "decoder"
 WINDOW, STRIDE = 128, 96  # spacy-transformers' defaults, in spaCy's tokens
@@ -206,7 +207,7 @@ def _pool(hidden: numpy.ndarray, align: Ragged) -> numpy.ndarray:
     """Means over the subtokens of each token. Shape: (tokens, width)."""
     lengths = to_numpy(align.lengths)
     rows = to_numpy(align.dataXd).ravel()
-    return numpy.add.reduceat(hidden[rows], lengths.cumsum() - lengths) / lengths[:, None]
+    return numpy.add.reduceat(hidden[rows], find_starts(lengths)) / lengths[:, None]
 
 
 def benchmark(name: str, decoder: Path, texts: list[str], rounds: int) -> dict[str, Any]:

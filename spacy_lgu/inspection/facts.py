@@ -84,13 +84,11 @@ def decoder_facts(settings: DecoderSettings, load: Load, *, offline: bool) -> Fa
     load (Load): Where it would run.
     offline (bool): Whether the hub must not be asked for sizes.
     RETURNS (FactsT): "decoders" with one element, and "notes". Raises ValueError or OSError for a
-        decoder that cannot be found, settings that do not fit it and broken libraries.
+        decoder that cannot be found and settings that do not fit it.
     """
-    decoders, reason = _import_decoders()
-    if decoders is None:
-        raise ValueError(reason)
     from ..decoder.adapter import find_lora_modules
     from ..decoder.local import read_decoder
+    from . import decoders
 
     found = read_decoder(settings.name, settings.revision)
     adapter: FactsT | None = None
@@ -127,7 +125,7 @@ def decoder_facts(settings: DecoderSettings, load: Load, *, offline: bool) -> Fa
 
 def _saved_facts(saved: SavedDecoder, pipeline: SavedPipeline, load: Load) -> FactsT:
     description, folder = saved.description, saved.folder
-    decoders, problem = _import_decoders()
+    decoders, problem = import_decoders()
     found = tokenizer = None
     if decoders is not None:
         found = decoders.read_saved_base(folder, description)
@@ -253,7 +251,7 @@ def _size_facts(
     }
 
 
-def _import_decoders() -> tuple[Any, str | None]:
+def import_decoders() -> tuple[Any, str | None]:
     """The module that needs torch and transformers, or why they cannot be used."""
     try:
         from . import decoders

@@ -7,7 +7,7 @@ from ..decoder.description import DESCRIPTION
 from ..decoder.settings import DecoderSettings, LoraSettings
 from ..inputs import named_path
 from ..replacing import finished_folder
-from .facts import FactsT, Load, decoder_facts, pipeline_facts
+from .facts import FactsT, Load, decoder_facts, import_decoders, pipeline_facts
 from .libraries import find_broken, list_versions
 from .pipelines import find_pipeline, read_pipeline
 
@@ -39,6 +39,8 @@ def inspect_target(name: str, load: Load, *, offline: bool, **settings: Any) -> 
             f"{str(folder.absolute().parent)!r}."
         )
     else:
+        if reason := import_decoders()[1]:
+            raise ValueError(reason)
         facts = decoder_facts(_choose_settings(name, given), load, offline=offline)
     needed = {"spacy-transformers"}
     for decoder in facts["decoders"]:

@@ -21,9 +21,17 @@ LIBRARIES = (
 BROKEN = (ImportError, OSError, AttributeError, RuntimeError, TypeError, ValueError)
 
 
+def find_version(name: str) -> str | None:
+    """RETURNS (str | None): The installed version of a library; None: not installed."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
 def list_versions() -> dict[str, str | None]:
     """RETURNS (dict[str, str | None]): Installed versions by name; None: not installed."""
-    return {name: _version(name) for name in LIBRARIES}
+    return {name: find_version(name) for name in LIBRARIES}
 
 
 def find_broken(names: Iterable[str]) -> dict[str, str]:
@@ -37,13 +45,6 @@ def find_broken(names: Iterable[str]) -> dict[str, str]:
         try:
             import_module(name.replace("-", "_"))
         except BROKEN as error:
-            what = "is not installed" if _version(name) is None else "cannot be imported"
+            what = "is not installed" if find_version(name) is None else "cannot be imported"
             found[name] = f"{name} {what}: {type(error).__name__}: {str(error)[:200]}"
     return found
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None

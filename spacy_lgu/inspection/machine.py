@@ -58,7 +58,7 @@ def look_at_machine(gpu_id: int) -> Machine:
     }
     memory = _read_memory()
     return Machine(
-        processor=_processor(),
+        processor=f"{find_processor()} ({platform.machine()})",
         n_cores=len(os.sched_getaffinity(0))
         if hasattr(os, "sched_getaffinity")
         else os.cpu_count() or 1,
@@ -68,6 +68,16 @@ def look_at_machine(gpu_id: int) -> Machine:
         total=memory.get("MemTotal"),
         gpu=None if gpu_id < 0 else _look_at_gpu(gpu_id),
     )
+
+
+def find_processor() -> str:
+    """RETURNS (str): The processor's name, as far as the system tells it."""
+    file = Path("/proc/cpuinfo")
+    if file.is_file():
+        for line in file.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def resolve_dtype(dtype: str, *, gpu: bool) -> str:
@@ -122,13 +132,3 @@ def _read_memory() -> dict[str, int]:
         return {}
     lines = (line.split() for line in file.read_text().splitlines())
     return {words[0].rstrip(":"): int(words[1]) * 1024 for words in lines}
-
-
-def _processor() -> str:
-    file = Path("/proc/cpuinfo")
-    names = [
-        line.partition(":")[2].strip()
-        for line in (file.read_text().splitlines() if file.is_file() else [])
-        if line.startswith("model name")
-    ]
-    return f"{names[0] if names else platform.processor() or 'CPU'} ({platform.machine()})"

@@ -1,15 +1,15 @@
 """Where a run was made: what its times depend on, and which code it ran."""
 
 import os
-import platform
-import re
 import shutil
 import subprocess
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from ..inspection.libraries import find_version
+from ..inspection.machine import find_processor
 
 _ROOT = Path(__file__).parents[2]
 _PACKAGES = ("torch", "spacy", "spacy-transformers", "transformers")
@@ -17,19 +17,14 @@ _PACKAGES = ("torch", "spacy", "spacy-transformers", "transformers")
 
 def describe_machine(gpu_id: int) -> dict[str, Any]:
     """What the times depend on."""
-    cpu = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        named = re.search(r"^model name\s*:\s*(.+)$", cpuinfo.read_text(), re.MULTILINE)
-        cpu = named.group(1) if named else cpu
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
-        "cpu": cpu,
+        "cpu": find_processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "gib": round(memory / 2**30),
         "gpu": torch.cuda.get_device_name(gpu_id) if gpu_id >= 0 else None,
-        **{name: _version(name) for name in _PACKAGES},
+        **{name: find_version(name) for name in _PACKAGES},
     }
 
 
@@ -42,10 +37,3 @@ def find_commit() -> str | None:
     command = ["git", "-C", str(_ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     return found.stdout.strip() if found.returncode == 0 else None
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from spacy_lgu.inspection import facts, libraries
+from spacy_lgu.inspection import facts, inspecting, libraries
 
 from ..conftest import make_nlp
 from ..decoder.conftest import SECOND, hub_cache, hub_name, other_decoder_folder  # noqa: F401
@@ -212,10 +212,14 @@ def test_broken_libraries_get_a_word(saved, monkeypatch):
     def fail():
         return None, "torch or transformers cannot be used here"
 
-    monkeypatch.setattr(facts, "_import_decoders", fail)
+    monkeypatch.setattr(facts, "import_decoders", fail)
     printed = inspect(saved)
     assert "PROBLEM torch or transformers cannot be used here" in printed
     assert "listened to by ner" in printed
+    # Before a decoder's config is read, for which these are needed.
+    monkeypatch.setattr(inspecting, "import_decoders", fail)
+    monkeypatch.setattr("spacy_lgu.decoder.local.read_decoder", None)
+    assert "✘ torch or transformers cannot be used here" in failure("lgu", "inspect", "org/any")
 
 
 def test_library_that_is_not_installed():
