@@ -14,8 +14,6 @@ def test_there_are_notebooks():
     assert [path.stem for path in NOTEBOOKS] == ["train_an_entity_recognizer", "use_probabilities"]
 
 
-# ipykernel warns that its sockets are not encrypted, nbclient's event loop leaves some open.
-@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=[path.stem for path in NOTEBOOKS])
 def test_runs(path, tmp_path):
     folder = tmp_path / "examples"
