@@ -32,7 +32,7 @@ TEXT = "Ingrid Vasquez left Halden Robotics in Oslo on 3 May."
 KINDS = ("refused", "noticed", "harmless", "silent")
 # spaCy's own heads listen through this.
 LISTENER = {
-    "@architectures": "spacy-transformers.TransformerListener.v1",
+    "@architectures": "spacy-lgu.TransformerListener.v1",
     "grad_factor": 1.0,
     "pooling": {"@layers": "reduce_mean.v1"},
 }

@@ -104,7 +104,7 @@ def make_pipeline(
             "tuning": "frozen",
             "dtype": "float32",
             "window": window,
-            "get_spans": {"@span_getters": "spacy-transformers.doc_spans.v1"},
+            "get_spans": {"@span_getters": "spacy-lgu.doc_spans.v1"},
         }
         nlp.add_pipe("lgu_transformer", name="transformer", config={"model": model})
         nlp.initialize()

@@ -39,7 +39,7 @@ NER = {
     "maxout_pieces": 2,
     "use_upper": False,
     "tok2vec": {
-        "@architectures": "spacy-transformers.TransformerListener.v1",
+        "@architectures": "spacy-lgu.TransformerListener.v1",
         "grad_factor": 1.0,
         "pooling": {"@layers": "reduce_mean.v1"},
     },

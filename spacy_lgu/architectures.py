@@ -5,9 +5,6 @@ from inspect import Parameter, signature
 from typing import Any, TypeVar
 
 from spacy.tokens import Doc
-from spacy_transformers.layers.split_trf import split_trf_batch
-from spacy_transformers.layers.trfs2arrays import trfs2arrays
-from spacy_transformers.span_getters import SpannerT
 from thinc.api import Model, chain
 from thinc.types import Floats2d, Ragged
 
@@ -16,6 +13,8 @@ from .layers.sequence_labeler import SequenceLabelerT, sequence_labeler
 from .layers.shim import DecoderShim
 from .layers.transformer import LGUTransformerT, lgu_transformer
 from .layers.windows import Windows
+from .listeners.span_getters import SpanGetterT
+from .listeners.stock import split_trf_batch, trfs2arrays
 
 # Registered as they are: a config's values are checked against the fields and their types.
 build_lora_v1 = LoraSettings
@@ -26,7 +25,7 @@ BuilderT = TypeVar("BuilderT", bound=Callable[..., Any])
 
 def build_lgu_transformer_v1(
     name: str,
-    get_spans: SpannerT,
+    get_spans: SpanGetterT,
     unmasking: Any,
     revision: str | None = None,
     quantization: str = "none",

@@ -114,7 +114,7 @@ def layer_config(folder: Path, **options) -> dict:
         "quantization": "none",
         "dtype": "float32",
         "lora": lora,
-        "get_spans": {"@span_getters": "spacy-transformers.doc_spans.v1"},
+        "get_spans": {"@span_getters": "spacy-lgu.doc_spans.v1"},
         **options,
     }
 
@@ -156,7 +156,7 @@ CNN = {
 }
 
 LISTENER = {
-    "@architectures": "spacy-transformers.TransformerListener.v1",
+    "@architectures": "spacy-lgu.TransformerListener.v1",
     "grad_factor": 1.0,
     "pooling": {"@layers": "reduce_mean.v1"},
     "upstream": "*",

@@ -46,10 +46,10 @@ modules = "attention"
 path = null
 
 [components.transformer.model.get_spans]
-@span_getters = "spacy-transformers.doc_spans.v1"
+@span_getters = "spacy-lgu.doc_spans.v1"
 
 [components.transformer.set_extra_annotations]
-@annotation_setters = "spacy-transformers.null_annotation_setter.v1"
+@annotation_setters = "spacy-lgu.null_annotation_setter.v1"
 """
 
 LORA = {"@misc": "spacy-lgu.lora.v1"}
@@ -208,7 +208,7 @@ def test_values_of_a_tok2vec_are_checked_by_name_and_type(values, message):
 def test_arguments_are_not_changed():
     tokenizer_config = {"add_bos_token": False}
     build = registry.architectures.get("spacy-lgu.LGUTransformer.v1")
-    get_spans = registry.span_getters.get("spacy-transformers.doc_spans.v1")()
+    get_spans = registry.span_getters.get("spacy-lgu.doc_spans.v1")()
     shim = build("no/where", get_spans, "cb", tokenizer_config=tokenizer_config).shims[0]
     assert shim.tokenizer_config == tokenizer_config
     assert shim.tokenizer_config is not tokenizer_config
@@ -227,7 +227,7 @@ def tok2vec_config(**values):
         "@architectures": "spacy-lgu.Tok2VecLGU.v1",
         "name": "no/where",
         "unmasking": "ccbb",
-        "get_spans": {"@span_getters": "spacy-transformers.doc_spans.v1"},
+        "get_spans": {"@span_getters": "spacy-lgu.doc_spans.v1"},
         "pooling": {"@layers": "reduce_mean.v1"},
         **values,
     }

@@ -60,7 +60,7 @@ base_weights = "auto"
 max_batch_items = 4096
 
 [components.transformer.set_extra_annotations]
-@annotation_setters = "spacy-transformers.null_annotation_setter.v1"
+@annotation_setters = "spacy-lgu.null_annotation_setter.v1"
 
 [components.transformer.model]
 @architectures = "spacy-lgu.LGUTransformer.v1"
@@ -112,7 +112,7 @@ grad_clip = 1.0
 paged_8bit = false
 
 [components.transformer.model.get_spans]
-@span_getters = "spacy-transformers.doc_spans.v1"
+@span_getters = "spacy-lgu.doc_spans.v1"
 """)
 
 CLEANER = """

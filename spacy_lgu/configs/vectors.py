@@ -5,7 +5,7 @@ With {} where there are braces to fill in: {name} is that of the head.
 
 LISTENER = """
 [components.{name}.model.tok2vec]
-@architectures = "spacy-transformers.TransformerListener.v1"
+@architectures = "spacy-lgu.TransformerListener.v1"
 grad_factor = 1.0
 upstream = "*"
 
@@ -43,7 +43,7 @@ max_batch_items = 4096
 base_weights = "auto"
 
 [components.{name}.model.tok2vec.*.decoder.get_spans]
-@span_getters = "spacy-transformers.doc_spans.v1"
+@span_getters = "spacy-lgu.doc_spans.v1"
 
 [components.{name}.model.tok2vec.*.decoder.pooling]
 @layers = "reduce_mean.v1"

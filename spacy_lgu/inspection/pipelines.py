@@ -15,7 +15,7 @@ from ..replacing import finished_folder, finished_subfolders
 _CONFIG, _META = "config.cfg", "meta.json"
 _MAX_BYTES = 16 * 2**20  # of a config
 _FACTORY = "lgu_transformer"
-_LISTENER = "spacy-transformers.TransformerListener."
+_LISTENERS = ("spacy-lgu.TransformerListener.", "spacy-transformers.TransformerListener.")
 OptionT = TypeVar("OptionT", bool, int)
 _OWN = ("spacy-lgu.LGUTransformer.", "spacy-lgu.Tok2VecLGU.")
 
@@ -80,7 +80,7 @@ class SavedPipeline:
         return [
             str(section.get("upstream", "*"))
             for section in _sections(self.section(name))
-            if str(section.get("@architectures", "")).startswith(_LISTENER)
+            if str(section.get("@architectures", "")).startswith(_LISTENERS)
         ]
 
     def own_decoders(self) -> dict[str, dict[str, Any]]:

@@ -87,7 +87,7 @@ def encode_docs(
             raise ValueError(
                 f"get_spans returned no span for a Doc with {len(doc)} tokens "
                 f"({doc.text[:40]!r}...), so that its tokens would have no vectors. Use a span "
-                "getter that covers every Doc, such as spacy-transformers.doc_spans.v1."
+                "getter that covers every Doc, such as spacy-lgu.doc_spans.v1."
             )
     flat = tokenize_spans(list(chain.from_iterable(kept_spans)), tokenizer, split=split)
     sequences = cut_windows(

@@ -6,15 +6,19 @@ from typing import Any, cast
 
 import torch
 from spacy.tokens import Doc
-from spacy_transformers.data_classes import FullTransformerBatch, TransformerData
-from spacy_transformers.layers.split_trf import split_trf_batch
-from spacy_transformers.span_getters import SpannerT
 from thinc.api import Model, chain
 from transformers import PretrainedConfig
 
 from ..decoder.settings import DecoderSettings
+from ..listeners.span_getters import SpanGetterT
+from ..listeners.stock import (
+    FullTransformerBatch,
+    PackedTransformerBatch,
+    TransformerData,
+    split_trf_batch,
+)
 from .alignment import encode_docs
-from .batch import LGUTransformerBatch, as_batch, hidden_states
+from .batch import as_batch, hidden_states
 from .shim import DecoderShim
 from .windows import Windows, window_capacity
 
@@ -26,7 +30,7 @@ LGUTransformerT = Model[list[Doc], FullTransformerBatch]
 def lgu_transformer(
     settings: DecoderSettings,
     *,
-    get_spans: SpannerT,
+    get_spans: SpanGetterT,
     tokenizer_config: dict[str, Any],
     windows: Windows,
 ) -> LGUTransformerT:
@@ -68,7 +72,7 @@ def forward(
         split=built.subtokens == "split",
     )
     if not len(encoded.ids):
-        return LGUTransformerBatch.empty(len(docs)), _backprop_nothing
+        return PackedTransformerBatch.empty(len(docs)), _backprop_nothing
     hidden, backprop_hidden = shim((encoded.ids, encoded.lengths), is_train)
     rows = None
     if encoded.rows is not None:

@@ -23,7 +23,7 @@ decoding = "viterbi"
 @architectures = "spacy-lgu.SequenceLabeler.v1"
 
 [sequence_labeler.model.tok2vec]
-@architectures = "spacy-transformers.TransformerListener.v1"
+@architectures = "spacy-lgu.TransformerListener.v1"
 grad_factor = 1.0
 upstream = "*"
 

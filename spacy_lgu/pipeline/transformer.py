@@ -1,32 +1,27 @@
-"""The component `lgu_transformer`: spacy-transformers' Transformer with its own disk format."""
+"""The component `lgu_transformer`: a transformer component with a disk format of its own."""
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from spacy.language import Language
-from spacy.pipeline import TrainablePipe
-from spacy.tokens import Doc
-from spacy.training import Example, validate_examples
+from spacy.training import Example
 from spacy.util import ensure_path
 from spacy.vocab import Vocab
-from spacy_transformers.annotation_setters import null_annotation_setter
-from spacy_transformers.data_classes import TransformerData
-from spacy_transformers.layers import TransformerListener
-from spacy_transformers.pipeline_component import Transformer, install_extensions
-from thinc.api import Optimizer, get_torch_default_device, set_dropout_rate
+from thinc.api import get_torch_default_device
 
 from ..decoder.building import BuiltDecoder
 from ..decoder.restoring import load_decoder_folder
 from ..decoder.storage import save_decoder
 from ..layers.shim import DecoderShim
 from ..layers.transformer import LGUTransformerT, replace_listener_config
+from ..listeners.component import Transformer
+from ..listeners.stock import null_annotation_setter
 from ..replacing import finished_folder, read_folder
 from .listening import find_obstacle, known_pipeline, listens_to
 from .surroundings import HeadsT, Neighbours, check_heads, differing_heads, fingerprint_pipeline
-from .waiting import WaitingBatch
 
 
 class LGUTransformer(Transformer):
@@ -55,7 +50,6 @@ class LGUTransformer(Transformer):
         }
         self.shim.set_options(**options)
         model.attrs["replace_listener_cfg"] = partial(replace_listener_config, **options)
-        self._batch: WaitingBatch | None = None
         self.neighbours = Neighbours()
         self._linked = self.listener_map
         # What the heads that nlp.from_disk loads next should hold.
@@ -117,82 +111,6 @@ class LGUTransformer(Transformer):
         if nlp is None or not listens_to(pipe, self.name):
             return None
         return find_obstacle(nlp, pipe)
-
-    def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
-        """Apply the component to a stream of Docs.
-
-        stream (Iterable[Doc]): The Docs.
-        batch_size (int): Docs to buffer; max_batch_items bounds what is computed at once.
-        YIELDS (Doc): The Docs in order.
-        """
-        install_extensions()
-        # Not that of spacy-transformers, which forms batches of its own and keeps errors from the
-        # error handler.
-        yield from TrainablePipe.pipe(self, stream, batch_size=batch_size)
-
-    def update(
-        self,
-        examples: Iterable[Example],
-        *,
-        drop: float = 0.0,
-        sgd: Optimizer | None = None,
-        losses: dict[str, float] | None = None,
-    ) -> dict[str, float]:
-        """Run the decoder for the pipes that listen. Its backward pass follows once all have given
-        their gradients, or else at finish_update or the next update, with those that were given:
-        a pipe may be frozen, or find nothing to learn in a batch.
-
-        examples (Iterable[Example]): The batch.
-        drop (float): The dropout rate.
-        sgd (Optimizer | None): Steps the decoder after the backward pass.
-        losses (dict[str, float] | None): Gets the sum of the squared gradients.
-        RETURNS (dict[str, float]): The losses.
-        """
-        validate_examples(examples, "LGUTransformer.update")
-        losses = {} if losses is None else losses
-        self._backprop_batch()
-        docs = [example.predicted for example in examples]
-        if not any(len(doc) for doc in docs):
-            return losses
-        set_dropout_rate(self.model, drop)
-        output, backprop = self.model.begin_update(docs)
-        batch = self._batch = WaitingBatch(output, backprop, len(self.listeners), sgd)
-        losses.setdefault(self.name, 0.0)
-
-        def receive(outputs: list[TransformerData]) -> list[Doc]:
-            gradients: list[list[Any]] = [list(data.tensors) for data in outputs]
-            losses[self.name] += sum(float((dX**2).sum()) for dXs in gradients for dX in dXs)
-            batch.add(gradients)
-            if not batch.n_waiting:
-                self._backprop_batch()
-            return docs
-
-        batch_id = TransformerListener.get_batch_id(docs)
-        for listener in self.listeners:
-            listener.receive(batch_id, output.doc_data, receive)
-        return losses
-
-    def finish_update(self, sgd: Optimizer) -> None:
-        """Step the decoder's weights. nlp.update with an optimizer calls this before the pipes
-        after it have given any gradient: another step follows the backward pass. After such
-        updates, if a pipe that listens gave none, call this once more for the last of them.
-
-        sgd (Optimizer): The optimizer.
-        """
-        if self._batch is not None:
-            if self._batch.gradients:
-                self._backprop_batch()
-            else:
-                self._batch.optimizer = sgd
-        self.model.finish_update(sgd)
-
-    def _backprop_batch(self) -> None:
-        batch, self._batch = self._batch, None
-        if batch is None:
-            return
-        batch.run_backward()
-        if batch.optimizer is not None:
-            self.model.finish_update(batch.optimizer)
 
     def to_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> None:
         """Save the component. A save that fails leaves an earlier one intact; without the model,

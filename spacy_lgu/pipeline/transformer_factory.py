@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 from spacy.language import Language
 from spacy.tokens import Doc
-from spacy_transformers.data_classes import FullTransformerBatch
 from thinc.api import Config
 
 from ..layers.transformer import LGUTransformerT
+from ..listeners.stock import FullTransformerBatch
 from .listening import remember_pipeline
 from .transformer import LGUTransformer
 
@@ -18,7 +18,7 @@ base_weights = "auto"
 max_batch_items = 4096
 
 [transformer.set_extra_annotations]
-@annotation_setters = "spacy-transformers.null_annotation_setter.v1"
+@annotation_setters = "spacy-lgu.null_annotation_setter.v1"
 
 [transformer.model]
 @architectures = "spacy-lgu.LGUTransformer.v1"
@@ -44,7 +44,7 @@ modules = "attention"
 path = null
 
 [transformer.model.get_spans]
-@span_getters = "spacy-transformers.doc_spans.v1"
+@span_getters = "spacy-lgu.doc_spans.v1"
 """
 )
 

@@ -71,7 +71,7 @@ def test_fill_config(tmp_path):
             "modules": "attention",
             "path": None,
         },
-        "get_spans": {"@span_getters": "spacy-transformers.doc_spans.v1"},
+        "get_spans": {"@span_getters": "spacy-lgu.doc_spans.v1"},
     }
 
 

@@ -21,7 +21,7 @@ decoding = "viterbi"
 @architectures = "spacy-lgu.SequenceLabeler.v1"
 
 [components.own.model.tok2vec]
-@architectures = "spacy-transformers.TransformerListener.v1"
+@architectures = "spacy-lgu.TransformerListener.v1"
 grad_factor = 1.0
 upstream = "*"
 pooling = {"@layers":"reduce_first.v1"}

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from spacy.tokens import Doc
-from spacy_transformers.span_getters import configure_strided_spans, get_sent_spans
+
+from spacy_lgu.listeners.span_getters import get_sent_spans, strided_spans_v1
 
 from .words import VOCAB, doc_of, encode, read_from, sequences
 
@@ -21,7 +22,7 @@ def test_spans_that_tile_the_doc_are_sequences_of_their_own():
 
 def test_overlapping_spans_are_read_where_they_show_most_context():
     doc = doc_of(7)
-    spans = configure_strided_spans(window=4, stride=2)([doc])[0]
+    spans = strided_spans_v1(window=4, stride=2)([doc])[0]
     encoded = encode(doc, window=9, spans=spans)
     assert sequences(encoded) == ["w0 w1 w2 w3", "w2 w3 w4 w5", "w4 w5 w6"]
     # w4 and w5 stand first and second of three in the last span, third and last in the middle one
@@ -31,7 +32,7 @@ def test_overlapping_spans_are_read_where_they_show_most_context():
 
 def test_overlapping_spans_under_causal_layers():
     doc = doc_of(7)
-    spans = configure_strided_spans(window=4, stride=2)([doc])[0]
+    spans = strided_spans_v1(window=4, stride=2)([doc])[0]
     assert read_from(encode(doc, window=9, spans=spans, causal=True)) == [0, 0, 0, 0, 1, 1, 2]
 
 

@@ -9,13 +9,13 @@ import spacy
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from spacy.tokens import Doc
-from spacy_transformers.span_getters import configure_strided_spans
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from spacy_lgu.layers.alignment import encode_docs
 from spacy_lgu.layers.splitting import split_shared
 from spacy_lgu.layers.subtokens import encode_texts
+from spacy_lgu.listeners.span_getters import strided_spans_v1
 
 from .tokenizer_kinds import (
     JOINED,
@@ -265,7 +265,7 @@ def test_every_token_has_subtokens_of_its_own(tokenizer, docs):
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(docs=st.lists(a_doc(), max_size=4), size=st.integers(2, 5), causal=st.booleans())
 def test_rows_are_of_one_token_in_overlapping_spans_and_windows(tokenizer, docs, size, causal):
-    spans = configure_strided_spans(size, size - 1)(docs)
+    spans = strided_spans_v1(size, size - 1)(docs)
     encoded = encode_docs(docs, spans, tokenizer, window=6, stride=None, causal=causal)
     rows = numpy.arange(len(encoded.ids)) if encoded.rows is None else encoded.rows
     owners = Counter()

@@ -5,17 +5,16 @@ import pytest
 import spacy
 import torch
 from numpy.testing import assert_allclose
-from spacy_transformers.data_classes import TransformerData
 from thinc.api import torch2xp
-from transformers.file_utils import ModelOutput
 
 from spacy_lgu.decoder.packing import PackedBatch
 from spacy_lgu.layers.alignment import encode_docs
+from spacy_lgu.listeners.stock import ModelOutput, TransformerData
 
 from ..conftest import TEXTS, build_layer, make_decoder, make_layer
 
 NLP = spacy.blank("en")
-STRIDED = {"@span_getters": "spacy-transformers.strided_spans.v1", "window": 6, "stride": 3}
+STRIDED = {"@span_getters": "spacy-lgu.strided_spans.v1", "window": 6, "stride": 3}
 
 
 @pytest.fixture(scope="module")

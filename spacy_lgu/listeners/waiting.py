@@ -4,9 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from spacy.tokens import Doc
-from spacy_transformers.data_classes import FullTransformerBatch
 from thinc.api import Optimizer
 from thinc.types import Floats3d
+
+from .stock import FullTransformerBatch
 
 
 @dataclass
