@@ -11,6 +11,7 @@ from transformers import CONFIG_MAPPING, PretrainedConfig
 
 from ..inputs import shorten
 from .reading import damaged, read_json, take
+from .versions import find_unread
 
 # What transformers' config and model files, written for valid values, raise for others: any error
 # at all, except those about this machine rather than the config (OSError, MemoryError).
@@ -61,6 +62,8 @@ def make_config(file: Path) -> PretrainedConfig:
             f"{shorten(family)}. Name a decoder of a family that it has."
         )
     _check_types(values, file)
+    if unread := find_unread(values):
+        raise damaged(file, unread)
     values = {name: value for name, value in values.items() if name not in _OUTPUT}
     kind: Any = CONFIG_MAPPING[family]
     try:
@@ -86,7 +89,7 @@ def _check_types(values: dict[str, Any], file: Path) -> None:
             raise damaged(
                 file, f"expected a number above 0 in {field!r}, but found {shorten(value)}"
             )
-    for field in ("quantization_config", "rope_scaling"):
+    for field in ("quantization_config", "rope_parameters", "rope_scaling"):
         take(values, field, (dict, None), file)
     names = take(values, "architectures", (list, None), file) or []
     if not all(isinstance(name, str) for name in names):

@@ -9,7 +9,7 @@ from spacy.tokens import Doc
 from spacy_transformers.data_classes import FullTransformerBatch, TransformerData, WordpieceBatch
 from thinc.api import get_array_module, torch2xp, xp2torch
 from thinc.types import Floats3d, Ints1d, Ragged
-from transformers.file_utils import ModelOutput
+from transformers.utils import ModelOutput
 
 from ..segments import find_bounds
 from .alignment import EncodedDocs

@@ -7,7 +7,7 @@ import torch
 from numpy.testing import assert_allclose
 from spacy_transformers.data_classes import TransformerData
 from thinc.api import torch2xp
-from transformers.file_utils import ModelOutput
+from transformers.utils import ModelOutput
 
 from spacy_lgu.decoder.packing import PackedBatch
 from spacy_lgu.layers.alignment import encode_docs
