@@ -7,6 +7,7 @@ other weights, and accepts values of any type until some line of a model file fa
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub.errors import StrictDataclassError
 from transformers import CONFIG_MAPPING, PretrainedConfig
 
 from ..inputs import shorten
@@ -22,6 +23,7 @@ MODEL_ERRORS = (
     ImportError,
     LookupError,
     RuntimeError,
+    StrictDataclassError,  # of transformers 5, for values of a wrong type
     TypeError,
     ValueError,
 )

@@ -221,7 +221,7 @@ def load_tokenizer(source: Source, tokenizer_config: dict[str, Any]) -> PreTrain
         ) from error
     if not source.is_local:  # only now are its files in the cache
         _check_tokenizer_settings(source.folder)
-    if not getattr(tokenizer, "is_fast", False):
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise ValueError(
             f"The tokenizer of {source.name!r} is {type(tokenizer).__name__}, a slow tokenizer "
             "without character offsets, which alignment with spaCy's tokens needs. Use a decoder "
