@@ -13,11 +13,14 @@ import numpy
 import pytest
 import spacy
 import torch
+import transformers
 from spacy.training import Example
 from spacy.util import registry
 from thinc.api import Adam, fix_random_seed
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import MistralConfig, MistralForCausalLM, PreTrainedTokenizerFast
+
+IS_5 = int(transformers.__version__.split(".")[0]) >= 5
 
 TEXTS = [
     "Ann Lee ate naan in New York on 3 May 2021 and paid $12.50 for it.",

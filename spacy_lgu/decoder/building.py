@@ -24,6 +24,7 @@ from .self_test import check_decoder
 from .settings import DecoderSettings
 from .source import Source, check_prequantized, find_source, load_tokenizer, read_config
 from .stepping import check_dtype
+from .versions import enable_checkpointing
 from .weights import check_weights, weight_shapes
 
 
@@ -197,7 +198,7 @@ def assemble(
 
 def enable_gradient_checkpointing(base: torch.nn.Module) -> None:
     """Recompute each layer in the backward pass instead of keeping its activations."""
-    base.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
+    enable_checkpointing(base)
 
 
 def n_weights(parameter: torch.nn.Parameter) -> int:

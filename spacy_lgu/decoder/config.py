@@ -7,10 +7,12 @@ other weights, and accepts values of any type until some line of a model file fa
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub.errors import StrictDataclassError
 from transformers import CONFIG_MAPPING, PretrainedConfig
 
 from ..inputs import shorten
 from .reading import damaged, read_json, take
+from .versions import find_unread
 
 # What transformers' config and model files, written for valid values, raise for others: any error
 # at all, except those about this machine rather than the config (OSError, MemoryError).
@@ -21,6 +23,7 @@ MODEL_ERRORS = (
     ImportError,
     LookupError,
     RuntimeError,
+    StrictDataclassError,  # of transformers 5, for values of a wrong type
     TypeError,
     ValueError,
 )
@@ -61,6 +64,8 @@ def make_config(file: Path) -> PretrainedConfig:
             f"{shorten(family)}. Name a decoder of a family that it has."
         )
     _check_types(values, file)
+    if unread := find_unread(values):
+        raise damaged(file, unread)
     values = {name: value for name, value in values.items() if name not in _OUTPUT}
     kind: Any = CONFIG_MAPPING[family]
     try:
@@ -86,7 +91,7 @@ def _check_types(values: dict[str, Any], file: Path) -> None:
             raise damaged(
                 file, f"expected a number above 0 in {field!r}, but found {shorten(value)}"
             )
-    for field in ("quantization_config", "rope_scaling"):
+    for field in ("quantization_config", "rope_parameters", "rope_scaling"):
         take(values, field, (dict, None), file)
     names = take(values, "architectures", (list, None), file) or []
     if not all(isinstance(name, str) for name in names):

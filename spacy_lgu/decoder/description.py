@@ -1,6 +1,7 @@
 """lgu.json: what a saved decoder is, and what every file of the save holds.
 
     format, spacy_lgu     of the file, and the version that wrote it
+    libraries             versions of those whose code computes the vectors
     base                  name, commit and, for a local one, files of the base decoder
     base_weights          "bundle", "reference" or, when all weights are trained, "weights"
     bundle                files of base/ or weights/: sizes, headers, hashes
@@ -16,10 +17,12 @@ in one pipeline, and is noticed by a file that is not the one recorded here.
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from packaging.version import InvalidVersion, Version
 
 from ..inputs import shorten
 from .fingerprints import FingerprintsT
@@ -63,6 +66,8 @@ class Description:
     files (dict | None): By path relative to the decoder's folder. None: saved in format 1.
     pipeline (dict | None): By path relative to the pipeline's folder. None: saved by itself.
     heads (list[str]): Names of components.
+    libraries (dict[str, str]): Versions by name. Empty: saved before they were recorded, with
+        transformers 4.53.
     """
 
     base: Base
@@ -77,6 +82,7 @@ class Description:
     files: FingerprintsT | None = None
     pipeline: FingerprintsT | None = None
     heads: list[str]
+    libraries: dict[str, str] = field(default_factory=dict)
 
     @property
     def part(self) -> str:
@@ -130,6 +136,7 @@ def read_description(folder: Path, *, changed: bool = False) -> Description:
         files=_take_fingerprints(values, "files", file),
         pipeline=_take_fingerprints(values, "pipeline", file),
         heads=[str(name) for name in take(values, "heads", (list, None), file) or ()],
+        libraries=_take_libraries(values, file),
     )
     if (description.tuning == "full") != (description.base_weights == "weights"):
         raise damaged(
@@ -163,6 +170,14 @@ def _take_choice(values: dict[str, Any], field: str, choices: tuple[str, ...], f
             file, f"expected one of {', '.join(choices)} in {field!r}, but found {shorten(value)}"
         )
     return value
+
+
+def _take_libraries(values: dict[str, Any], file: Path) -> dict[str, str]:
+    found = take(values, "libraries", (dict, None), file) or {}
+    try:
+        return {name: str(Version(take(found, name, (str,), file))) for name in found}
+    except InvalidVersion as error:
+        raise damaged(file, f"expected versions in 'libraries', but found {error}") from error
 
 
 def _take_fingerprints(values: dict[str, Any], field: str, file: Path) -> FingerprintsT | None:

@@ -17,6 +17,7 @@ from .attention import ATTENTION, register_attention
 from .config import MODEL_ERRORS
 from .locking import LOADING
 from .packing import PackedBatch
+from .versions import rotary_settings, without_rotary_scaling
 
 TESTED_FAMILIES = (
     "llama",
@@ -105,14 +106,13 @@ def check_family(config: PretrainedConfig) -> None:
         raise _refusal(family, "it is not a language model that reads from left to right")
     if config.get_text_config() is not config:
         raise _refusal(family, "it reads more than text")
-    rope = getattr(config, "rope_scaling", None) or {}
-    rope_type = rope.get("rope_type", rope.get("type", "default"))
-    if rope_type in ("dynamic", "longrope"):
-        raise _refusal(
-            family,
-            f"its {rope_type!r} rotary embeddings depend on the longest position in the batch, "
-            "so that a text's vectors would depend on its neighbours",
-        )
+    for rotary in rotary_settings(config):
+        if (kind := rotary["rope_type"]) in ("dynamic", "longrope"):
+            raise _refusal(
+                family,
+                f"its {kind!r} rotary embeddings depend on the longest position in the batch, so "
+                "that a text's vectors would depend on its neighbours",
+            )
     if getattr(config, "attn_logit_softcapping", None) is not None:
         raise _refusal(family, _REFUSED["gemma2"])
     if family not in TESTED_FAMILIES:
@@ -171,8 +171,7 @@ def tiny_config(config: PretrainedConfig, *, window: int = 64) -> PretrainedConf
             values[name] = value
     values.update({k: window for k in _TINY_WINDOWS if values.get(k) is not None})
     values.pop("quantization_config", None)
-    values.pop("rope_scaling", None)
-    return type(config).from_dict(values)
+    return type(config).from_dict(without_rotary_scaling(values))
 
 
 def _compare_with_eager(config: PretrainedConfig) -> None:

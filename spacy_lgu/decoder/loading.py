@@ -14,6 +14,7 @@ from .attention import ATTENTION, register_attention
 from .checkpoint import match_weights, read_headers, staged
 from .locking import LOADING
 from .source import Source
+from .versions import dtype_option
 from .weights import INDEX, WEIGHTS, fetch_weights, weight_shapes
 
 TORCH_DTYPES = {
@@ -160,9 +161,9 @@ def load_decoder(
                     config=config,
                     use_safetensors=True,
                     trust_remote_code=False,
-                    torch_dtype=TORCH_DTYPES[dtype],
                     attn_implementation=ATTENTION,
                     output_loading_info=True,
+                    **dtype_option(TORCH_DTYPES[dtype]),
                     **options,
                 )
         except SafetensorError as error:

@@ -7,7 +7,6 @@ from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 from transformers import PretrainedConfig
-from transformers.utils import hub as transformers_hub
 
 from ..inputs import named_path
 from ..replacing import finished_folder
@@ -16,6 +15,7 @@ from .checkpoint import build_skeleton
 from .families import check_family
 from .shape import DecoderShape
 from .source import CONFIG, Source, find_source, read_config
+from .versions import hub_cache
 from .weights import weight_shapes
 
 
@@ -45,8 +45,7 @@ def read_local(name: str, revision: str | None = None) -> LocalDecoder | None:
     folder = finished_folder(named_path(name))
     if folder.exists() or not _is_hub_name(name):
         return _read(find_source(name, revision))
-    cache = transformers_hub.TRANSFORMERS_CACHE
-    found = try_to_load_from_cache(name, CONFIG, cache_dir=cache, revision=revision)
+    found = try_to_load_from_cache(name, CONFIG, cache_dir=hub_cache(), revision=revision)
     if not isinstance(found, str):
         return None
     snapshot = Path(found).parent  # .../snapshots/<commit>

@@ -20,6 +20,7 @@ from .locking import one_at_a_time
 from .reading import damaged, find_inside
 from .settings import DecoderSettings
 from .source import CONFIG, Source, find_source, load_tokenizer, read_config
+from .versions import check_newer, check_saved_with
 from .weights import check_weights
 
 _PARTS = ("adapter", "base", "tokenizer", "weights")
@@ -41,6 +42,7 @@ def load_decoder_folder(
     """
     folder = finished_folder(folder)
     saved = read_description(folder)
+    check_newer(saved.libraries, str(folder))
     _compare_settings(folder, saved, settings)
     _check_files(folder, saved)
     tokenizer = load_tokenizer(Source(str(folder / "tokenizer"), folder / "tokenizer", None), {})
@@ -57,6 +59,7 @@ def load_decoder_folder(
             identity = replace(saved.base, files=files).identity
         source = find_source(str(part.absolute()))
         config = read_config(source)
+    check_saved_with(saved.libraries, config, str(folder))
     if config.hidden_size != saved.width:
         raise damaged(
             folder / DESCRIPTION,

@@ -19,13 +19,13 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 from transformers import AutoTokenizer, PretrainedConfig, PreTrainedTokenizerFast
-from transformers.utils import hub as transformers_hub
 
 from ..inputs import named_path, shorten
 from ..replacing import finished_folder
 from .adapter_config import ADAPTER_CONFIG
 from .config import make_config
 from .reading import read_json
+from .versions import hub_cache
 
 CONFIG = "config.json"
 _ENCODER_FAMILIES = ("bert", "roberta", "xlm-roberta", "distilbert", "electra", "deberta-v2")
@@ -109,8 +109,7 @@ def download(name: str, file: str, *, revision: str | None) -> Path:
     RETURNS (Path): The file in the local cache, where it may have been before. Raises the errors of
         hf_hub_download.
     """
-    cache = transformers_hub.TRANSFORMERS_CACHE
-    return Path(hf_hub_download(name, file, revision=revision, cache_dir=cache))
+    return Path(hf_hub_download(name, file, revision=revision, cache_dir=hub_cache()))
 
 
 def _find_snapshot(name: str, revision: str | None) -> Path:
@@ -222,7 +221,7 @@ def load_tokenizer(source: Source, tokenizer_config: dict[str, Any]) -> PreTrain
         ) from error
     if not source.is_local:  # only now are its files in the cache
         _check_tokenizer_settings(source.folder)
-    if not getattr(tokenizer, "is_fast", False):
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise ValueError(
             f"The tokenizer of {source.name!r} is {type(tokenizer).__name__}, a slow tokenizer "
             "without character offsets, which alignment with spaCy's tokens needs. Use a decoder "

@@ -20,6 +20,7 @@ from .bundle import Bundle, write_bundle
 from .description import BASE_FOLDERS, DESCRIPTION, Description, dump_description
 from .fingerprints import FingerprintsT, fingerprint_folder, hash_files, list_files
 from .verification import verify_decoder as verify_decoder  # part of this path's API
+from .versions import library_versions
 
 BASE_WEIGHTS = ("auto", "bundle", "link", "reference")
 # msgpack, in which spaCy's to_bytes packs everything, ends at 4 GiB per object.
@@ -145,6 +146,7 @@ def _write_decoder(
         files=hash_files(folder, names),
         pipeline=pipeline,
         heads=list(heads),
+        libraries=library_versions(),
     )
     (folder / DESCRIPTION).write_bytes(dump_description(description))
     return bundle

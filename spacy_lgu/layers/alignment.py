@@ -20,7 +20,7 @@ from itertools import chain
 
 import numpy
 from spacy.tokens import Doc, Span
-from transformers.tokenization_utils_fast import PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from ..segments import IntsT, find_bounds, find_segments, find_starts, list_rows, sum_segments
 from .tokenizing import TokenizedSpans, fill_unaligned, tokenize_spans

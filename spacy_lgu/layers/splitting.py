@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy
 from tokenizers import Tokenizer
-from transformers.tokenization_utils_fast import PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from ..segments import count_leading, find_starts
 from .subtokens import Subtokens, filler_subtoken

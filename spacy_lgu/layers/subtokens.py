@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 import numpy
-from transformers.tokenization_utils_fast import PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from ..segments import find_starts
 

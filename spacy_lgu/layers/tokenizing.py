@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy
 from spacy.attrs import IDX, IS_SPACE, LENGTH
 from spacy.tokens import Doc, Span
-from transformers.tokenization_utils_fast import PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from ..segments import IntsT, count_leading, find_segments, find_starts, list_rows
 from .splitting import split_shared

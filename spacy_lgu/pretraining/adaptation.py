@@ -23,6 +23,7 @@ from ..decoder.building import BuiltDecoder, CheckedDecoder, build_decoder, chec
 from ..decoder.reading import damaged, read_json, take
 from ..decoder.settings import DecoderSettings
 from ..decoder.stepping import decay_groups
+from ..decoder.versions import config_dtype
 from ..inputs import named_path, shorten
 from ..replacing import finish_folder, replace_folder
 from ..unmasking import parse_pattern
@@ -191,7 +192,7 @@ def adapt_decoder(
     )
 
     def write(folder: Path) -> None:
-        _save(built, folder, getattr(checked.config, "torch_dtype", None) or torch.float32)
+        _save(built, folder, config_dtype(checked.config) or torch.float32)
         names = sorted(path.name for path in folder.iterdir())
         record = {
             **identity,

@@ -1,5 +1,6 @@
 """The LM head: only needed while a decoder models text."""
 
+import copy
 from typing import Any
 
 import torch
@@ -52,7 +53,7 @@ def load_head(base: Any, source: Source) -> torch.Tensor:
     if base.config.tie_word_embeddings:
         return embeddings
     with LOADING, torch.device("meta"):
-        skeleton = AutoModelForCausalLM.from_config(base.config)
+        skeleton = AutoModelForCausalLM.from_config(copy.deepcopy(base.config))
     wanted = skeleton.get_output_embeddings().weight
     name = next(name for name, p in skeleton.named_parameters() if p is wanted)
     for file in fetch_weights(source):

@@ -23,7 +23,7 @@ def make_untrained(decoder: str, target: Path, *, revision: str | None = None) -
     model = AutoModelForCausalLM.from_config(config)
 
     def write(folder: Path) -> None:
-        tokenizer.save_pretrained(folder)  # type: ignore[attr-defined]
+        tokenizer.save_pretrained(folder)
         model.save_pretrained(folder)
 
     replace_folder(target, write)

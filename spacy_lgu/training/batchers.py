@@ -55,7 +55,7 @@ def _batch(
     n_subtokens, size = 0, next(sizes)
     for buffer in minibatch(examples, _BUFFER):
         docs = [example.predicted for example in buffer]
-        counts = count_subtokens(docs, tokenizer)  # type: ignore[arg-type]
+        counts = count_subtokens(docs, tokenizer)
         for example, count in zip(buffer, counts, strict=True):
             if batch and n_subtokens + count > size:
                 yield batch

@@ -26,7 +26,7 @@ def hub_cache(tmp_path, monkeypatch):
     cache = tmp_path / "hub"
     cache.mkdir()
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
-    monkeypatch.setattr(hub, "TRANSFORMERS_CACHE", str(cache))
+    monkeypatch.setattr(hub, "TRANSFORMERS_CACHE", str(cache), raising=False)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     return cache
 

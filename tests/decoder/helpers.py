@@ -20,6 +20,7 @@ from spacy_lgu.decoder.building import (
     check_settings,
 )
 from spacy_lgu.decoder.decoder import LGUDecoder
+from spacy_lgu.decoder.description import DESCRIPTION, _checksum
 from spacy_lgu.decoder.packing import PackedBatch
 from spacy_lgu.decoder.restoring import load_decoder_folder
 from spacy_lgu.decoder.settings import DecoderSettings, LoraSettings
@@ -99,6 +100,24 @@ def check(name: Path | str, **values: Any) -> CheckedDecoder:
 def edit_json(file: Path, **values: Any) -> None:
     """Give a file of JSON other values."""
     file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
+
+
+def edit_description(folder: Path, **values: Any) -> None:
+    """Give lgu.json other values, as a version that writes them would."""
+    edit_json(folder / DESCRIPTION, **values)
+    edit_json(
+        folder / DESCRIPTION, checksum=_checksum(json.loads((folder / DESCRIPTION).read_text()))
+    )
+
+
+def edit_rotary_base(file: Path, base: float) -> None:
+    """Change the base of the rotary frequencies, whatever version wrote the config."""
+    found = json.loads(file.read_text()).get("rope_parameters")
+    edit_json(
+        file,
+        rope_theta=base,
+        **({"rope_parameters": {**found, "rope_theta": base}} if found else {}),
+    )
 
 
 def shard(folder: Path) -> None:

@@ -7,9 +7,19 @@ from transformers import MistralConfig
 from spacy_lgu.decoder import loading, weights
 from spacy_lgu.decoder.description import Base
 from spacy_lgu.decoder.settings import LoraSettings
+from spacy_lgu.decoder.versions import rotary_settings
 
 from .conftest import SECOND
-from .helpers import BATCH, build, build_unshaken, check, edit_json, gradients, vectors
+from .helpers import (
+    BATCH,
+    build,
+    build_unshaken,
+    check,
+    edit_json,
+    edit_rotary_base,
+    gradients,
+    vectors,
+)
 
 
 def test_decoder_is_described(decoder_folder):
@@ -112,9 +122,9 @@ def test_build_is_repeatable(decoder_folder):
 def test_bases_with_other_configs_are_others(decoder_folder, tmp_path):
     shutil.copytree(decoder_folder, tmp_path / "other")
     config = tmp_path / "other" / "config.json"
-    edit_json(config, rope_theta=10.0)
+    edit_rotary_base(config, 10.0)
     first, other = (build(folder, tuning="frozen") for folder in (decoder_folder, config.parent))
-    assert other.decoder.base.config.rope_theta == 10.0
+    assert rotary_settings(other.decoder.base.config)[0]["rope_theta"] == 10.0
     assert (vectors(first) - vectors(other)).abs().max() > 0.1
 
 

@@ -11,6 +11,7 @@ from spacy_lgu.decoder.families import (
     find_layers,
 )
 
+from ..conftest import IS_5
 from .reference import FAMILIES, Family
 
 
@@ -79,13 +80,17 @@ def test_the_check_of_a_family_leaves_the_random_state_alone():
         ("jamba", "it has state-space layers"),
         ("recurrent_gemma", "it has recurrent layers"),
         ("t5", "it is an encoder-decoder"),
-        ("bert", "its model file computes attention itself"),
+        ("bert", "(its model file computes attention itself|its decoder layers were not found)"),
         ("falcon", "its model file computes attention itself"),
-        ("gptj", "its model file computes attention itself"),
+        ("gptj", "(its model file computes attention itself|does not run on packed batches)"),
         ("gpt_neo", "its model file computes attention itself"),
         ("stablelm", "its model file computes attention itself"),
         ("opt", "its decoder layers were not found"),
-        ("persimmon", "does not run on packed batches .*without an attention mask"),
+        pytest.param(
+            "persimmon",
+            "does not run on packed batches .*without an attention mask",
+            marks=pytest.mark.skipif(IS_5, reason="transformers 5 can run it"),
+        ),
         ("dbrx", "does not run on packed batches"),
         ("modernbert", "it is not a language model that reads from left to right"),
         ("clip", "it is not a language model that reads from left to right"),
@@ -113,7 +118,12 @@ def test_the_comparison_with_eager_attention_finds_what_no_name_says(family, mon
         ("llama", {"rope_type": "dynamic", "factor": 2.0}, "dynamic"),
         ("mistral", {"type": "dynamic", "factor": 2.0}, "dynamic"),
         ("phi3", {"type": "longrope", "short_factor": [1] * 4, "long_factor": [2] * 4}, "longrope"),
-        ("phi3", {"type": "su", "short_factor": [1] * 4, "long_factor": [2] * 4}, "longrope"),
+        pytest.param(
+            "phi3",
+            {"type": "su", "short_factor": [1] * 4, "long_factor": [2] * 4},
+            "longrope",
+            marks=pytest.mark.skipif(IS_5, reason="transformers 5 refuses this older name itself"),
+        ),
     ],
 )
 def test_rotary_embeddings_that_depend_on_the_batch_are_refused(family, scaling, kind):

@@ -14,7 +14,7 @@ from .conftest import FIRST, SECOND
 from .helpers import (
     CPU,
     build,
-    edit_json,
+    edit_rotary_base,
     make_format_1,
     read_description_of,
     restore,
@@ -211,7 +211,7 @@ def test_hub_base_that_is_not_cached(hub_name, hub_cache, tmp_path):
 
 def test_the_config_is_a_part_of_the_base(referring):
     built, folder, base = referring
-    edit_json(base / "config.json", rope_theta=10.0)
+    edit_rotary_base(base / "config.json", 10.0)
     assert verify_decoder(folder) == [f"{base}/config.json"]
     with pytest.raises(ValueError, match=r"are not those .*: config\.json differs"):
         restore(folder, built)
@@ -222,7 +222,7 @@ def test_saves_without_a_fingerprint_of_the_config(referring):
     saved = read_description_of(folder)["base"]
     del saved["files"]["config.json"]
     make_format_1(folder, base=saved)
-    edit_json(base / "config.json", rope_theta=10.0)
+    edit_rotary_base(base / "config.json", 10.0)
     restore(folder, built)
     assert verify_decoder(folder) == []
 

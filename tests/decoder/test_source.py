@@ -85,20 +85,24 @@ def response(status):
 @pytest.mark.parametrize(
     ("error", "kind", "message"),
     [
-        (GatedRepoError("no", response(403)), OSError, "'org/x' at revision 'v1' is gated: accept"),
         (
-            RevisionNotFoundError("no", response(404)),
+            GatedRepoError("no", response=response(403)),
+            OSError,
+            "'org/x' at revision 'v1' is gated: accept",
+        ),
+        (
+            RevisionNotFoundError("no", response=response(404)),
             ValueError,
             "'org/x' has no revision 'v1': expected a branch",
         ),
         (
-            RepositoryNotFoundError("no", response(404)),
+            RepositoryNotFoundError("no", response=response(404)),
             ValueError,
             r"There is no decoder 'org/x': neither .*set HF_TOKEN",
         ),
         (LocalEntryNotFoundError("no"), OSError, "is not in the local cache"),
         (
-            EntryNotFoundError("no", response(404)),
+            EntryNotFoundError("no"),
             ValueError,
             r"has no config\.json: it holds no decoder",
         ),

@@ -1,0 +1,188 @@
+"""What differs between the supported versions of transformers, 4.53 and 5: all of it is in here.
+
+                          4.53                          5
+dtype of from_pretrained  torch_dtype                   dtype
+dtype in a config         torch_dtype                   dtype
+cache of the hub          utils.hub.TRANSFORMERS_CACHE  huggingface_hub's own
+rotary settings           rope_theta, rope_scaling      rope_parameters
+checkpointing             gradient_checkpointing_...    activation_checkpointing_...
+a head left out           nothing                       a warning with a table
+"""
+
+import logging
+import warnings
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from huggingface_hub import constants
+from packaging.version import Version
+from transformers import PretrainedConfig
+from transformers.utils import hub
+
+TRANSFORMERS = version("transformers")
+# Their code decides what vectors a decoder gives.
+_LIBRARIES = ("transformers", "peft", "bitsandbytes", "torch")
+_IS_5 = Version(TRANSFORMERS).major >= 5
+
+
+def library_versions() -> dict[str, str]:
+    """RETURNS (dict[str, str]): The installed versions by name, for the record in a save."""
+    return {name: str(Version(version(name))) for name in _LIBRARIES}
+
+
+def check_saved_with(libraries: dict[str, str], config: PretrainedConfig, where: str) -> None:
+    """Refuse a save that would silently compute other vectors under this version of transformers.
+
+    libraries (dict[str, str]): From lgu.json; empty for saves of 4.53 that do not say it.
+    config (PretrainedConfig): The config of its decoder.
+    where (str): The save, for the message.
+    RETURNS (None): Raises ValueError that says which versions compute what.
+    """
+    saved_with = libraries.get("transformers", "4.53")
+    if (Version(saved_with).major >= 5) == _IS_5:
+        return
+    if contradiction := find_contradiction(config):
+        raise ValueError(
+            f"{where!r} was saved with transformers {saved_with}, and under the installed "
+            f"{TRANSFORMERS} its vectors would differ: {contradiction}. Install the version it was "
+            "saved with, or write the number that was used into both fields of its config.json "
+            "and accept that with `python -m spacy lgu verify PIPELINE --record`."
+        )
+
+
+def check_newer(libraries: dict[str, str], where: str) -> None:
+    """Refuse a save of transformers 5 under 4.53, which reads neither its tokenizer nor the
+    rotary settings of its decoder.
+
+    libraries (dict[str, str]): From lgu.json.
+    where (str): The save, for the message.
+    RETURNS (None): Raises ValueError that says what to install.
+    """
+    saved_with = libraries.get("transformers", TRANSFORMERS)
+    if Version(saved_with).major >= 5 and not _IS_5:
+        raise ValueError(
+            f"{where!r} was saved with transformers {saved_with}, whose tokenizers and rotary "
+            f"settings the installed {TRANSFORMERS} does not read. Load it with "
+            "transformers>=5, or train it again with this version."
+        )
+
+
+def dtype_option(dtype: torch.dtype) -> dict[str, torch.dtype]:
+    """RETURNS (dict): The keyword argument with which from_pretrained takes a dtype. 5 warns of the
+    name that 4.53 has."""
+    return {"dtype" if _IS_5 else "torch_dtype": dtype}
+
+
+def config_dtype(config: PretrainedConfig) -> torch.dtype | None:
+    """RETURNS (dtype | None): The dtype that a config names."""
+    dtype = getattr(config, "dtype" if _IS_5 else "torch_dtype", None)
+    return getattr(torch, dtype) if isinstance(dtype, str) else dtype
+
+
+def hub_cache() -> str:
+    """RETURNS (str): The folder into which transformers downloads. 4.53 has variables of its own
+    for it; 5 has only those of huggingface_hub."""
+    return str(getattr(hub, "TRANSFORMERS_CACHE", constants.HF_HUB_CACHE))
+
+
+def rotary_settings(config: PretrainedConfig) -> list[dict[str, Any]]:
+    """The settings of a decoder's rotary embeddings, under the names of transformers 5.
+
+    config (PretrainedConfig): Its config.
+    RETURNS (list[dict]): One, or in some families one per kind of layer, with at least "rope_type";
+        none if there are no rotary embeddings.
+    """
+    if not _IS_5:
+        scaling = getattr(config, "rope_scaling", None) or {}
+        theta = getattr(config, "rope_theta", None)
+        if theta is None and not scaling:
+            return []
+        # "type" is the older name, which some configs still have.
+        kind = scaling.get("rope_type", scaling.get("type", "default"))
+        return [{"rope_theta": theta, **scaling, "rope_type": kind}]
+    settings = getattr(config, "rope_parameters", None) or {}
+    by_layer = [value for value in settings.values() if isinstance(value, dict)]
+    return by_layer or ([settings] if settings else [])
+
+
+def without_rotary_scaling(values: dict[str, Any]) -> dict[str, Any]:
+    """A config's values with plain rotary embeddings of the same bases.
+
+    values (dict[str, Any]): From to_dict.
+    RETURNS (dict[str, Any]): The values, changed in place.
+    """
+    values.pop("rope_scaling", None)
+    settings = values.get("rope_parameters") or {}
+    nested = [value for value in settings.values() if isinstance(value, dict)]
+    for one in nested or ([settings] if settings else []):
+        kept = {"rope_theta", "partial_rotary_factor"} & one.keys()
+        plain = {"rope_type": "default", **{name: one[name] for name in kept}}
+        one.clear()
+        one.update(plain)
+    return values
+
+
+def find_unread(values: dict[str, Any]) -> str | None:
+    """Settings of a decoder that this version of transformers would pass over.
+
+    values (dict[str, Any]): config.json. What 5 saves has its rotary settings under a name that
+        4.53 does not know: it would take its own default for the base of the frequencies.
+    RETURNS (str | None): What is wrong and what to do.
+    """
+    settings = values.get("rope_parameters")
+    if _IS_5 or not settings or {"rope_theta", "rope_scaling"} & values.keys():
+        return None
+    return (
+        "'rope_parameters' are the rotary settings of transformers 5, which the installed "
+        f"{TRANSFORMERS} does not read. Install transformers>=5, or write them as 'rope_theta' and "
+        "'rope_scaling'"
+    )
+
+
+def find_contradiction(config: PretrainedConfig) -> str | None:
+    """YaRN settings that versions of transformers read differently: 4.53 takes the quotient of the
+    context lengths where both are known, 5 the factor.
+
+    config (PretrainedConfig): A decoder's config.
+    RETURNS (str | None): What contradicts what, and what to do.
+    """
+    for settings in rotary_settings(config):
+        original = settings.get("original_max_position_embeddings")
+        if settings["rope_type"] != "yarn" or not original:
+            continue
+        quotient = config.max_position_embeddings / original
+        factor = settings.get("factor")
+        if factor is not None and abs(quotient - factor) > 1e-6 * quotient:
+            return (
+                f"the YaRN factor is {factor:g}, but max_position_embeddings = "
+                f"{config.max_position_embeddings:,} is {quotient:g} times "
+                f"original_max_position_embeddings = {original:,}: transformers 4 computes with "
+                f"{quotient:g}, transformers 5 with {factor:g}"
+            )
+    return None
+
+
+def enable_checkpointing(decoder: Any) -> None:
+    """Let a decoder recompute its activations in the backward pass.
+
+    decoder (PreTrainedModel): Changed in place.
+    """
+    options = {"use_reentrant": False}
+    if _IS_5:
+        decoder.activation_checkpointing_enable(options)
+    else:
+        decoder.gradient_checkpointing_enable(options)
+
+
+def _drop_load_report(record: logging.LogRecord) -> bool:
+    return "LOAD REPORT" not in record.getMessage()
+
+
+# 5 logs a table of weights that it did not use, such as those of the LM head, or did not find.
+# match_weights has compared them before, and load_decoder raises for any that was not loaded.
+logging.getLogger("transformers.modeling_utils").addFilter(_drop_load_report)
+# PEFT 0.21 asks under the name of 4.53.
+warnings.filterwarnings(
+    "ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning
+)
