@@ -12,8 +12,8 @@ from ..decoder.description import DESCRIPTION
 from ..decoder.reading import find_inside
 from ..decoder.settings import DecoderSettings
 from ..decoder.shape import DecoderShape
+from ..listeners.availability import BROKEN
 from ..unmasking import unmask_layers
-from .libraries import BROKEN
 from .machine import Machine, attention_kind, resolve_dtype
 from .memory import (
     PROCESS,

@@ -6,6 +6,7 @@ from typing import Any
 from ..decoder.description import DESCRIPTION
 from ..decoder.settings import DecoderSettings, LoraSettings
 from ..inputs import named_path
+from ..listeners.availability import find_fault
 from ..replacing import finished_folder
 from .facts import FactsT, Load, decoder_facts, import_decoders, pipeline_facts
 from .libraries import find_broken, list_versions
@@ -42,16 +43,15 @@ def inspect_target(name: str, load: Load, *, offline: bool, **settings: Any) -> 
         if reason := import_decoders()[1]:
             raise ValueError(reason)
         facts = decoder_facts(_choose_settings(name, given), load, offline=offline)
-    needed = {"spacy-transformers"}
-    for decoder in facts["decoders"]:
-        if decoder["quantization"] != "none":
-            needed.add("bitsandbytes")
-    broken = find_broken(sorted(needed))
+    is_quantized = any(decoder["quantization"] != "none" for decoder in facts["decoders"])
+    broken = list(find_broken(["bitsandbytes"] if is_quantized else []).values())
+    if (fault := find_fault()) is not None:
+        broken.append(fault)
     return {
         **facts,
         "machine": asdict(load.machine),
         "versions": list_versions(),
-        "notes": [*facts["notes"], *(f"It cannot run here: {why}" for why in broken.values())],
+        "notes": [*facts["notes"], *(f"It cannot run here: {why}" for why in broken)],
     }
 
 

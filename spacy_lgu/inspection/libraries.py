@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
+from ..listeners.availability import BROKEN
+
 LIBRARIES = (
     "spacy-lgu",
     "spacy",
@@ -17,8 +19,7 @@ LIBRARIES = (
     "safetensors",
     "huggingface-hub",
 )
-# Raised by the import of a library that does not fit another one.
-BROKEN = (ImportError, OSError, AttributeError, RuntimeError, TypeError, ValueError)
+OPTIONAL = ("spacy-transformers",)  # used where it is installed
 
 
 def find_version(name: str) -> str | None:

@@ -7,6 +7,7 @@ from ..inputs import printable
 from ..unmasking import describe_layers, parse_pattern
 from .drawing import Strokes, draw_layers
 from .facts import FactsT
+from .libraries import OPTIONAL
 
 _LABEL = 16
 _UNITS = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
@@ -186,7 +187,8 @@ def _machine_rows(machine: FactsT, versions: FactsT) -> Iterator[tuple[str, str]
             f"{gpu['name']} (capability {capability}), {show_bytes(gpu['free'])} of "
             f"{show_bytes(gpu['total'])} free",
         )
-    yield "libraries", ", ".join(f"{n} {v or 'not installed'}" for n, v in versions.items())
+    wanted = {name: v for name, v in versions.items() if v or name not in OPTIONAL}
+    yield "libraries", ", ".join(f"{n} {v or 'not installed'}" for n, v in wanted.items())
 
 
 def _show_parts(sizes: dict[str, int]) -> str:

@@ -49,7 +49,9 @@ def test_rooms_import_one_way():
     [
         ("decoder", {"spacy", "thinc", "spacy_transformers"}),
         ("pretraining", {"spacy", "thinc", "spacy_transformers"}),
-        ("layers", {"peft"}),
+        ("layers", {"peft", "spacy_transformers"}),
+        ("pipeline", {"spacy_transformers"}),
+        ("listeners", {"torch", "transformers", "peft"}),
         ("labeling", {"spacy", "thinc", "torch", "transformers"}),
         ("corpora", {"torch", "transformers", "peft"}),
         ("configs", {"torch", "transformers"}),
@@ -62,6 +64,20 @@ def test_a_room_does_not_know(room, forbidden):
         for name in find_imports(file, PACKAGE)
     }
     assert known & forbidden == set()
+
+
+def test_spacy_transformers_is_imported_in_one_room():
+    found = {
+        str(file.relative_to(PACKAGE))
+        for file in PACKAGE.rglob("*.py")
+        if any(name.startswith("spacy_transformers") for name in find_imports(file, PACKAGE))
+    }
+    assert found == {f"listeners/{name}.py" for name in ("factory", "over_stock", "stock")}
+
+
+def test_listeners_know_no_other_room():
+    rooms = {other for room, other in find_arrows(PACKAGE) if room == "listeners"}
+    assert rooms == {"."}  # segments.py
 
 
 @pytest.mark.parametrize("name", ["unmasking.py", "decoder/shape.py"])
