@@ -1,17 +1,32 @@
-# `make demo` and `make test` are all a newcomer needs; both install into .venv first.
+# `make demo` and `make test` are all a newcomer needs; both install what they use first.
 
 PYTHON ?= python3
+# What plain pip gives, with transformers 5; and spacy-transformers 1.4, with transformers 4.53.
 BIN = .venv/bin
+BIN4 = .venv-transformers4/bin
+PYTEST = -m pytest --numprocesses 2 --cov-report=term-missing:skip-covered
 export HF_HUB_DISABLE_TELEMETRY = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: install demo test lint types docs check clean
+# Tests that import neither transformers nor spacy-transformers to check anything of them: what they
+# check is the same in both environments, and they are run in the first.
+SAME_IN_BOTH = benchmarks corpora docs examples metrics replacing report scripts
+# Whose code depends on these libraries: of them, the tests that are left cover as much.
+COVERED_BY_BOTH = decoder layers listeners pipeline pretraining
+
+.PHONY: install install-transformers4 demo test lint types docs check check-transformers4 clean
 
 install: .venv/installed
+install-transformers4: .venv-transformers4/installed
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+.venv-transformers4/installed: pyproject.toml constraints-transformers4.txt
+	$(PYTHON) -m venv .venv-transformers4
+	$(BIN4)/pip install --quiet --constraint constraints-transformers4.txt --editable ".[dev,spacy-transformers]"
 	touch $@
 
 demo: install
@@ -19,21 +34,28 @@ demo: install
 	$(BIN)/pip install --quiet --no-deps --force-reinstall packages/lgu_mistral_ner-*/dist/*.whl
 	$(BIN)/python scripts/show_pipeline.py lgu_mistral_ner
 
-test: install lint types check
+# In this order also under `make --jobs`: both suites use two processes each.
+test: install install-transformers4
+	$(MAKE) lint types
+	$(MAKE) check
+	$(MAKE) check-transformers4
 
-lint:
+lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types:
+types: install
 	$(BIN)/mypy
 
 # The site, into site/. Any warning is an error. `make check` builds it as well.
 docs: install
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-check:
-	$(BIN)/python -m pytest --numprocesses 2 --cov --cov-report=term-missing:skip-covered
+check: install
+	$(BIN)/python $(PYTEST) --cov
+
+check-transformers4: install-transformers4
+	$(BIN4)/python $(PYTEST) $(COVERED_BY_BOTH:%=--cov=spacy_lgu/%) $(SAME_IN_BOTH:%=--ignore=tests/%)
 
 clean:
-	rm -rf .venv corpus training metrics visualizations packages site project.lock
+	rm -rf .venv .venv-transformers4 corpus training metrics visualizations packages site project.lock

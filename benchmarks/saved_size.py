@@ -5,7 +5,8 @@
 "first" is one save, "each further" what another nlp.to_disk into another folder adds. A bundled
 base is copied, or linked with base_weights = "link", where the file system has hard links; a save
 over an earlier one of the same run is always linked to it. For comparison: a pickle of the
-state_dict of decoder and adapter, and what spacy-transformers writes for the same decoder.
+state_dict of decoder and adapter, and what spacy-transformers writes for the same decoder, where
+it is installed (else --no-peer).
 """
 
 import json

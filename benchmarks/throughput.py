@@ -1,5 +1,7 @@
 """Throughput of lgu_transformer and of spacy-transformers, on the same weights and texts.
 
+In an environment with spacy-transformers: make install-transformers4.
+
     python -m benchmarks.throughput --output throughput.json
     python -m benchmarks.throughput --decoder assets/decoder --no-random --rounds 7
 

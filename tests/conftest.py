@@ -20,8 +20,11 @@ from thinc.api import Adam, fix_random_seed
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import MistralConfig, MistralForCausalLM, PreTrainedTokenizerFast
 
+from spacy_lgu.listeners.availability import uses_stock
+
 IS_5 = int(transformers.__version__.split(".")[0]) >= 5
 
+needs_stock = pytest.mark.skipif(not uses_stock(), reason="spacy-transformers is not installed")
 TEXTS = [
     "Ann Lee ate naan in New York on 3 May 2021 and paid $12.50 for it.",
     "The decoder reads from left to right, unless its mask is gone.",

@@ -27,6 +27,39 @@ def test_the_oldest_python_is_the_one_that_is_required():
     assert project["requires-python"] == f">={versions[0]}"
 
 
+def test_both_environments_are_tested_and_cached():
+    makefile = (ROOT / "Makefile").read_text("utf8")
+    workflow = srsly.yaml_loads((ROOT / ".github" / "workflows" / "ci.yml").read_text("utf8"))
+    cached = workflow["jobs"]["test"]["steps"][1]["with"]["cache-dependency-path"].split()
+    for name in ("constraints.txt", "constraints-transformers4.txt"):
+        assert f"--constraint {name} " in makefile
+        assert name in cached
+    (test,) = re.findall(r"^test:.*\n((?:\t.*\n)+)", makefile, re.MULTILINE)
+    assert [*re.findall(r"\$\(MAKE\) (.*)", test)] == ["lint types", "check", "check-transformers4"]
+
+
+def test_what_the_second_suite_leaves_out_touches_neither_library():
+    makefile = (ROOT / "Makefile").read_text("utf8")
+    left_out = re.search(r"^SAME_IN_BOTH = (.+)$", makefile, re.MULTILINE)[1].split()
+    for name in left_out:
+        for file in (ROOT / "tests" / name).rglob("*.py"):
+            assert not re.search(r"(?m)^ *(from|import) spacy_transformers", file.read_text("utf8"))
+
+
+def test_constraints_are_those_of_their_environment():
+    versions = {}
+    for name in ("constraints.txt", "constraints-transformers4.txt"):
+        lines = (ROOT / name).read_text("utf8").splitlines()
+        versions[name] = dict(line.split("==") for line in lines if not line.startswith("#"))
+    newest, with_stock = versions.values()
+    assert newest["transformers"].startswith("5.")
+    assert "spacy-transformers" not in newest
+    assert with_stock["transformers"] == "4.53.2"
+    assert with_stock["spacy-transformers"] == "1.4.0"
+    shared = ("torch", "spacy", "thinc", "peft", "bitsandbytes", "ruff", "mypy")
+    assert {n: newest[n] for n in shared} == {n: with_stock[n] for n in shared}
+
+
 def test_hooks_before_a_commit_download_nothing():
     config = srsly.yaml_loads((ROOT / ".pre-commit-config.yaml").read_text("utf8"))
     assert {repo["repo"] for repo in config["repos"]} == {"local"}

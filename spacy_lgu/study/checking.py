@@ -15,12 +15,14 @@ from transformers import AutoConfig
 from ..decoder.building import check_settings
 from ..inputs import naming
 from ..layers.shim import DecoderShim
+from ..listeners.availability import uses_stock
 from .plan import Study
 from .runs import Decoder, Run, find_decoder, list_runs, make_overrides
 from .tasks import check_corpus
 
 # Raised for configs (for names not registered, ValueError), and for folders and names on the hub.
 _ERRORS = (ConfigError, ConfigValidationError, ValueError, OSError, ImportError)
+_ENCODER = "spacy-transformers.TransformerModel"
 
 
 def check_study(
@@ -71,6 +73,7 @@ def check_config(config: Path, overrides: dict[str, Any]) -> None:
     """
     with naming(config):
         loaded = load_config(config, overrides=overrides, interpolate=False)
+    _check_libraries(loaded)
     nlp = load_model_from_config(loaded, auto_fill=True)
     filled = nlp.config.interpolate()
     registry.resolve(filled["training"], schema=ConfigSchemaTraining)
@@ -78,8 +81,22 @@ def check_config(config: Path, overrides: dict[str, Any]) -> None:
         check_settings(shim.settings, shim.tokenizer_config)
     for component in filled["components"].values():
         model = component.get("model") or {}
-        if model.get("@architectures", "").startswith("spacy-transformers.TransformerModel"):
+        if model.get("@architectures", "").startswith(_ENCODER):
             _check_encoder(model["name"])
+
+
+def _check_libraries(config: dict[str, Any]) -> None:
+    for name in config.get("nlp", {}).get("pipeline", ()):
+        model = config.get("components", {}).get(name, {}).get("model", {})
+        if (
+            isinstance(model, dict)
+            and model.get("@architectures", "").startswith(_ENCODER)
+            and not uses_stock()
+        ):
+            raise ImportError(
+                f"The encoder {name!r} is one of spacy-transformers, which is not installed: "
+                'pip install "spacy-lgu[spacy-transformers]".'
+            )
 
 
 def _check_encoder(name: str) -> None:

@@ -9,9 +9,8 @@ from thinc.api import Ragged
 
 from spacy_lgu.listeners import batch, building, data, listener, pooling, span_getters, splitting
 from spacy_lgu.listeners.component import install_extensions
-from spacy_lgu.listeners.stock import USES_STOCK
 
-needs_stock = pytest.mark.skipif(not USES_STOCK, reason="spacy-transformers is not installed")
+from ..conftest import needs_stock
 
 
 def own_classes() -> SimpleNamespace:

@@ -6,8 +6,8 @@ import pytest
 
 from spacy_lgu.listeners import availability
 
+from ..conftest import needs_stock
 from ..hiding import run_python
-from .conftest import needs_stock
 
 
 @pytest.fixture

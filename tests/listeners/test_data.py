@@ -12,7 +12,8 @@ from spacy_lgu.listeners import data as own
 from spacy_lgu.listeners import stock
 from spacy_lgu.listeners.component import install_extensions
 
-from .conftest import make_data, needs_stock, own_classes, stock_classes
+from ..conftest import needs_stock
+from .conftest import make_data, own_classes, stock_classes
 
 VECTORS = [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
 

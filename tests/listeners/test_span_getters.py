@@ -6,7 +6,8 @@ from spacy.tokens import Doc
 
 from spacy_lgu.listeners.span_getters import strided_spans_v1
 
-from .conftest import needs_stock, own_classes, stock_classes
+from ..conftest import needs_stock
+from .conftest import own_classes, stock_classes
 
 VOCAB = spacy.blank("en").vocab
 

@@ -13,9 +13,8 @@ from spacy_lgu.listeners import stock
 from spacy_lgu.listeners.annotation_setters import null_annotation_setter_v1
 from spacy_lgu.listeners.building import transformer_listener_v1
 
-from ..conftest import make_nlp, train_nlp
+from ..conftest import make_nlp, needs_stock, train_nlp
 from ..hiding import run_python
-from .conftest import needs_stock
 
 NAMES = {
     "architectures": ["TransformerListener"],

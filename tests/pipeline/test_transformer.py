@@ -28,6 +28,7 @@ from ..conftest import (
     layer_config,
     make_decoder,
     make_nlp,
+    needs_stock,
     ner_config,
     shake_adapter,
     tagger_config,
@@ -567,7 +568,7 @@ def test_base_weights_reach_the_save(decoder_folder, tmp_path):
     assert large - small > 500_000  # 150,000 weights in float32
 
 
-@pytest.mark.skipif(not USES_STOCK, reason="spacy-transformers, whose layer this is, is not in use")
+@needs_stock
 def test_another_architecture_in_the_factory():
     model = {"@architectures": "spacy-transformers.TransformerModel.v3", "name": "gpt2"}
     model["get_spans"] = {"@span_getters": "spacy-lgu.doc_spans.v1"}

@@ -7,7 +7,7 @@ from transformers import PreTrainedTokenizerFast, RobertaConfig, RobertaModel
 from spacy_lgu.study.plan import CONFIG
 
 from ..cli.conftest import run, write_corpus
-from ..conftest import make_tokenizer
+from ..conftest import make_tokenizer, needs_stock
 
 HEADS = ["sequence_labeler", "ner", "spancat", "spancat_singlelabel"]
 # spacy-transformers 1.4 and thinc 8.3 call torch.cuda.amp by its older names.
@@ -79,6 +79,7 @@ def test_cnn(tmp_path, corpus, head):
     assert nlp.get_pipe("cnn").model.get_dim("nO") == 96
 
 
+@needs_stock
 @pytest.mark.parametrize("head", HEADS)
 def test_roberta(tmp_path, corpus, roberta_folder, head):
     nlp = train(tmp_path, corpus, "encoder", head, "--paths.encoder", roberta_folder)

@@ -9,6 +9,8 @@ from spacy.tokens import Doc, DocBin
 from spacy_lgu.study.checking import check_config, check_study
 from spacy_lgu.study.plan import CONFIG, Study, System, Task, Training
 
+from ..conftest import needs_stock
+
 FILES = {"train": "a", "dev": "b", "test": "c"}
 
 
@@ -82,13 +84,21 @@ def test_a_decoder_that_is_not_there(study, corpora, tmp_path):
     assert [problem.split(":")[0] for problem in problems] == ["System decoder", "System untrained"]
 
 
+ENCODER = {
+    "nlp.pipeline": ["encoder", "ner"],
+    "head.listener": "${listeners.encoder}",
+    "paths.encoder": "no/such-encoder",
+}
+
+
+@needs_stock
 def test_an_encoder_that_is_not_there(corpora):
-    overrides = {
-        "paths.train": str(corpora / "names" / "train.spacy"),
-        "paths.dev": str(corpora / "names" / "dev.spacy"),
-        "nlp.pipeline": ["encoder", "ner"],
-        "head.listener": "${listeners.encoder}",
-        "paths.encoder": "no/such-encoder",
-    }
+    files = {f"paths.{part}": str(corpora / "names" / f"{part}.spacy") for part in ("train", "dev")}
     with pytest.raises(OSError, match="There is no encoder 'no/such-encoder'"):
-        check_config(CONFIG, overrides)
+        check_config(CONFIG, {**files, **ENCODER})
+
+
+def test_an_encoder_without_its_library(corpora, monkeypatch):
+    monkeypatch.setattr("spacy_lgu.study.checking.uses_stock", bool)
+    with pytest.raises(ImportError, match=r"'encoder' is one of spacy-transformers, which is not"):
+        check_config(CONFIG, ENCODER)
