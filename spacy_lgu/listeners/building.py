@@ -4,8 +4,8 @@ from spacy.tokens import Doc
 from thinc.api import Model, chain
 from thinc.types import Floats2d
 
-from .listener import TransformerListener
-from .pooling import PoolingT, trfs2arrays
+from .pooling import PoolingT
+from .stock import TransformerListener, trfs2arrays
 
 
 def transformer_listener_v1(

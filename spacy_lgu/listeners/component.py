@@ -10,13 +10,13 @@ from spacy.training import Example, validate_examples
 from spacy.vocab import Vocab
 from thinc.api import Model, Optimizer, set_dropout_rate
 
+from .annotation_setters import null_annotation_setter
 from .stock import (
     ComponentBase,
     FullTransformerBatch,
     PackedTransformerBatch,
     TransformerData,
     TransformerListener,
-    null_annotation_setter,
 )
 from .waiting import WaitingBatch
 

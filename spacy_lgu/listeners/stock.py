@@ -23,26 +23,16 @@ for _name in ("span_getters", "annotation_setters"):
 if TYPE_CHECKING or not USES_STOCK:
     from spacy.pipeline import TrainablePipe as ComponentBase
 
-    from .annotation_setters import null_annotation_setter, null_annotation_setter_v1
     from .batch import FullTransformerBatch
     from .batch import FullTransformerBatch as PackedTransformerBatch
-    from .building import transformer_listener_v1
     from .data import ModelOutput, TransformerData, WordpieceBatch, decode, encode
     from .listener import TransformerListener
     from .pooling import trfs2arrays
-    from .span_getters import doc_spans_v1, sent_spans_v1, strided_spans_v1
     from .splitting import split_trf_batch
 
     srsly.msgpack_encoders("transformerdata", func=encode)
     srsly.msgpack_decoders("transformerdata", func=decode)
 else:
-    from spacy_transformers.annotation_setters import (
-        configure_null_annotation_setter as null_annotation_setter_v1,
-    )
-    from spacy_transformers.annotation_setters import null_annotation_setter
-    from spacy_transformers.architectures import (
-        transformer_listener_tok2vec_v1 as transformer_listener_v1,
-    )
     from spacy_transformers.data_classes import (
         FullTransformerBatch,
         ModelOutput,
@@ -51,15 +41,6 @@ else:
     )
     from spacy_transformers.layers import TransformerListener, split_trf_batch, trfs2arrays
     from spacy_transformers.pipeline_component import Transformer as ComponentBase
-    from spacy_transformers.span_getters import (
-        configure_get_doc_spans as doc_spans_v1,
-    )
-    from spacy_transformers.span_getters import (
-        configure_get_sent_spans as sent_spans_v1,
-    )
-    from spacy_transformers.span_getters import (
-        configure_strided_spans as strided_spans_v1,
-    )
 
     from .over_stock import PackedTransformerBatch
 
@@ -72,12 +53,6 @@ __all__ = [
     "TransformerData",
     "TransformerListener",
     "WordpieceBatch",
-    "doc_spans_v1",
-    "null_annotation_setter",
-    "null_annotation_setter_v1",
-    "sent_spans_v1",
     "split_trf_batch",
-    "strided_spans_v1",
-    "transformer_listener_v1",
     "trfs2arrays",
 ]

@@ -17,8 +17,8 @@ from ..decoder.restoring import load_decoder_folder
 from ..decoder.storage import save_decoder
 from ..layers.shim import DecoderShim
 from ..layers.transformer import LGUTransformerT, replace_listener_config
+from ..listeners.annotation_setters import null_annotation_setter
 from ..listeners.component import Transformer
-from ..listeners.stock import null_annotation_setter
 from ..replacing import finished_folder, read_folder
 from .listening import find_obstacle, known_pipeline, listens_to
 from .surroundings import HeadsT, Neighbours, check_heads, differing_heads, fingerprint_pipeline

@@ -7,7 +7,7 @@ import pytest
 import spacy
 from thinc.api import Ragged
 
-from spacy_lgu.listeners import batch, building, data, listener, pooling, span_getters, splitting
+from spacy_lgu.listeners import batch, data, listener, pooling, span_getters, splitting
 from spacy_lgu.listeners.component import install_extensions
 
 from ..conftest import needs_stock
@@ -25,15 +25,15 @@ def own_classes() -> SimpleNamespace:
         sent_spans_v1=span_getters.sent_spans_v1,
         split_trf_batch=splitting.split_trf_batch,
         strided_spans_v1=span_getters.strided_spans_v1,
-        transformer_listener_v1=building.transformer_listener_v1,
         trfs2arrays=pooling.trfs2arrays,
     )
 
 
 def stock_classes() -> SimpleNamespace:
-    from spacy_lgu.listeners import stock
+    from spacy_lgu.listeners import names, stock
 
-    return SimpleNamespace(**{name: getattr(stock, name) for name in vars(own_classes())})
+    found = {**vars(names), **vars(stock)}
+    return SimpleNamespace(**{name: found[name] for name in vars(own_classes())})
 
 
 @pytest.fixture(params=["own", pytest.param("stock", marks=needs_stock)])

@@ -9,9 +9,7 @@ import spacy
 from spacy.util import registry
 from thinc.api import reduce_mean
 
-from spacy_lgu.listeners import stock
-from spacy_lgu.listeners.annotation_setters import null_annotation_setter_v1
-from spacy_lgu.listeners.building import transformer_listener_v1
+from spacy_lgu.listeners import annotation_setters, building, names, span_getters, stock
 
 from ..conftest import make_nlp, needs_stock, train_nlp
 from ..hiding import run_python
@@ -26,43 +24,54 @@ TEXTS = ["Ann Lee ate naan in New York", "", " \n ", "Zürich is a city"]
 
 def test_the_classes_in_use_are_of_one_package():
     package = "spacy_transformers" if stock.USES_STOCK else "spacy_lgu"
-    names = {*stock.__all__} - {"USES_STOCK", "ComponentBase", "ModelOutput"}
-    found = {name: getattr(stock, name).__module__.split(".")[0] for name in names}
-    assert found == {name: package for name in names} | {"PackedTransformerBatch": "spacy_lgu"}
+    classes = {*stock.__all__} - {"USES_STOCK", "ComponentBase", "ModelOutput"}
+    found = {name: getattr(stock, name).__module__.split(".")[0] for name in classes}
+    assert found == {name: package for name in classes} | {"PackedTransformerBatch": "spacy_lgu"}
     assert issubclass(stock.PackedTransformerBatch, stock.FullTransformerBatch)
 
 
-@pytest.mark.parametrize("package", ["spacy-lgu", "spacy-transformers"])
 @pytest.mark.parametrize(("kind", "name"), [(k, n) for k, names in NAMES.items() for n in names])
-def test_both_names_lead_to_what_is_in_use(kind, name, package):
+def test_names_of_both_packages_are_found(kind, name):
     attribute = {"TransformerListener": "transformer_listener"}.get(name, name) + "_v1"
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        spacy.blank("en")
-        assert registry.has(kind, f"{package}.{name}.v1")
-        found = registry.get(kind, f"{package}.{name}.v1")
-    assert found is getattr(stock, attribute)
-    assert getattr(registry, kind).get_all()[f"{package}.{name}.v1"] is found
+    own = {
+        "architectures": building,
+        "span_getters": span_getters,
+        "annotation_setters": annotation_setters,
+    }
+    expected = {"spacy-lgu": own[kind], "spacy-transformers": names}
+    for package, module in expected.items():
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            spacy.blank("en")
+            assert registry.has(kind, f"{package}.{name}.v1")
+            found = registry.get(kind, f"{package}.{name}.v1")
+        assert found is getattr(module, attribute)
+        assert getattr(registry, kind).get_all()[f"{package}.{name}.v1"] is found
+    # What a package that `spacy package` builds requires: not spacy-transformers.
+    assert registry.find(kind, f"spacy-lgu.{name}.v1")["module"].startswith("spacy_lgu.")
+    package = "spacy_transformers." if stock.USES_STOCK else "spacy_lgu."
+    assert registry.find(kind, f"spacy-transformers.{name}.v1")["module"].startswith(package)
 
 
-def test_listeners_are_built_as_in_spacy_transformers(classes):
-    layer = classes.transformer_listener_v1(reduce_mean(), grad_factor=0.5, upstream="trf")
-    assert isinstance(layer.get_ref("listener"), classes.TransformerListener)
+@pytest.mark.parametrize("module", [building, names])
+def test_listeners_are_built_of_the_classes_in_use(module):
+    layer = module.transformer_listener_v1(reduce_mean(), grad_factor=0.5, upstream="trf")
+    assert type(layer.get_ref("listener")) is stock.TransformerListener
     assert layer.get_ref("listener").upstream_name == "trf"
     assert [node.name for node in layer.walk()] == [
         "transformer-listener>>trfs2arrays", "transformer-listener", "trfs2arrays", "reduce_mean",
     ]  # fmt: skip
     assert layer.layers[1].attrs["grad_factor"] == 0.5
-
-
-def test_defaults_of_a_listener():
-    layer = transformer_listener_v1(reduce_mean())
+    layer = module.transformer_listener_v1(reduce_mean())
     assert layer.get_ref("listener").upstream_name == "*"
     assert layer.layers[1].attrs["grad_factor"] == 1.0
 
 
 def test_the_setter_that_does_nothing():
-    assert null_annotation_setter_v1()([], stock.PackedTransformerBatch.empty(0)) is None
+    assert (
+        annotation_setters.null_annotation_setter_v1()([], stock.PackedTransformerBatch.empty(0))
+        is None
+    )
 
 
 def test_the_factory_of_spacy_transformers():
