@@ -1,4 +1,4 @@
-"""What registered names of spacy-transformers lead to: its own functions where it is in use, else ours.
+"""What the names of spacy-transformers lead to: its own functions where it is in use, else ours.
 
 An entry point comes before what is registered by a decorator, as spacy-transformers does it.
 """
