@@ -8,11 +8,11 @@ PYTEST = -m pytest --numprocesses 2 --cov-report=term-missing:skip-covered
 export HF_HUB_DISABLE_TELEMETRY = 1
 export TOKENIZERS_PARALLELISM = false
 
-# Tests that import neither transformers nor spacy-transformers to check anything of them: what they
-# check is the same in both environments, and they are run in the first.
-SAME_IN_BOTH = benchmarks corpora docs examples metrics replacing report scripts
-# Whose code depends on these libraries: of them, the tests that are left cover as much.
-COVERED_BY_BOTH = decoder layers listeners pipeline pretraining
+# Rooms whose code is in the hands of the two libraries, and their tests. The others do the same in
+# both environments: files of corpora and tables, heads on vectors, commands, pages and notebooks.
+ROOMS4 = decoder layers listeners pipeline pretraining
+TESTS4 = $(ROOMS4:%=tests/%) tests/compatibility tests/inspection tests/test_architectures.py \
+	tests/cli/test_spacy.py tests/study/test_benchmark_config.py tests/study/test_checking.py
 
 .PHONY: install install-transformers4 demo test lint types docs check check-transformers4 clean
 
@@ -55,7 +55,7 @@ check: install
 	$(BIN)/python $(PYTEST) --cov
 
 check-transformers4: install-transformers4
-	$(BIN4)/python $(PYTEST) $(COVERED_BY_BOTH:%=--cov=spacy_lgu/%) $(SAME_IN_BOTH:%=--ignore=tests/%)
+	$(BIN4)/python $(PYTEST) $(ROOMS4:%=--cov=spacy_lgu/%) $(TESTS4)
 
 clean:
 	rm -rf .venv .venv-transformers4 corpus training metrics visualizations packages site project.lock

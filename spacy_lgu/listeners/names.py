@@ -10,9 +10,11 @@ from .stock import USES_STOCK
 if TYPE_CHECKING or not USES_STOCK:
     from .annotation_setters import null_annotation_setter_v1
     from .building import transformer_listener_v1
+    from .factory import make_transformer
     from .span_getters import doc_spans_v1, sent_spans_v1, strided_spans_v1
 else:
     from spacy_transformers import annotation_setters, architectures, span_getters
+    from spacy_transformers.pipeline_component import make_transformer
 
     null_annotation_setter_v1 = annotation_setters.configure_null_annotation_setter
     transformer_listener_v1 = architectures.transformer_listener_tok2vec_v1
@@ -22,6 +24,7 @@ else:
 
 __all__ = [
     "doc_spans_v1",
+    "make_transformer",
     "null_annotation_setter_v1",
     "sent_spans_v1",
     "strided_spans_v1",

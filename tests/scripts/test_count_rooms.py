@@ -72,7 +72,7 @@ def test_spacy_transformers_is_imported_in_one_room():
         for file in PACKAGE.rglob("*.py")
         if any(name.startswith("spacy_transformers") for name in find_imports(file, PACKAGE))
     }
-    assert found == {f"listeners/{name}.py" for name in ("factory", "names", "over_stock", "stock")}
+    assert found == {f"listeners/{name}.py" for name in ("names", "over_stock", "stock")}
 
 
 def test_listeners_know_no_other_room():
