@@ -49,8 +49,9 @@ def check_decoder(decoder: LGUDecoder) -> None:
     hooks += [layer.register_forward_hook(record) for layer in layers]
     for name, module in adapters.items():
 
-        def count(_: torch.nn.Module, args: Any, output: Any, name: str = name) -> None:
-            applied.add(name)
+        def count(ran: torch.nn.Module, args: Any, output: Any, name: str = name) -> None:
+            if not getattr(ran, "disable_adapters", False):
+                applied.add(name)
 
         hooks.append(module.register_forward_hook(count))
     vocabulary = decoder.base.get_input_embeddings().num_embeddings
