@@ -1,5 +1,7 @@
 """LoRA adapters: put on a base decoder, saved and loaded in PEFT's own folder format."""
 
+import json
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -29,6 +31,8 @@ from .settings import LoraSettings
 if TYPE_CHECKING:
     # PEFT takes three seconds to import, which every import of a component would pay.
     import peft
+
+logger = logging.getLogger("spacy_lgu")
 
 # The projections that the paper adapts (query and value), by family; "attention" means these.
 _ATTENTION_MODULES = {
@@ -91,7 +95,17 @@ def find_targets(lora: LoraSettings, config: PretrainedConfig) -> LoraTargets:
     config (PretrainedConfig): The decoder's config.
     RETURNS (LoraTargets): Raises ValueError as find_lora_modules and find_lora_parameters do.
     """
-    return LoraTargets(find_lora_modules(lora, config), find_lora_parameters(lora, config))
+    targets = LoraTargets(find_lora_modules(lora, config), find_lora_parameters(lora, config))
+    if lora.modules == "all-linear" and not lora.parameters:
+        experts = list(expert_parameters(build_skeleton(config)))
+        if experts:
+            logger.warning(
+                "The weights of the experts are no linear modules of this decoder, and stay as "
+                "they are under lora.modules = 'all-linear'. To adapt them: lora.parameters = %s, "
+                "lora.dropout = 0.0.",
+                json.dumps(brief_names(experts, experts)),
+            )
+    return targets
 
 
 def add_adapter(

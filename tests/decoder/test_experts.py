@@ -326,6 +326,21 @@ def test_all_linear_modules_are_those_that_the_decoder_has(family):
     assert find_lora_modules(lora, config) == sorted({n.rpartition(".")[2] for n in linear})
 
 
+@pytest.mark.parametrize(
+    ("family", "values", "warns"),
+    [
+        ("llama4_text", {"modules": "all-linear"}, True),
+        ("llama4_text", {"modules": "all-linear", "parameters": [DOWN], "dropout": 0}, False),
+        ("llama4_text", {"modules": "attention"}, False),
+        ("llama", {"modules": "all-linear"}, False),
+    ],
+)
+def test_experts_beside_all_linear_modules_are_named(caplog, family, values, warns):
+    find_targets(LoraSettings(**values), make_config(family))
+    message = f'To adapt them: lora.parameters = ["{DOWN}", "{GATE_UP}"], lora.dropout = 0.0'
+    assert (message in caplog.text) == warns
+
+
 def test_a_decoder_proves_its_adapter():
     register_attention()
     model = make_model("qwen3_moe", attn_implementation=ATTENTION)
