@@ -133,6 +133,12 @@ def add_adapter(
         parameters=tuple(targets.parameters),
     )
     adapted = name_adapted(adapter, module)
+    for name in adapter.parameters:
+        if not any(f".{found}".endswith(f".{name}") for found in expert_parameters(module)):
+            raise ValueError(
+                f"LoRA parameters {name!r} are quantized in this decoder, and PEFT adds updates "
+                "only to plain weights. Use quantization = 'none', or parameters = []."
+            )
     model = put_on(
         module,
         base,

@@ -305,6 +305,17 @@ def test_copies_have_adapters_of_their_own():
     assert not torch.allclose(compute(copied), before)
 
 
+def test_quantized_experts():
+    model = make_model()
+    for layer in model.layers:
+        experts = layer.feed_forward.experts
+        # As bitsandbytes packs two weights in a byte.
+        packed = torch.zeros(experts.down_proj.numel() // 2, 1, dtype=torch.uint8)
+        experts.down_proj = torch.nn.Parameter(packed, requires_grad=False)
+    with pytest.raises(ValueError, match=rf"'{DOWN}' are quantized in this decoder, .* = 'none'"):
+        adapt(model, settings(DOWN, modules=[]))
+
+
 def test_an_older_peft(monkeypatch):
     monkeypatch.setattr(adapter_layers, "version", lambda _: "0.15.2")
     message = rf"\['{DOWN}'\] need peft>=0.21, but 0.15.2 is installed: pip install --upgrade"
