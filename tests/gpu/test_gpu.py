@@ -55,7 +55,7 @@ def on_cpu(on_device):
 
 @pytest.mark.parametrize("pattern", ["cccc", "bbbb", "ccbb", "cbbc"])
 @pytest.mark.parametrize("family", FAMILIES, ids=[family.name for family in FAMILIES])
-@pytest.mark.parametrize(("dtype", "tolerance"), [("bfloat16", 0.03), ("float32", 1e-4)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [("bfloat16", 0.04), ("float32", 1e-4)])
 def test_vectors_and_gradients_equal_the_reference(family, pattern, dtype, tolerance):
     packed, eager = make_pair(family)
     unmasked = parse_pattern(pattern)
@@ -65,7 +65,7 @@ def test_vectors_and_gradients_equal_the_reference(family, pattern, dtype, toler
     expected.backward(dY)
     decoder = make_lgu(packed.to(DEVICE), unmasked, dtype=dtype)
     Y = decoder(PackedBatch.pack(ids, LENGTHS, device=DEVICE))
-    assert relative_error(Y.cpu(), expected) < tolerance
+    assert relative_error(Y.detach().cpu(), expected.detach()) < tolerance
     Y.backward(dY.to(DEVICE))
     gradients = dict(packed.named_parameters())
     trained = [(n, p.grad) for n, p in eager.named_parameters() if p.grad is not None]
@@ -154,9 +154,9 @@ def test_batched_equals_one_by_one(decoder_folder, on_device):
     transformer = nlp.add_pipe("lgu_transformer", name="transformer", config=config)
     nlp.initialize()
     docs = [nlp.make_doc(text) for text in TEXTS]
-    together = transformer.model.predict(docs).model_output.last_hidden_state[0]
-    alone = torch.cat(
-        [transformer.model.predict([d]).model_output.last_hidden_state[0] for d in docs]
+    together, *alone = (
+        transformer.model.predict(batch).model_output.last_hidden_state[0]
+        for batch in (docs, *([doc] for doc in docs))
     )
     assert together.device.type == DEVICE.type
     assert_allclose(together.cpu(), torch.cat(alone).cpu(), atol=1e-4)
