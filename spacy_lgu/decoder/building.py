@@ -138,7 +138,7 @@ def build_decoder(checked: CheckedDecoder, *, device: torch.device) -> BuiltDeco
     RETURNS (BuiltDecoder): The decoder, in evaluation mode.
     """
     source = checked.source
-    files = fingerprint_folder(source.folder, full=True) if source.is_local else None
+    files = fingerprint_folder(source.folder, full=True, remember=True) if source.is_local else None
     # The location, since a relative path would mean another folder in another working directory.
     base = Base(name=source.location, commit=source.commit, files=files)
     dtype = resolve_dtype(checked.settings.dtype, device)

@@ -1,6 +1,7 @@
 """The decoder, a direction per layer and perhaps an adapter: packed batches in, vectors out."""
 
 import copy
+import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy
@@ -13,6 +14,8 @@ from .packing import PackedBatch, micro_batches
 
 if TYPE_CHECKING:
     import peft
+
+logger = logging.getLogger("spacy_lgu")
 
 # Subtokens per forward pass on a CPU: activations then fit its caches better, which took 9-14%
 # less time than 4096 (one core; 6M parameters in float32 and bfloat16, 135M in bfloat16).
@@ -46,6 +49,8 @@ class LGUDecoder(torch.nn.Module):
         self.dtype = dtype
         # Not a registered submodule: PEFT has put its layers into the base itself.
         object.__setattr__(self, "adapter", adapter)
+        # Subtokens for which the memory was enough, once it was not.
+        self._max_items: int | None = None
         n_layers = len(find_layers(base))
         if len(unmasked) != n_layers:
             raise ValueError(
@@ -86,22 +91,61 @@ class LGUDecoder(torch.nn.Module):
 
         ids (ndarray): Concatenated subtoken ids. Shape: (total,).
         lengths (ndarray): Length of each sequence. Shape: (n,).
-        max_items (int): Most subtokens per forward pass; a longer sequence runs alone.
-        RETURNS (Tensor): Shape: (total, width), float32, rows in the order of ids.
+        max_items (int): Most subtokens per forward pass; a longer sequence runs alone. Where the
+            device has too little memory for so many, half of them are tried, and so on; later
+            calls begin with what went well.
+        RETURNS (Tensor): Shape: (total, width), float32, rows in the order of ids. Raises
+            torch.OutOfMemoryError for a single sequence that is too long.
         """
         if self.device.type == "cpu":
             max_items = min(max_items, _CPU_ITEMS)
+        if self._max_items is not None:
+            max_items = min(max_items, self._max_items)
         if len(ids) <= max_items:
-            return self(PackedBatch.pack(ids, lengths, device=self.device))
+            Y = self._try_forward(ids, lengths)
+            if Y is not None:
+                return Y
+            max_items = self._halve(lengths)
         starts = find_starts(lengths)
         # Not the default dtype: transformers changes it while another thread loads a decoder.
         Y = torch.empty(len(ids), self.width, dtype=torch.float32, device=self.device)
-        for members in micro_batches(lengths, max_items):
+        groups = micro_batches(lengths, max_items)
+        while groups:
+            members = groups.pop(0)
             rows = list_rows(starts[members], lengths[members])
-            Y[torch.from_numpy(rows).to(self.device)] = self(
-                PackedBatch.pack(ids[rows], lengths[members], device=self.device)
-            )
+            Y_group = self._try_forward(ids[rows], lengths[members])
+            if Y_group is None:
+                half = self._halve(lengths[members])
+                groups[:0] = [members[p] for p in micro_batches(lengths[members], half)]
+                continue
+            Y[torch.from_numpy(rows).to(self.device)] = Y_group
         return Y
+
+    def _try_forward(self, ids: numpy.ndarray, lengths: numpy.ndarray) -> torch.Tensor | None:
+        """RETURNS (Tensor | None): None: there was too little memory for several sequences."""
+        try:
+            return self(PackedBatch.pack(ids, lengths, device=self.device))
+        except torch.OutOfMemoryError:
+            if len(lengths) == 1:
+                raise
+        # Only here, where the error and all that its frames hold are gone.
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return None
+
+    def _halve(self, lengths: numpy.ndarray) -> int:
+        """RETURNS (int): Half the subtokens of a forward pass that had too little memory."""
+        half = max(int(lengths.sum()) // 2, int(lengths.max()))
+        if self._max_items is None:
+            logger.warning(
+                "There is too little memory on %s for %d subtokens at once: %d are tried. Set "
+                "max_batch_items of the component lgu_transformer lower.",
+                self.device,
+                lengths.sum(),
+                half,
+            )
+        self._max_items = half
+        return half
 
     def trainable(self) -> list[tuple[str, torch.nn.Parameter]]:
         """RETURNS (list[tuple[str, Parameter]]): The parameters that training changes, by name."""

@@ -4,37 +4,31 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from .hashes import hash_file, hash_once
 from .source import CONFIG
 from .weights import weight_files
 
 FingerprintsT = dict[str, dict[str, Any]]
 
 
-def fingerprint(file: Path, *, full: bool) -> dict[str, Any]:
-    """Size and header of a safetensors file, and on demand a hash of all of it.
+def fingerprint(file: Path) -> dict[str, Any]:
+    """Size and header of a safetensors file.
 
-    file (Path): A safetensors file.
-    full (bool): Whether to read and hash the whole file.
-    RETURNS (dict): "bytes", "header_sha256" and, if full, "sha256".
+    file (Path): The file.
+    RETURNS (dict): "bytes" and "header_sha256".
     """
     with file.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
         header = stream.read(min(length, 100_000_000))
-        result: dict[str, Any] = {
-            "bytes": file.stat().st_size,
-            "header_sha256": hashlib.sha256(header).hexdigest(),
-        }
-        if full:
-            stream.seek(0)
-            result["sha256"] = hashlib.file_digest(stream, "sha256").hexdigest()
-    return result
+    return {"bytes": file.stat().st_size, "header_sha256": hashlib.sha256(header).hexdigest()}
 
 
-def fingerprint_folder(folder: Path, *, full: bool) -> FingerprintsT:
+def fingerprint_folder(folder: Path, *, full: bool, remember: bool = False) -> FingerprintsT:
     """The fingerprints of a decoder's weights, and of the config that gives them their meaning.
 
     folder (Path): A folder as save_pretrained writes it.
-    full (bool): Whether to read and hash all weights.
+    full (bool): Whether to hash all weights, as "sha256".
+    remember (bool): Whether a file that has not changed since it was hashed is not read again.
     RETURNS (dict): By file name; that of the config: "bytes" and "config_sha256". Raises ValueError
         when the config or weights are missing.
     """
@@ -45,10 +39,16 @@ def fingerprint_folder(folder: Path, *, full: bool) -> FingerprintsT:
         )
     config = (folder / CONFIG).read_bytes()
     digest = hashlib.sha256(config).hexdigest()
-    return {
+    files = weight_files(folder)
+    found = {
         CONFIG: {"bytes": len(config), "config_sha256": digest},
-        **{file.name: fingerprint(file, full=full) for file in weight_files(folder)},
+        **{file.name: fingerprint(file) for file in files},
     }
+    if full:
+        hashes = hash_once(files) if remember else map(hash_file, files)
+        for file, sha256 in zip(files, hashes, strict=True):
+            found[file.name]["sha256"] = sha256
+    return found
 
 
 def hash_files(folder: Path, names: list[str]) -> FingerprintsT:
@@ -62,9 +62,7 @@ def hash_files(folder: Path, names: list[str]) -> FingerprintsT:
     for name in names:
         file = folder / name
         if file.is_file():
-            with file.open("rb") as stream:
-                digest = hashlib.file_digest(stream, "sha256").hexdigest()
-            found[name] = {"bytes": file.stat().st_size, "sha256": digest}
+            found[name] = {"bytes": file.stat().st_size, "sha256": hash_file(file)}
     return found
 
 

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spacy_lgu.decoder.building import enable_gradient_checkpointing
+from spacy_lgu.decoder.decoder import LGUDecoder
 from spacy_lgu.unmasking import parse_pattern
 
 from .helpers import BATCH, IDS, LENGTHS, build, gradients, shake, vectors
@@ -117,3 +118,42 @@ def test_full_tuning_computes_in_half_precision_on_float32_weights(decoder_folde
     error = (vectors(built) - vectors(exact)).norm() / vectors(exact).norm()
     assert 1e-5 < error < 0.05
     assert {g.dtype for g in gradients(built.decoder).values()} == {torch.float32}
+
+
+def limit_memory(monkeypatch, most):
+    """As if a forward pass of more subtokens did not fit. Returns what is tried."""
+    forward, tried = LGUDecoder.forward, []
+
+    def limited(self, packed):
+        tried.append(packed.n_subtokens)
+        if packed.n_subtokens > most:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return forward(self, packed)
+
+    monkeypatch.setattr(LGUDecoder, "forward", limited)
+    return tried
+
+
+def test_too_little_memory_halves_what_is_computed_at_once(tiny, monkeypatch, caplog):
+    lengths = numpy.array([5, 3, 4, 2, 6])
+    ids = random_ids(lengths.tolist())
+    expected = tiny.predict(ids, lengths, 100)
+    monkeypatch.setattr(tiny, "_max_items", None)
+    tried = limit_memory(monkeypatch, 8)
+    with caplog.at_level("WARNING", logger="spacy_lgu"):
+        torch.testing.assert_close(tiny.predict(ids, lengths, 100), expected)
+        assert tried == [20, 6, 9, 5, 4, 5]
+        tried.clear()
+        torch.testing.assert_close(tiny.predict(ids, lengths, 100), expected)
+    assert max(tried) <= 6  # what went well before
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "There is too little memory on cpu for 20 subtokens at once: 10 are tried. Set "
+        "max_batch_items of the component lgu_transformer lower."
+    )
+
+
+def test_a_sequence_that_alone_is_too_long_is_an_error(tiny, monkeypatch):
+    limit_memory(monkeypatch, 4)
+    with pytest.raises(torch.OutOfMemoryError):
+        tiny.predict(random_ids([3, 5]), numpy.array([3, 5]), 100)

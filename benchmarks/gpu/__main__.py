@@ -1,0 +1,147 @@
+"""A 7B decoder on one GPU: inference and training beside the usual ways, and what is possible.
+
+    python -m benchmarks.gpu --output docs/gpu.md             # under 8 minutes on an H100
+    python -m benchmarks.gpu --shape tiny --output /tmp/gpu.md  # on any CPU, to try it
+
+The decoder has Mistral-7B's shape and random weights, made on the device. Every step runs in a
+process of its own within a time limit, the cheapest first; what a step found is written before the
+next begins, so that a machine that goes away leaves the rest.
+"""
+
+import json
+import platform
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from transformers import AutoConfig
+
+from spacy_lgu.replacing import replace_file
+
+from .report import write_report
+from .shapes import SHAPES, count_linear, make_decoder
+
+# What a step measures, by the shape: texts, packs, rounds, sentences per step, rows of a product.
+_SIZES: dict[str, dict[str, Any]] = {
+    "7b": {
+        "counts": {"sentences": 3000, "articles": 160},
+        "packs": [4096, 16384],
+        "rounds": 2,
+        "sizes": [16, 64],
+        "steps": 8,
+        "rows": [256, 1024, 4096, 16384],
+    },
+    "tiny": {
+        "counts": {"sentences": 40, "articles": 2},
+        "packs": [512],
+        "rounds": 1,
+        "sizes": [4],
+        "steps": 2,
+        "rows": [64],
+    },
+}
+# In the order in which they run, with their limits in seconds.
+STEPS = {
+    "products": 60,
+    "decoder": 120,
+    "ours-nf4": 150,
+    "ours-training": 150,
+    "peer-nf4": 150,
+    "peer-training": 150,
+    "ours-bfloat16": 100,
+    "peer-bfloat16": 100,
+}
+_PACKAGES = ("torch", "transformers", "bitsandbytes", "peft", "spacy")
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def measure(
+    output: Annotated[Path, typer.Option(help="The report, in Markdown")],
+    shape: Annotated[str, typer.Option(help=f"Of the decoder: {', '.join(SHAPES)}")] = "7b",
+    folder: Annotated[Path, typer.Option(help="Where the decoder is made")] = Path(
+        "training/gpu-benchmark"
+    ),
+    steps: Annotated[str, typer.Option(help="Steps to run")] = ",".join(STEPS),
+    one: Annotated[str | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Measure everything and write the report, and the figures beside it as .json."""
+    for name, value, choices in (
+        ("--shape", shape, SHAPES),
+        *((("--steps", s, STEPS)) for s in steps.split(",")),
+    ):
+        if value not in choices:
+            raise typer.BadParameter(
+                f"expected one of {', '.join(choices)}: {value!r}", param_hint=name
+            )
+    figures = output.with_suffix(".json")
+    if one is not None:
+        found = _run_step(one, shape, folder / shape)
+        print(json.dumps(found))
+        return
+    results: dict[str, Any] = {"machine": describe_machine(), "shape": shape, "steps": {}}
+    for step in steps.split(","):
+        print(f"{step} ...", file=sys.stderr, flush=True)
+        results["steps"][step] = _in_process(step, shape, folder, output)
+        replace_file(figures, json.dumps(results, indent=2).encode("utf8") + b"\n")
+        write_report(results, output)
+    print(output.read_text())
+
+
+def _in_process(step: str, shape: str, folder: Path, output: Path) -> dict[str, Any]:
+    """RETURNS (dict): What the step printed last, or "failed" with the reason."""
+    command = [sys.executable, "-m", "benchmarks.gpu", "--one", step, "--shape", shape]
+    command += ["--folder", str(folder), "--output", str(output)]
+    try:
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, text=True, timeout=STEPS[step], check=True
+        )
+    except subprocess.TimeoutExpired:
+        return {"failed": f"took over {STEPS[step]} s"}
+    except subprocess.CalledProcessError as error:
+        return {"failed": f"ended with status {error.returncode}; see its messages"}
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def _run_step(step: str, shape: str, decoder: Path) -> dict[str, Any]:
+    from . import inference, products, training  # after the parent's options are checked
+    from .clock import DEVICE
+
+    sizes = _SIZES[shape]
+    if step == "products":
+        width, inner = (SHAPES[shape][n] for n in ("hidden_size", "intermediate_size"))
+        return products.measure_products(width, inner, sizes["rows"])
+    make_decoder(decoder, shape, DEVICE)
+    if step == "decoder":
+        return {"linear_weights": count_linear(AutoConfig.from_pretrained(decoder))}
+    who, _, what = step.partition("-")
+    if what == "training":
+        measure_steps = training.measure_ours if who == "ours" else training.measure_peer
+        return {"steps": measure_steps(decoder, sizes["sizes"], sizes["steps"])}
+    quantization = "nf4" if what == "nf4" else "none"
+    if who == "ours":
+        return inference.measure_ours(
+            decoder, quantization, sizes["counts"], sizes["packs"], sizes["rounds"]
+        )
+    return inference.measure_peer(decoder, quantization, sizes["counts"], sizes["rounds"])
+
+
+def describe_machine() -> dict[str, Any]:
+    """RETURNS (dict): What the figures were measured on."""
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "gpu": gpu,
+        "cuda": torch.version.cuda,
+        "python": platform.python_version(),
+        **{package: version(package) for package in _PACKAGES},
+    }
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,47 @@
+"""Time and memory on the device that is measured."""
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def now() -> float:
+    """RETURNS (float): Seconds on a clock, once the device has finished its work."""
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def median_seconds(
+    call: Callable[[Any], Any], rounds: int, prepare: Callable[[int], Any] | None = None
+) -> float:
+    """The median time of a call, after one that is not counted.
+
+    call (Callable): Gets what prepare returns.
+    rounds (int): How often.
+    prepare (Callable | None): Makes the inputs of a round, whose number it gets, outside the time.
+    RETURNS (float): Seconds.
+    """
+    seconds = []
+    for i in range(rounds + 1):
+        inputs = i if prepare is None else prepare(i)
+        start = now()
+        call(inputs)
+        seconds.append(now() - start)
+    return statistics.median(seconds[1:])
+
+
+def reset_peak() -> None:
+    """Let the next peak of memory be one from now on."""
+    if DEVICE.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+
+
+def peak_gib() -> float | None:
+    """RETURNS (float | None): Most memory that tensors took on the GPU, in GiB."""
+    return torch.cuda.max_memory_allocated() / 2**30 if DEVICE.type == "cuda" else None

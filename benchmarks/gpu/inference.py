@@ -1,0 +1,154 @@
+"""Inference: lgu_transformer through nlp.pipe, and the usual loop over padded batches."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import spacy
+import torch
+from spacy.language import Language
+from transformers import AutoModel, AutoTokenizer
+
+from spacy_lgu.decoder.loading import quantization_config
+from spacy_lgu.decoder.versions import dtype_option
+
+from .clock import DEVICE, now
+from .shapes import draw_articles, draw_sentences
+
+_DRAW = {"sentences": draw_sentences, "articles": draw_articles}
+
+
+def measure_ours(
+    decoder: Path, quantization: str, counts: dict[str, int], packs: list[int], rounds: int
+) -> dict[str, Any]:
+    """Subtokens per second of the transformer component alone, with new texts in each round.
+
+    decoder (Path): The decoder's folder.
+    quantization (str): "none" (bfloat16) or "nf4".
+    counts (dict[str, int]): Texts by kind, "sentences" and "articles".
+    packs (list[int]): Values of max_batch_items.
+    rounds (int): Passes, after one to warm up.
+    RETURNS (dict): "initialize" in seconds, "passes" by kind and pack in subtokens per second, and
+        "outside", the share of the time that is not the decoder's forward.
+    """
+    if DEVICE.type == "cuda":
+        spacy.require_gpu()
+    results: dict[str, Any] = {"passes": {}, "outside": {}}
+    start = time.perf_counter()
+    nlp = make_pipeline(decoder, {"quantization": quantization, "tuning": "frozen"})
+    nlp.initialize()
+    results["initialize"] = now() - start
+    pipe: Any = nlp.get_pipe("transformer")
+    for kind, n_texts in counts.items():
+        for pack in packs:
+            pipe.shim.set_options(max_batch_items=pack, base_weights="auto")
+            speeds = [_pass(nlp, kind, n_texts, seed) for seed in range(rounds + 1)][1:]
+            results["passes"][f"{kind}, packs of {pack:,}"] = sorted(speeds)[len(speeds) // 2]
+        results["outside"][kind] = _share_outside(nlp, kind, n_texts, rounds + 1)
+    return results
+
+
+def make_pipeline(decoder: Path, model: dict[str, Any]) -> Language:
+    """A pipeline with lgu_transformer alone, not initialized.
+
+    decoder (Path): The decoder's folder.
+    model (dict): Values of the model that differ from the defaults.
+    """
+    nlp = spacy.blank("en")
+    values = {"name": str(decoder), "unmasking": "ccbb", "dtype": "bfloat16", "self_test": False}
+    nlp.add_pipe("lgu_transformer", name="transformer", config={"model": {**values, **model}})
+    return nlp
+
+
+def _pass(nlp: Language, kind: str, n_texts: int, seed: int) -> float:
+    docs = [nlp.make_doc(text) for text in _DRAW[kind](n_texts, seed)]
+    start = now()
+    n = 0
+    for doc in nlp.pipe(docs, batch_size=1024):
+        n += doc._.trf_data.model_output.last_hidden_state.shape[1]
+    return n / (now() - start)
+
+
+def _share_outside(nlp: Language, kind: str, n_texts: int, seed: int) -> float:
+    """The clock waits for the device before and after each call, so that this is a pass apart."""
+    inside, begun = 0.0, 0.0
+
+    def begin(*_: Any) -> None:
+        nonlocal begun
+        begun = now()
+
+    def end(*_: Any) -> None:
+        nonlocal inside
+        inside += now() - begun
+
+    base = nlp.get_pipe("transformer").shim.ready.decoder.base
+    hooks = [base.register_forward_pre_hook(begin), base.register_forward_hook(end)]
+    start = now()
+    _pass(nlp, kind, n_texts, seed)
+    total = now() - start
+    for hook in hooks:
+        hook.remove()
+    return 1 - inside / total
+
+
+def measure_peer(
+    decoder: Path, quantization: str, counts: dict[str, int], rounds: int
+) -> dict[str, Any]:
+    """Real subtokens per second of transformers alone on padded batches.
+
+    decoder, quantization, counts, rounds: As in measure_ours.
+    RETURNS (dict): "passes" by kind, order and size of the batches, in subtokens per second.
+    """
+    model = load_model(AutoModel, decoder, quantization)
+    tokenizer = AutoTokenizer.from_pretrained(decoder)
+    tokenizer.pad_token = tokenizer.eos_token
+    results: dict[str, Any] = {"passes": {}}
+    for kind, n_texts in counts.items():
+        for size, by_length in ((32, False), (128, True)):
+            if kind == "articles":
+                size //= 8
+            speeds = []
+            for seed in range(rounds + 1):
+                texts = _DRAW[kind](n_texts, seed)
+                start = now()
+                n = sum(_run_padded(model, tokenizer, texts, size, by_length))
+                speeds.append(n / (now() - start))
+            order = "sorted by length" if by_length else "in order"
+            speeds = sorted(speeds[1:])
+            results["passes"][f"{kind}, batches of {size} {order}"] = speeds[len(speeds) // 2]
+    return results
+
+
+def load_model(kind: Any, decoder: Path, quantization: str, **options: Any) -> Any:
+    """A decoder as transformers' users load it.
+
+    kind (Any): One of its Auto classes.
+    decoder (Path): The decoder's folder.
+    quantization (str): "none" (bfloat16) or "nf4".
+    options (Any): More for from_pretrained.
+    RETURNS (PreTrainedModel): On the device, in evaluation mode.
+    """
+    if quantization != "none":
+        quantizing = quantization_config(quantization, "bfloat16")
+        quantizing.llm_int8_skip_modules = ["score"]  # the new head of a classifier
+        options["quantization_config"] = quantizing
+    return kind.from_pretrained(
+        decoder, device_map={"": DEVICE}, **dtype_option(torch.bfloat16), **options
+    ).eval()
+
+
+def _run_padded(
+    model: Any, tokenizer: Any, texts: list[str], size: int, by_length: bool
+) -> Iterator[int]:
+    """YIELDS (int): Real subtokens of each batch, whose vectors are on the host then."""
+    encoded = tokenizer(texts)["input_ids"]
+    if by_length:
+        encoded = sorted(encoded, key=len)
+    for first in range(0, len(encoded), size):
+        batch = tokenizer.pad({"input_ids": encoded[first : first + size]}, return_tensors="pt").to(
+            DEVICE
+        )
+        with torch.inference_mode():
+            model(**batch, use_cache=False).last_hidden_state.float().cpu()
+        yield sum(map(len, encoded[first : first + size]))
