@@ -23,6 +23,13 @@ from transformers.utils import hub
 TRANSFORMERS = version("transformers")
 # Their code decides what vectors a decoder gives.
 _LIBRARIES = ("transformers", "peft", "bitsandbytes", "torch")
+# Not part of a scaling: Ministral 3 also scales its queries by their positions.
+_KEPT_ROTARY = {
+    "rope_theta",
+    "partial_rotary_factor",
+    "llama_4_scaling_beta",
+    "original_max_position_embeddings",
+}
 _IS_5 = Version(TRANSFORMERS).major >= 5
 
 
@@ -116,7 +123,7 @@ def without_rotary_scaling(values: dict[str, Any]) -> dict[str, Any]:
     settings = values.get("rope_parameters") or {}
     nested = [value for value in settings.values() if isinstance(value, dict)]
     for one in nested or ([settings] if settings else []):
-        kept = {"rope_theta", "partial_rotary_factor"} & one.keys()
+        kept = _KEPT_ROTARY & one.keys()
         plain = {"rope_type": "default", **{name: one[name] for name in kept}}
         one.clear()
         one.update(plain)

@@ -19,15 +19,13 @@ from spacy_lgu.unmasking import list_patterns, parse_pattern
 from .reference import (
     BY_NAME,
     CPU,
-    FAMILIES,
-    N_LAYERS,
-    WIDTH,
     make_lgu,
     make_pair,
     random_ids,
     relative_error,
     run_reference,
 )
+from .reference_families import FAMILIES, N_LAYERS, WIDTH
 
 MIXED = [5, 1, 9, 4, 9]
 
