@@ -80,9 +80,7 @@ FAMILIES = [
     ),
     Family("arcee", "arcee", {}),
     Family("cohere", "cohere", {}),
-    Family(
-        "cohere2", "cohere2", {"sliding_window": 3, "layer_types": _SLIDING}, (3, 3, None, 3)
-    ),
+    Family("cohere2", "cohere2", {"sliding_window": 3, "layer_types": _SLIDING}, (3, 3, None, 3)),
     Family("deepseek_v3", "deepseek_v3", _LATENT),
     Family("gemma", "gemma", {"head_dim": 16}),
     Family(
