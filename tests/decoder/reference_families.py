@@ -109,6 +109,7 @@ FAMILIES = [
 ]
 _MIXED = {"sliding_window": 3, "layer_types": _SLIDING}
 _SINKS = {"head_dim": 16, "num_local_experts": 4, "num_experts_per_tok": 2}
+_YARN = {"rope_type": "yarn", "rope_theta": 10000.0}
 
 # 4.53 does not have these, or computes attention in their model files.
 _FAMILIES_5 = [
@@ -130,7 +131,21 @@ _FAMILIES_5 = [
     ),
     Family("glm4_moe", "glm4_moe", {"head_dim": 8, "n_routed_experts": 4, **_EXPERTS}),
     Family("glm4_moe_lite", "glm4_moe_lite", _LATENT),
-    Family("gpt_oss", "gpt_oss", {**_SINKS, **_MIXED}, (3, 3, None, 3)),
+    Family(
+        "gpt_oss",
+        "gpt_oss",
+        {
+            **_SINKS,
+            **_MIXED,
+            "rope_parameters": {
+                **_YARN,
+                "factor": 32.0,
+                "original_max_position_embeddings": 64,
+                "truncate": False,
+            },
+        },
+        (3, 3, None, 3),
+    ),
     Family("granite_swa", "granite_swa", {"attention_multiplier": 0.3, **_MIXED}, (3, 3, None, 3)),
     Family(
         "mimo_v2_flash",
@@ -140,7 +155,20 @@ _FAMILIES_5 = [
     ),
     Family("minicpm3", "minicpm3", _LATENT),
     Family("ministral", "ministral", {"head_dim": 8, **_MIXED}, (3, 3, None, 3)),
-    Family("ministral3", "ministral3", {"head_dim": 8}),
+    Family(
+        "ministral3",
+        "ministral3",
+        {
+            "head_dim": 8,
+            "rope_parameters": {
+                **_YARN,
+                "factor": 512.0,
+                "original_max_position_embeddings": 4,
+                # Queries are scaled from the fifth position on.
+                "llama_4_scaling_beta": 0.1,
+            },
+        },
+    ),
     Family(
         "modernbert-decoder",
         "modernbert-decoder",
