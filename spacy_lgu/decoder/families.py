@@ -35,6 +35,9 @@ def check_family(config: PretrainedConfig) -> None:
                 f"its {kind!r} rotary embeddings depend on the longest position in the batch, so "
                 "that a text's vectors would depend on its neighbours",
             )
+    # Gemma 4 has a third value, for which only images are read in both directions.
+    if getattr(config, "use_bidirectional_attention", None) in (True, "all"):
+        raise refusal(family, "it was trained without a causal mask")
     for setting, reason in REFUSED_SETTINGS.items():
         if getattr(config, setting, None):
             raise refusal(family, reason)

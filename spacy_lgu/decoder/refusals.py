@@ -6,7 +6,7 @@ TESTED_FAMILIES = (
     "apertus", "arcee", "cohere", "cohere2", "deepseek_v3", "ernie4_5", "exaone4", "gemma",
     "gemma2", "gemma4_text", "glm", "glm4", "glm4_moe", "glm4_moe_lite", "gpt_oss", "granite",
     "granite_swa", "helium", "mimo_v2_flash", "minicpm3", "ministral", "ministral3", "mixtral",
-    "modernbert-decoder", "olmo", "olmo3", "olmoe", "phi", "qwen2_moe", "qwen3_moe", "seed_oss",
+    "modernbert-decoder", "olmo", "olmo3", "phi", "qwen3_moe", "seed_oss",
     "starcoder2", "vaultgemma",
 )  # fmt: skip
 

@@ -175,9 +175,7 @@ _FAMILIES_5 = [
         {"local_attention": 6, "layer_types": _SLIDING, "pad_token_id": 0},
         (3, 3, None, 3),
     ),
-    Family("olmoe", "olmoe", {"num_experts": 4, **_EXPERTS}),
     Family("olmo3", "olmo3", _MIXED, (3, 3, None, 3)),
-    Family("qwen2_moe", "qwen2_moe", {"num_experts": 4, **_EXPERTS}),
     Family("seed_oss", "seed_oss", {"head_dim": 8}),
     Family(
         "vaultgemma",

@@ -20,7 +20,7 @@ def tiny(model_type, **values):
 def test_every_family_called_tested_is_compared_with_the_reference():
     here = {family for family in TESTED_FAMILIES if family in CONFIG_MAPPING}
     assert {family.model_type for family in FAMILIES} == here
-    assert len(here) == (42 if IS_5 else 27)
+    assert len(here) == (40 if IS_5 else 27)
 
 
 # Cohere 2's config warns about an attribute of its own.
@@ -40,6 +40,9 @@ if IS_5:
         ("flint", {}),
         ("gemma4_unified_text", {}),
         ("gpt2", {}),
+        ("gptj", {}),
+        ("olmoe", {}),
+        ("qwen2_moe", {}),
         ("granitemoe_swa", {}),
         ("hunyuan_v1_dense", {}),
         ("lfm2", {}),
@@ -59,17 +62,16 @@ def test_checkpoints_in_half_precision_are_checked_in_float32(dtype):
     assert {p.dtype for p in build_tiny(config, "eager", window=3).parameters()} == {torch.float32}
 
 
-@pytest.mark.parametrize(("n_key_heads", "expected"), [(4096, 4), (32, 4), (8, 2), (2, 2), (1, 1)])
+@pytest.mark.parametrize(("n_key_heads", "expected"), [(32, 4), (8, 2), (2, 2), (1, 1)])
 def test_the_tiny_decoder_has_as_many_key_heads_as_fit(n_key_heads, expected):
-    config = tiny(
-        "llama", num_attention_heads=max(32, n_key_heads), num_key_value_heads=n_key_heads
-    )
+    config = tiny("llama", num_attention_heads=32, num_key_value_heads=n_key_heads)
     found = tiny_config(config)
     assert (found.num_attention_heads, found.num_key_value_heads) == (4, expected)
 
 
 def test_sizes_of_single_layers_are_tiny_too():
-    config = tiny("llama", intermediate_size=[100, 200])
+    config = CONFIG_MAPPING["gemma3n_text"](num_hidden_layers=2, num_kv_shared_layers=0)
+    config.intermediate_size = [100, 200]
     assert tiny_config(config).intermediate_size == [48, 48]
 
 
@@ -113,14 +115,13 @@ def test_the_check_of_a_family_leaves_the_random_state_alone():
         ("t5", "it is an encoder-decoder"),
         ("bert", "(its model file computes attention itself|its decoder layers were not found)"),
         ("falcon", "its model file computes attention itself"),
-        ("gptj", "(its model file computes attention itself|does not run on packed batches)"),
         ("gpt_neo", "its model file computes attention itself"),
         ("stablelm", "its model file computes attention itself"),
         ("opt", "its decoder layers were not found"),
-        ("dbrx", "does not run on packed batches"),
+        ("dbrx", "(does not run on packed batches|its model file computes attention itself)"),
+        *([] if IS_5 else [("gptj", "its model file computes attention itself")]),
         *([] if IS_5 else [("gpt2", "its model file builds a mask of"), ("persimmon", "builds a")]),
         *([("nemotron", "builds a mask of"), ("trocr", "computes attention it")] if IS_5 else []),
-        *([("blt", "has 4,632,861,440 parameters")] if IS_5 else []),
         *([("deepseek_v32", "an indexer picks what each")] if IS_5 else []),
         *([("minimax_m3_vl_text", "an indexer picks what each")] if IS_5 else []),
         *([("longcat_flash", "its layers attend twice")] if IS_5 else []),
@@ -181,6 +182,8 @@ def test_other_rotary_embeddings_are_accepted():
     [
         ("num_kv_shared_layers", 2, "its upper layers read the keys and values of lower ones"),
         ("index_topk", 2048, "an indexer picks what each of its positions sees"),
+        ("use_bidirectional_attention", True, "it was trained without a causal mask"),
+        ("use_bidirectional_attention", "all", "it was trained without a causal mask"),
     ],
 )
 def test_settings_are_refused_in_any_family(setting, value, reason):
