@@ -43,7 +43,14 @@ REFUSED_SETTINGS = {
 
 
 class FamilyError(ValueError):
-    """Decoders of a family cannot be unmasked."""
+    """Decoders of a family cannot be used.
+
+    reason (str): Why, as the rest of a sentence that begins with the family.
+    """
+
+    def __init__(self, message: str, *, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 def refusal(family: str, reason: str) -> FamilyError:
@@ -55,5 +62,6 @@ def refusal(family: str, reason: str) -> FamilyError:
     """
     return FamilyError(
         f"Decoders of the family {family!r} cannot be unmasked: {reason}. Tested "
-        f"families: {', '.join(TESTED_FAMILIES)}."
+        f"families: {', '.join(TESTED_FAMILIES)}.",
+        reason=reason,
     )
