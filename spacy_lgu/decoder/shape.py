@@ -1,6 +1,6 @@
 """The sizes of a decoder, on which all estimates depend. Needs neither torch nor transformers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,6 +16,8 @@ class DecoderShape:
     vocab_size (int): Rows of the embedding table.
     context (int): Most subtokens of a sequence.
     linear (dict[str, tuple[int, int]]): Input and output width of every linear module, by name.
+    experts (dict[str, tuple[int, int, int]]): Number of matrices, input and output width of every
+        parameter that holds one for each expert, by name.
     """
 
     family: str
@@ -29,3 +31,4 @@ class DecoderShape:
     vocab_size: int
     context: int
     linear: dict[str, tuple[int, int]]
+    experts: dict[str, tuple[int, int, int]] = field(default_factory=dict)
