@@ -1,0 +1,136 @@
+"""Layers in which something else than softmax attention mixes the positions of a sequence.
+
+Linear attention, state-space and convolution layers read a sequence from left to right. They have
+no mask that could be removed: they stay causal under every pattern. And they take what lies in a
+row for one sequence, so that packed sequences would run into each other. Such a mixer, and nothing
+else of the decoder, therefore runs on rectangles of one sequence per row:
+
+    packed row       a b c d e           three sequences: [a b] [c d] [e]
+    rectangles       a b     c d
+                     e e                 padding on the right, where a causal mixer never looks
+    packed again     a b c d e
+
+Lengths travel with the call, as the keyword argument `packed`, which the layers of transformers
+pass on to their mixers as they do to attention.
+"""
+
+from functools import cache
+from typing import Any
+
+import torch
+from transformers import PretrainedConfig
+
+from ..unmasking import LayerKind
+from .packing import Bucket, PackedBatch
+
+# What transformers calls the kinds of layers in a config; all others attend with a softmax.
+# "hybrid" layers do both, side by side.
+_KINDS = {
+    "linear_attention": LayerKind.RECURRENT,
+    "conv": LayerKind.RECURRENT,
+    "mlp": LayerKind.FEED_FORWARD,
+    "moe": LayerKind.FEED_FORWARD,
+}
+
+
+def layer_kinds(config: PretrainedConfig) -> tuple[LayerKind, ...]:
+    """What each layer of a decoder has, as its config says; check_layers proves it.
+
+    config (PretrainedConfig): The decoder's config.
+    RETURNS (tuple[LayerKind, ...]): One per decoder layer, input side first.
+    """
+    n_layers = config.num_hidden_layers
+    names = getattr(config, "layer_types", None) or ["full_attention"] * n_layers
+    return tuple(_KINDS.get(name, LayerKind.ATTENTION) for name in names[:n_layers])
+
+
+def run_on_rectangles(decoder: torch.nn.Module) -> None:
+    """Let the mixers of a decoder take packed batches. Calling it again changes nothing.
+
+    decoder (Module): Changed in place: each mixer becomes an instance of a subclass of its class,
+        with the same weights and submodules.
+    """
+    for mixer in find_mixers(decoder):
+        if not isinstance(mixer, RectangleMixer):
+            mixer.__class__ = _rectangle_class(type(mixer))
+
+
+def find_mixers(decoder: Any) -> list[torch.nn.Module]:
+    """The modules of a decoder that mix positions without softmax attention.
+
+    decoder (PreTrainedModel): A decoder.
+    RETURNS (list[Module]): Input side first. Like attention, mixers know the index of their layer,
+        under which a cache would keep their state; unlike attention, whether they are causal is
+        not a setting.
+    """
+    names = set(getattr(decoder.config, "layer_types", None) or ())
+    if not names & {"linear_attention", "conv", "hybrid"}:
+        return []
+    indexed = [module for module in decoder.modules() if hasattr(module, "layer_idx")]
+    return [
+        module
+        for module in indexed
+        if not hasattr(module, "is_causal")
+        and not any(hasattr(child, "layer_idx") for child in list(module.modules())[1:])
+    ]
+
+
+class RectangleMixer(torch.nn.Module):
+    """The part of a mixer's class that turns packed batches into rectangles, and back."""
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        *args: Any,
+        packed: PackedBatch | None = None,
+        unmasked: tuple[bool, ...] | None = None,
+        attention_mask: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Run the mixer on each bucket of sequences.
+
+        hidden_states (Tensor): Shape: (1, total, width).
+        packed (PackedBatch): The batch, with its lengths.
+        unmasked (tuple[bool, ...]): For the softmax layers; a mixer has nothing to unmask.
+        attention_mask (Tensor | None): Must be None: lengths say what a mask would.
+        RETURNS (Tensor | tuple): As the mixer does; the first tensor's shape: (1, total, width).
+            Raises ValueError when the decoder was called without a packed batch or with a mask.
+        """
+        if packed is None or attention_mask is not None:
+            raise ValueError(
+                f"{type(self).__name__} runs on packed batches only: call the decoder with "
+                "packed=PackedBatch, unmasked=one flag per layer, and without an attention mask."
+            )
+        total = packed.n_subtokens
+        outputs = []
+        for bucket in packed.buckets.groups:
+            X, *more = (_take(value, bucket, total) for value in (hidden_states, *args))
+            others = {name: _take(value, bucket, total) for name, value in kwargs.items()}
+            Y = super().forward(X, *more, attention_mask=None, **others)
+            outputs.append(Y[0] if isinstance(Y, tuple) else Y)  # (sequences, longest, width)
+        cells = torch.cat([Y.flatten(0, 1) for Y in outputs])
+        mixed = cells[packed.buckets.source][None]  # (1, total, width)
+        return (mixed, None) if isinstance(Y, tuple) else mixed
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """For copies and pickles: the class is made when it is needed, so no module has it."""
+        return _new_mixer, (type(self).__bases__[1],), self.__dict__
+
+
+@cache
+def _rectangle_class(kind: type[torch.nn.Module]) -> type[torch.nn.Module]:
+    return type(kind.__name__, (RectangleMixer, kind), {"__module__": kind.__module__})
+
+
+def _new_mixer(kind: type[torch.nn.Module]) -> torch.nn.Module:
+    made = _rectangle_class(kind)
+    return made.__new__(made)
+
+
+def _take(value: Any, bucket: Bucket, total: int) -> Any:
+    """The part of an argument that belongs to a bucket: rows of what has one per subtoken."""
+    if isinstance(value, tuple):  # sines and cosines
+        return tuple(_take(part, bucket, total) for part in value)
+    if isinstance(value, torch.Tensor) and value.shape[:2] == (1, total):
+        return value[0][bucket.rows]  # (1, total, ...) -> (sequences, longest, ...)
+    return value
