@@ -22,17 +22,24 @@ _UNMASKED = {"c": False, "b": True, "0": False, "1": True}
 class LayerKind(Enum):
     """What mixes the positions of a sequence in a decoder layer.
 
-    ATTENTION: Softmax attention, perhaps beside something recurrent: the layer can be unmasked.
+    ATTENTION: Softmax attention, whose causal mask can be removed.
+    PARALLEL: Softmax attention beside something recurrent. Its mask can be removed.
     RECURRENT: Linear attention, a state space or a convolution, which read from left to right.
     FEED_FORWARD: Nothing.
     """
 
     ATTENTION = "attention"
+    PARALLEL = "parallel"
     RECURRENT = "recurrent"
     FEED_FORWARD = "feed-forward"
 
+    @property
+    def has_mask(self) -> bool:
+        """RETURNS (bool): Whether a layer of this kind can be unmasked."""
+        return self in (LayerKind.ATTENTION, LayerKind.PARALLEL)
 
-# In words, what layers without attention are under every pattern.
+
+# In words, what layers without a mask are under every pattern.
 _FIXED = {
     LayerKind.RECURRENT: "recurrent (always causal)",
     LayerKind.FEED_FORWARD: "feed-forward (sees one position)",
@@ -99,17 +106,17 @@ def unmask_layers(
 
     pattern (str): As in parse_pattern.
     n_layers (int): Decoder layers, at least as many as the pattern has letters.
-    kinds (Sequence[LayerKind] | None): One per layer; layers without attention stay causal in any
+    kinds (Sequence[LayerKind] | None): One per layer; layers that have no mask stay causal in any
         group. None: all have attention.
-    RETURNS (tuple[bool, ...]): Length n_layers. Raises ValueError when a pattern unmasks groups
-        without any attention layer, and no other.
+    RETURNS (tuple[bool, ...]): Length n_layers. Raises ValueError when a pattern unmasks groups,
+        but no layer that has a mask.
     """
     groups = parse_pattern(pattern)
     sizes = group_sizes(n_layers, len(groups))
     flags = [unmasked for unmasked, size in zip(groups, sizes, strict=True) for _ in range(size)]
     if kinds is None:
         return tuple(flags)
-    can_open = [kind is LayerKind.ATTENTION for kind in kinds]
+    can_open = [kind.has_mask for kind in kinds]
     opened = tuple(a and b for a, b in zip(flags, can_open, strict=True))
     if any(flags) and not any(opened):
         raise ValueError(
@@ -141,8 +148,10 @@ def describe_layers(unmasked: tuple[bool, ...], kinds: Sequence[LayerKind] | Non
     """
     states = ["bidirectional" if flag else "causal" for flag in unmasked]
     for i, kind in enumerate(kinds or ()):
-        if kind is not LayerKind.ATTENTION:
+        if not kind.has_mask:
             states[i] = _FIXED[kind]
+        elif kind is LayerKind.PARALLEL:
+            states[i] += " beside a recurrent part (always causal)"
     return ", ".join(f"{_name_run(run)} {states[run[0]]}" for run in _find_runs(states))
 
 

@@ -9,6 +9,7 @@ from transformers import PretrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from .layer_check import check_layers
+from .mixers import layer_kinds
 from .refusals import REFUSED, TESTED_FAMILIES, refusal
 from .versions import rotary_settings
 
@@ -37,5 +38,9 @@ def check_family(config: PretrainedConfig) -> None:
             )
     if getattr(config, "attn_logit_softcapping", None) is not None:
         raise refusal(family, REFUSED["gemma2"])
+    if not any(kind.has_mask for kind in layer_kinds(config)):
+        raise refusal(
+            family, "none of its layers has softmax attention, so there is no causal mask to remove"
+        )
     if family not in TESTED_FAMILIES:
         check_layers(config)

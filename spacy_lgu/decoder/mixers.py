@@ -14,7 +14,6 @@ Lengths travel with the call, as the keyword argument `packed`, which the layers
 pass on to their mixers as they do to attention.
 """
 
-from functools import cache
 from typing import Any
 
 import torch
@@ -22,15 +21,18 @@ from transformers import PretrainedConfig
 
 from ..unmasking import LayerKind
 from .packing import Bucket, PackedBatch
+from .tiny import find_layers
 
 # What transformers calls the kinds of layers in a config; all others attend with a softmax.
-# "hybrid" layers do both, side by side.
 _KINDS = {
+    "hybrid": LayerKind.PARALLEL,
     "linear_attention": LayerKind.RECURRENT,
     "conv": LayerKind.RECURRENT,
     "mlp": LayerKind.FEED_FORWARD,
     "moe": LayerKind.FEED_FORWARD,
 }
+_WITH_MIXER = (LayerKind.RECURRENT, LayerKind.PARALLEL)
+_classes: dict[type[torch.nn.Module], type[torch.nn.Module]] = {}
 
 
 def layer_kinds(config: PretrainedConfig) -> tuple[LayerKind, ...]:
@@ -53,6 +55,7 @@ def run_on_rectangles(decoder: torch.nn.Module) -> None:
     for mixer in find_mixers(decoder):
         if not isinstance(mixer, RectangleMixer):
             mixer.__class__ = _rectangle_class(type(mixer))
+            mixer.train(mixer.training)
 
 
 def find_mixers(decoder: Any) -> list[torch.nn.Module]:
@@ -63,16 +66,20 @@ def find_mixers(decoder: Any) -> list[torch.nn.Module]:
         under which a cache would keep their state; unlike attention, whether they are causal is
         not a setting.
     """
-    names = set(getattr(decoder.config, "layer_types", None) or ())
-    if not names & {"linear_attention", "conv", "hybrid"}:
+    kinds = layer_kinds(decoder.config)
+    if not set(_WITH_MIXER) & set(kinds):
         return []
-    indexed = [module for module in decoder.modules() if hasattr(module, "layer_idx")]
-    return [
-        module
-        for module in indexed
-        if not hasattr(module, "is_causal")
-        and not any(hasattr(child, "layer_idx") for child in list(module.modules())[1:])
-    ]
+    mixers = []
+    for kind, layer in zip(kinds, find_layers(decoder), strict=True):
+        if kind in _WITH_MIXER:
+            indexed = [m for m in list(layer.modules())[1:] if hasattr(m, "layer_idx")]
+            mixers += [
+                m
+                for m in indexed
+                if not hasattr(m, "is_causal")
+                and not any(hasattr(child, "layer_idx") for child in list(m.modules())[1:])
+            ]
+    return mixers
 
 
 class RectangleMixer(torch.nn.Module):
@@ -112,14 +119,27 @@ class RectangleMixer(torch.nn.Module):
         mixed = cells[packed.buckets.source][None]  # (1, total, width)
         return (mixed, None) if isinstance(Y, tuple) else mixed
 
+    def train(self, mode: bool = True) -> "RectangleMixer":
+        """Only what is below a mixer has a training mode: adapters with dropout.
+
+        In training, some state-space mixers hand the weight of their last linear module to one
+        fused kernel, past its adapter and its quantization.
+        """
+        super().train(mode)
+        self.training = False
+        return self
+
     def __reduce_ex__(self, protocol: Any) -> Any:
         """For copies and pickles: the class is made when it is needed, so no module has it."""
         return _new_mixer, (type(self).__bases__[1],), self.__dict__
 
 
-@cache
 def _rectangle_class(kind: type[torch.nn.Module]) -> type[torch.nn.Module]:
-    return type(kind.__name__, (RectangleMixer, kind), {"__module__": kind.__module__})
+    made = _classes.get(kind)
+    if made is None:
+        made = type(kind.__name__, (RectangleMixer, kind), {"__module__": kind.__module__})
+        made = _classes.setdefault(kind, made)  # one class in all threads
+    return made
 
 
 def _new_mixer(kind: type[torch.nn.Module]) -> torch.nn.Module:

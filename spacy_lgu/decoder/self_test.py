@@ -8,8 +8,9 @@ another last position. What the layer makes of them shows its direction:
       a b c d              a b c d              what differs here is noise
       a b c D              A B C D              what differs by more has seen the change
 
-layer_check.py checks a family on a tiny random copy. Here it is these weights, quantized as they
-are, on this device, with this adapter.
+Layers without softmax attention are causal under every pattern. layer_check.py checks a family on a
+tiny random copy. Here it is these weights, quantized as they are, on this device, with this
+adapter.
 """
 
 from typing import Any

@@ -7,6 +7,7 @@ cache of the hub          utils.hub.TRANSFORMERS_CACHE  huggingface_hub's own
 rotary settings           rope_theta, rope_scaling      rope_parameters
 checkpointing             gradient_checkpointing_...    activation_checkpointing_...
 a head left out           nothing                       a warning with a table
+kinds of layers           each family its own           layer_types
 """
 
 import logging
@@ -24,6 +25,9 @@ TRANSFORMERS = version("transformers")
 # Their code decides what vectors a decoder gives.
 _LIBRARIES = ("transformers", "peft", "bitsandbytes", "torch")
 _IS_5 = Version(TRANSFORMERS).major >= 5
+# Whether decoders pass the lengths of sequences on to layers without softmax attention, and name
+# the kinds of their layers in their configs.
+TELLS_MIXERS = _IS_5
 
 
 def library_versions() -> dict[str, str]:

@@ -204,7 +204,7 @@ def _size_facts(
     dropout: float = 0.1,
 ) -> FactsT:
     """What follows from a decoder's sizes: layers, parameters, memory, where it runs."""
-    unmasked = unmask_layers(settings.unmasking, shape.n_layers)
+    unmasked = unmask_layers(settings.unmasking, shape.n_layers, shape.kinds)
     gpu = load.machine.gpu
     dtype = resolve_dtype(settings.dtype, gpu=gpu is not None)
     use = Use(
@@ -229,10 +229,12 @@ def _size_facts(
     process = PROCESS if gpu is None else 0
     sizes = asdict(shape)
     sizes.pop("linear")
+    kinds = [kind.value for kind in sizes.pop("kinds")]
     return {
         **sizes,
         "pattern": settings.unmasking,
         "layers": "".join("b" if flag else "c" for flag in unmasked),
+        "kinds": kinds,
         "parameters": {
             "total": shape.n_parameters + sum(r * sum(shape.linear[m]) for m, r in adapted.items()),
             "trained": trained_parameters(shape, use),
