@@ -18,13 +18,19 @@ from typing import Any
 import numpy
 import torch
 
+from ..unmasking import LayerKind
 from .decoder import LGUDecoder
+from .loading import TORCH_DTYPES
+from .mixers import layer_kinds
 from .packing import PackedBatch
 from .tiny import find_layers
 
 _LENGTH = 4
 # Equal rows of a batch may be rounded differently; a change must exceed that by this factor.
 _NOISE = 8.0
+# Recurrent layers compute with all positions of a chunk at once, so that a change rounds positions
+# before it differently where equal sequences have no noise. The kernels of int8 round to float16.
+_COARSEST = torch.float16
 
 
 @torch.no_grad()
@@ -35,7 +41,7 @@ def check_decoder(decoder: LGUDecoder) -> None:
     RETURNS (None): Raises ValueError naming the layer that does not have the direction of its
         group, or the modules whose adapter was not applied, and for vectors that are not finite.
     """
-    layers = find_layers(decoder.base)
+    layers, kinds = find_layers(decoder.base), layer_kinds(decoder.base.config)
     moved: list[list[int]] = []
     applied: set[str] = set()
     adapters = {
@@ -44,9 +50,14 @@ def check_decoder(decoder: LGUDecoder) -> None:
         if name.rpartition(".")[0].endswith("lora_B")
     }
     hooks = [layer.register_forward_pre_hook(_repeat, with_kwargs=True) for layer in layers]
+    dtypes = (TORCH_DTYPES[decoder.dtype], _COARSEST)
+    rounding = max(torch.finfo(dtype).eps for dtype in dtypes)
 
     def record(_: torch.nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        moved.append(_find_moved(output[0] if isinstance(output, tuple) else output))
+        i = len(moved)
+        is_exact = kinds[i] is LayerKind.ATTENTION or decoder.unmasked[i]
+        Y = output[0] if isinstance(output, tuple) else output
+        moved.append(_find_moved(Y, 0.0 if is_exact else rounding))
 
     hooks += [layer.register_forward_hook(record) for layer in layers]
     for name, module in adapters.items():
@@ -95,8 +106,9 @@ def _repeat(
     return ((X, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": X})
 
 
-def _find_moved(Y: torch.Tensor) -> list[int]:
-    """Positions of the last sequence that differ from those of the first by more than noise."""
+def _find_moved(Y: torch.Tensor, rounding: float = 0.0) -> list[int]:
+    """Positions of the last sequence that differ from those of the first by more than noise, and by
+    more than rounding, relative to the largest value."""
     text, again, changed = Y[0].float().split(_LENGTH)  # (length, width) each
-    noise = (again - text).abs().amax()
+    noise = torch.maximum((again - text).abs().amax(), rounding * text.abs().amax())
     return ((changed - text).abs().amax(dim=1) > _NOISE * noise).nonzero()[:, 0].tolist()

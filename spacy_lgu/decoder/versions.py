@@ -8,6 +8,7 @@ rotary settings           rope_theta, rope_scaling      rope_parameters
 checkpointing             gradient_checkpointing_...    activation_checkpointing_...
 a head left out           nothing                       a warning with a table
 kinds of layers           each family its own           layer_types
+infinity in a config      Infinity                      an object
 """
 
 import logging
@@ -25,6 +26,7 @@ TRANSFORMERS = version("transformers")
 # Their code decides what vectors a decoder gives.
 _LIBRARIES = ("transformers", "peft", "bitsandbytes", "torch")
 _IS_5 = Version(TRANSFORMERS).major >= 5
+_FLOATS = ("Infinity", "-Infinity", "NaN")
 # Whether decoders pass the lengths of sequences on to layers without softmax attention, and name
 # the kinds of their layers in their configs.
 TELLS_MIXERS = _IS_5
@@ -142,6 +144,22 @@ def find_unread(values: dict[str, Any]) -> str | None:
         f"{TRANSFORMERS} does not read. Install transformers>=5, or write them as 'rope_theta' and "
         "'rope_scaling'"
     )
+
+
+def read_floats(value: Any) -> Any:
+    """A value of config.json with its infinities. 5 writes them as {"__float__": "Infinity"}, since
+    JSON has none, and turns them back where it reads the file itself.
+
+    value (Any): From json, with whatever is nested in it.
+    RETURNS (Any): The value with floats for such objects.
+    """
+    if isinstance(value, list):
+        return [read_floats(part) for part in value]
+    if not isinstance(value, dict):
+        return value
+    if value.keys() == {"__float__"} and value["__float__"] in _FLOATS:
+        return float(value["__float__"])
+    return {name: read_floats(part) for name, part in value.items()}
 
 
 def find_contradiction(config: PretrainedConfig) -> str | None:

@@ -316,7 +316,7 @@ def test_adapters_on_all_linear_modules(hybrid_folder, tmp_path, quantization):
     assert any("layers.0." in name and "out_proj" in name for name in adapted)
     with torch.no_grad():
         # In int8, columns with outliers are looked for in the whole batch.
-        tolerance = 2e-2 if quantization == "int8" else 1e-5
+        tolerance = 5e-2 if quantization == "int8" else 1e-5
         assert relative_error(vectors(built), one_by_one(built.decoder)) < tolerance
     before = gradients(built.decoder)
     assert before.keys() == adapted
@@ -358,7 +358,7 @@ def test_an_adapter_equals_its_merged_weights():
                 target.weight += module.get_delta_weight("default")
                 assert relative_error(target.weight, before) > 0.1
         expected = run_alone(eager, hybrid, ids, PACKED_LENGTHS, unmasked)
-    assert relative_error(Y, expected) < 5e-6
+    assert relative_error(Y, expected) < 2e-5
 
 
 def test_bfloat16_is_close(hybrid_folder):
