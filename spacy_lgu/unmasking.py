@@ -140,19 +140,26 @@ def list_patterns(n_groups: int) -> list[str]:
 
 def describe_layers(unmasked: tuple[bool, ...], kinds: Sequence[LayerKind] | None = None) -> str:
     """The layer map in words, for logs: "layers 0-3 causal, layers 4-7 bidirectional", or "layers
-    0-2 recurrent (always causal), layer 3 bidirectional".
+    0-2, 4-6 recurrent (always causal), layer 3 causal, layer 7 bidirectional".
 
     unmasked (tuple[bool, ...]): One flag per layer, as unmask_layers returns them.
     kinds (Sequence[LayerKind] | None): As in unmask_layers.
-    RETURNS (str): One entry per run of layers that are the same.
+    RETURNS (str): One entry per run of layers that are the same; where kinds alternate, one for all
+        that are the same.
     """
     states = ["bidirectional" if flag else "causal" for flag in unmasked]
+    if set(kinds or ()) <= {LayerKind.ATTENTION}:
+        runs = _find_runs(states)
+        return ", ".join(f"{_show_runs([run])} {states[run[0]]}" for run in runs)
     for i, kind in enumerate(kinds or ()):
         if not kind.has_mask:
             states[i] = _FIXED[kind]
         elif kind is LayerKind.PARALLEL:
             states[i] += " beside a recurrent part (always causal)"
-    return ", ".join(f"{_name_run(run)} {states[run[0]]}" for run in _find_runs(states))
+    return ", ".join(
+        f"{_show_layers([state == words for state in states])} {words}"
+        for words in dict.fromkeys(states)
+    )
 
 
 def describe_fixed(kinds: Sequence[LayerKind]) -> str:
@@ -170,13 +177,12 @@ def describe_fixed(kinds: Sequence[LayerKind]) -> str:
 
 def _show_layers(flags: Sequence[bool]) -> str:
     """The layers whose flag is set: "layers 0-2, 4-6", "layer 3"."""
-    runs = [run for run in _find_runs(flags) if flags[run[0]]]
+    return _show_runs([run for run in _find_runs(flags) if flags[run[0]]])
+
+
+def _show_runs(runs: Sequence[range]) -> str:
     shown = ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
-    return f"layer {shown}" if sum(flags) == 1 else f"layers {shown}"
-
-
-def _name_run(run: range) -> str:
-    return f"layer {run[0]}" if len(run) == 1 else f"layers {run[0]}-{run[-1]}"
+    return f"layer {shown}" if shown.isdigit() else f"layers {shown}"
 
 
 def _find_runs(values: Sequence[object]) -> list[range]:

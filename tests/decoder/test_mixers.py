@@ -384,7 +384,6 @@ def test_the_log_says_which_layers_stay_causal(hybrid_folder):
     built = build(hybrid_folder, unmasking="cb")
     assert built.decoder.unmasked == (False, False, False, True)
     assert built.describe()[0].endswith(
-        ": cb = layer 0 recurrent (always causal), layer 1 causal, layer 2 recurrent (always "
-        "causal), layer 3 bidirectional"
+        ": cb = layers 0, 2 recurrent (always causal), layer 1 causal, layer 3 bidirectional"
     )
     assert check(hybrid_folder, unmasking="cb").describe_layers() in built.describe()[0]

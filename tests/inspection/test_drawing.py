@@ -40,3 +40,16 @@ def test_characters_that_the_output_has():
     assert choose_strokes("latin-1") is ASCII
     assert choose_strokes(None) is ASCII
     assert choose_strokes("no such") is ASCII
+
+
+def test_layers_that_no_pattern_opens_stand_below_the_groups():
+    kinds = [*[LayerKind.RECURRENT] * 3, LayerKind.ATTENTION] * 2
+    lines = draw_layers("cb", kinds, strokes=UNICODE, width=80)
+    assert lines[:6] == [
+        "┌─────┬─────┐",
+        "│ 0-3 │ 4-7 │",
+        "│  c  │  b  │",
+        "└─────┴─────┘",
+        "layers 0-2, 4-6 recurrent (always causal)",
+        "",
+    ]
