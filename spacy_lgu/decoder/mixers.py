@@ -19,8 +19,10 @@ from typing import Any
 import torch
 from transformers import PretrainedConfig
 
+from ..inputs import shorten
 from ..unmasking import LayerKind
 from .packing import Bucket, PackedBatch
+from .refusals import refusal
 from .tiny import find_layers
 
 # What transformers calls the kinds of layers in a config; all others attend with a softmax.
@@ -39,10 +41,20 @@ def layer_kinds(config: PretrainedConfig) -> tuple[LayerKind, ...]:
     """What each layer of a decoder has, as its config says; check_layers proves it.
 
     config (PretrainedConfig): The decoder's config.
-    RETURNS (tuple[LayerKind, ...]): One per decoder layer, input side first.
+    RETURNS (tuple[LayerKind, ...]): One per decoder layer, input side first. Raises ValueError if
+        there are kinds for fewer layers than it has.
     """
-    n_layers = config.num_hidden_layers
+    n_layers = getattr(config, "num_hidden_layers", None)
+    if n_layers is None:
+        raise refusal(config.model_type, "its decoder layers were not found")
     names = getattr(config, "layer_types", None) or ["full_attention"] * n_layers
+    is_list = isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
+    if not is_list or len(names) < n_layers:
+        raise ValueError(
+            f"The decoder's config has {n_layers} layers (num_hidden_layers), but layer_types is "
+            f"{shorten(names)}: expected a kind of layer for each of them. Copy config.json again "
+            "from where it was published."
+        )
     return tuple(_KINDS.get(name, LayerKind.ATTENTION) for name in names[:n_layers])
 
 

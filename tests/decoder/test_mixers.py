@@ -247,6 +247,14 @@ def test_a_config_that_calls_recurrent_layers_attention_is_refused(monkeypatch):
         layer_check._check_directions(BY_TYPE["qwen3_5_text"].config())
 
 
+@pytest.mark.parametrize("names", [["conv", "full_attention"], "conv conv", [1, 2, 3, 4]])
+def test_kinds_for_too_few_layers_are_refused(names):
+    config = BY_TYPE["lfm2"].config()
+    object.__setattr__(config, "layer_types", names)
+    with pytest.raises(ValueError, match=r"has 4 layers .* but layer_types is .* expected a kind"):
+        layer_kinds(config)
+
+
 def look_ahead(self, hidden_states, **kwargs):
     return hidden_states.roll(-1, dims=1)
 
@@ -359,6 +367,17 @@ def test_an_adapter_equals_its_merged_weights():
                 assert relative_error(target.weight, before) > 0.1
         expected = run_alone(eager, hybrid, ids, PACKED_LENGTHS, unmasked)
     assert relative_error(Y, expected) < 2e-5
+
+
+@pytest.mark.parametrize(
+    ("quantization", "dtype"),
+    [("none", "float32"), ("none", "bfloat16"), ("nf4", "bfloat16"), ("int8", "float32")],
+)
+def test_every_pattern_proves_itself(hybrid_folder, quantization, dtype):
+    lora = LoraSettings(rank=2, dropout=0.0, modules="all-linear")
+    for unmasking in ("bbbb", "cccb"):
+        values = {"quantization": quantization, "dtype": dtype, "lora": lora}
+        check_decoder(build(hybrid_folder, unmasking=unmasking, **values).decoder)
 
 
 def test_bfloat16_is_close(hybrid_folder):
