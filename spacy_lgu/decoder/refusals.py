@@ -1,6 +1,6 @@
 """Families of decoders that are tested, those that are refused by name, and how it is said."""
 
-from .versions import TELLS_MIXERS
+from .versions import PACKS_STATE_SPACES
 
 TESTED_FAMILIES = (
     "llama",
@@ -32,11 +32,10 @@ REFUSED = {
     "phi4_multimodal": "it reads more than text; use a text-only decoder (phi3)",
     "recurrent_gemma": "its recurrent layers keep their state where threads would share it",
 }
-if not TELLS_MIXERS:
+if not PACKS_STATE_SPACES:
     REFUSED |= dict.fromkeys(
-        ("bamba", "falcon_h1", "granitemoehybrid", "minimax"),
-        "transformers tells its recurrent layers where the sequences of a packed batch begin only "
-        "from version 5 on",
+        ("bamba", "falcon_h1", "granitemoehybrid"),
+        "its model file takes packed batches from transformers 5 on",
     )
 
 

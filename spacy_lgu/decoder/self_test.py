@@ -28,9 +28,10 @@ from .tiny import find_layers
 _LENGTH = 4
 # Equal rows of a batch may be rounded differently; a change must exceed that by this factor.
 _NOISE = 8.0
-# Recurrent layers compute with all positions of a chunk at once, so that a change rounds positions
-# before it differently where equal sequences have no noise. The kernels of int8 round to float16.
-_COARSEST = torch.float16
+# Where equal rows have no noise, others may still be rounded: those that an expert gets last, and
+# in recurrent layers, which compute with all positions of a chunk at once, those before the change,
+# which are then rounded to the decoder's dtype, and in int8 to float16.
+_FINE, _COARSE = torch.float32, torch.float16
 
 
 @torch.no_grad()
@@ -50,14 +51,14 @@ def check_decoder(decoder: LGUDecoder) -> None:
         if name.rpartition(".")[0].endswith("lora_B")
     }
     hooks = [layer.register_forward_pre_hook(_repeat, with_kwargs=True) for layer in layers]
-    dtypes = (TORCH_DTYPES[decoder.dtype], _COARSEST)
-    rounding = max(torch.finfo(dtype).eps for dtype in dtypes)
+    fine = torch.finfo(_FINE).eps
+    coarse = max(torch.finfo(dtype).eps for dtype in (TORCH_DTYPES[decoder.dtype], _COARSE))
 
     def record(_: torch.nn.Module, args: tuple[Any, ...], output: Any) -> None:
         i = len(moved)
-        is_exact = kinds[i] is LayerKind.ATTENTION or decoder.unmasked[i]
+        is_plain = kinds[i] is LayerKind.ATTENTION or decoder.unmasked[i]
         Y = output[0] if isinstance(output, tuple) else output
-        moved.append(_find_moved(Y, 0.0 if is_exact else rounding))
+        moved.append(_find_moved(Y, fine if is_plain else coarse))
 
     hooks += [layer.register_forward_hook(record) for layer in layers]
     for name, module in adapters.items():
@@ -106,7 +107,7 @@ def _repeat(
     return ((X, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": X})
 
 
-def _find_moved(Y: torch.Tensor, rounding: float = 0.0) -> list[int]:
+def _find_moved(Y: torch.Tensor, rounding: float) -> list[int]:
     """Positions of the last sequence that differ from those of the first by more than noise, and by
     more than rounding, relative to the largest value."""
     text, again, changed = Y[0].float().split(_LENGTH)  # (length, width) each

@@ -7,7 +7,7 @@ cache of the hub          utils.hub.TRANSFORMERS_CACHE  huggingface_hub's own
 rotary settings           rope_theta, rope_scaling      rope_parameters
 checkpointing             gradient_checkpointing_...    activation_checkpointing_...
 a head left out           nothing                       a warning with a table
-kinds of layers           each family its own           layer_types
+kinds of layers           some families: layer_types    layer_types
 infinity in a config      Infinity                      an object
 """
 
@@ -27,9 +27,9 @@ TRANSFORMERS = version("transformers")
 _LIBRARIES = ("transformers", "peft", "bitsandbytes", "torch")
 _IS_5 = Version(TRANSFORMERS).major >= 5
 _FLOATS = ("Infinity", "-Infinity", "NaN")
-# Whether decoders pass the lengths of sequences on to layers without softmax attention, and name
-# the kinds of their layers in their configs.
-TELLS_MIXERS = _IS_5
+# Whether decoders with state-space layers take packed batches: 4.53 builds masks for them, passes
+# no arguments on, and has no layer_types in their configs.
+PACKS_STATE_SPACES = _IS_5
 
 
 def library_versions() -> dict[str, str]:
