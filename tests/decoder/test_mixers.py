@@ -333,8 +333,8 @@ def test_adapters_on_all_linear_modules(hybrid_folder, tmp_path, quantization):
     assert any("layers.0." in name and any(n in name for n in into) for name in adapted)
     assert any("layers.0." in name and "out_proj" in name for name in adapted)
     with torch.no_grad():
-        # In int8, columns with outliers are looked for in the whole batch.
-        tolerance = 5e-2 if quantization == "int8" else 1e-5
+        # In int8, columns with outliers are looked for in the whole batch, and experts may change.
+        tolerance = 0.2 if quantization == "int8" else 1e-5
         assert relative_error(vectors(built), one_by_one(built.decoder)) < tolerance
     before = gradients(built.decoder)
     assert before.keys() == adapted
