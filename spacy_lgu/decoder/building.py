@@ -1,7 +1,7 @@
 """From settings to a decoder ready for training: all checks first, then the weights."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import warnings
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from transformers import PretrainedConfig, PreTrainedTokenizerFast
 
 from ..inputs import named_path
 from ..unmasking import describe_layers, unmask_layers
-from .adapter import add_adapter, check_adapter, find_lora_modules, load_adapter
+from .adapter import LoraTargets, add_adapter, check_adapter, find_targets, load_adapter
 from .adapter_config import BaseReference
 from .adapter_origin import compare_lora, compare_pattern
 from .bundle import Bundle
@@ -25,7 +25,7 @@ from .self_test import check_decoder
 from .settings import DecoderSettings
 from .source import Source, check_prequantized, find_source, load_tokenizer, read_config
 from .stepping import check_dtype
-from .versions import enable_checkpointing
+from .versions import enable_checkpointing, find_contradiction
 from .weights import check_weights, weight_shapes
 
 
@@ -40,7 +40,7 @@ class CheckedDecoder:
     unmasked (tuple[bool, ...]): One flag per decoder layer, input side first; False for those that
         have no mask to remove.
     prefix (str | None): What the names of its weights begin with. None: not checked yet.
-    modules (Sequence[str]): Names of the modules that a new adapter is put on.
+    targets (LoraTargets): What a new adapter is put on.
     adapter (Path | None): Folder of a saved adapter, instead of a new one.
     """
 
@@ -50,7 +50,7 @@ class CheckedDecoder:
     tokenizer: PreTrainedTokenizerFast
     unmasked: tuple[bool, ...]
     prefix: str | None = None
-    modules: Sequence[str] = ()
+    targets: LoraTargets = field(default_factory=LoraTargets)
     adapter: Path | None = None
 
     def describe_layers(self) -> str:
@@ -110,16 +110,18 @@ def check_settings(settings: DecoderSettings, tokenizer_config: dict[str, Any]) 
     source = find_source(settings.name, settings.revision)
     config = read_config(source)
     check_family(config)
+    if contradiction := find_contradiction(config):
+        warnings.warn(f"{settings.name!r}: {contradiction}.", stacklevel=2)
     weight_shapes(source, config)
     check_prequantized(source, config, settings.quantization)
     unmasked = unmask_layers(settings.unmasking, config.num_hidden_layers, layer_kinds(config))
-    modules, adapter = [], None
+    targets, adapter = LoraTargets(), None
     if settings.tuning == "lora":
-        modules = find_lora_modules(settings.lora, config)
+        targets = find_targets(settings.lora, config)
         if settings.lora.path is not None:
             adapter = named_path(settings.lora.path)
             base = BaseReference(source.location, source.commit)
-            compare_lora(check_adapter(adapter, base=base, decoder=config), settings.lora, modules)
+            compare_lora(check_adapter(adapter, base=base, decoder=config), settings.lora, *targets)
             compare_pattern(adapter, settings.unmasking)
     tokenizer = load_tokenizer(source, tokenizer_config)
     return CheckedDecoder(
@@ -129,7 +131,7 @@ def check_settings(settings: DecoderSettings, tokenizer_config: dict[str, Any]) 
         tokenizer=tokenizer,
         unmasked=unmasked,
         prefix=check_weights(source, config),
-        modules=modules,
+        targets=targets,
         adapter=adapter,
     )
 
@@ -194,7 +196,7 @@ def assemble(
         adapter = load_adapter(module, checked.adapter, trainable=True)
     elif settings.tuning == "lora":
         reference = BaseReference(base.name, base.commit)
-        adapter = add_adapter(module, settings.lora, modules=checked.modules, base=reference)
+        adapter = add_adapter(module, settings.lora, targets=checked.targets, base=reference)
     if settings.gradient_checkpointing:
         enable_gradient_checkpointing(module)
     decoder = LGUDecoder(module, unmasked=checked.unmasked, dtype=dtype, adapter=adapter).eval()

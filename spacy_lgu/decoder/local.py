@@ -10,6 +10,7 @@ from transformers import PretrainedConfig
 
 from ..inputs import named_path
 from ..replacing import finished_folder
+from .adapter_parameters import expert_parameters
 from .adapter_weights import linear_layers
 from .checkpoint import build_skeleton
 from .families import check_family
@@ -95,6 +96,7 @@ def measure_shape(config: PretrainedConfig) -> DecoderShape:
             name: (module.in_features, module.out_features)
             for name, module in linear_layers(skeleton).items()
         },
+        experts=dict(expert_parameters(skeleton)),
     )
 
 

@@ -1,6 +1,6 @@
 """The sizes of a decoder, on which all estimates depend. Needs neither torch nor transformers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..unmasking import LayerKind
 
@@ -19,6 +19,8 @@ class DecoderShape:
     context (int): Most subtokens of a sequence.
     kinds (tuple[LayerKind, ...]): What each layer has, input side first.
     linear (dict[str, tuple[int, int]]): Input and output width of every linear module, by name.
+    experts (dict[str, tuple[int, int, int]]): Number of matrices, input and output width of every
+        parameter that holds one for each expert, by name.
     """
 
     family: str
@@ -33,3 +35,4 @@ class DecoderShape:
     context: int
     kinds: tuple[LayerKind, ...]
     linear: dict[str, tuple[int, int]]
+    experts: dict[str, tuple[int, int, int]] = field(default_factory=dict)
