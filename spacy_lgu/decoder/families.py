@@ -10,7 +10,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from .layer_check import check_layers
 from .mixers import layer_kinds
-from .refusals import REFUSED, TESTED_FAMILIES, refusal
+from .refusals import REFUSED, REFUSED_SETTINGS, TESTED_FAMILIES, refusal
 from .versions import rotary_settings
 
 
@@ -36,8 +36,9 @@ def check_family(config: PretrainedConfig) -> None:
                 f"its {kind!r} rotary embeddings depend on the longest position in the batch, so "
                 "that a text's vectors would depend on its neighbours",
             )
-    if getattr(config, "attn_logit_softcapping", None) is not None:
-        raise refusal(family, REFUSED["gemma2"])
+    for setting, reason in REFUSED_SETTINGS.items():
+        if getattr(config, setting, None):
+            raise refusal(family, reason)
     if not any(kind.has_mask for kind in layer_kinds(config)):
         raise refusal(
             family, "none of its layers has softmax attention, so there is no causal mask to remove"

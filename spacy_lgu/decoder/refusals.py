@@ -2,25 +2,20 @@
 
 from .versions import PACKS_STATE_SPACES
 
+# Compared with the reference in the tests, under the versions of transformers that have them.
 TESTED_FAMILIES = (
-    "llama",
-    "mistral",
-    "qwen2",
-    "qwen3",
-    "phi3",
-    "gemma3_text",
-    "gpt_neox",
-    "olmo2",
-    "smollm3",
-)
+    "llama", "mistral", "qwen2", "qwen3", "phi3", "gemma3_text", "gpt_neox", "olmo2", "smollm3",
+    "apertus", "arcee", "cohere", "cohere2", "deepseek_v3", "ernie4_5", "exaone4", "gemma",
+    "gemma2", "gemma4_text", "glm", "glm4", "glm4_moe", "glm4_moe_lite", "gpt_oss", "granite",
+    "granite_swa", "helium", "mimo_v2_flash", "minicpm3", "ministral", "ministral3", "mixtral",
+    "modernbert-decoder", "olmo", "olmo3", "olmoe", "phi", "qwen2_moe", "qwen3_moe", "seed_oss",
+    "starcoder2", "vaultgemma",
+)  # fmt: skip
 
 # Refused by name: the reason is known, and the layer check alone could miss it.
 REFUSED = {
-    "gpt2": "its model file builds a mask of (total, total) for every packed batch",
-    "gemma2": "its attention caps the logits, which packed attention does not compute",
     "gemma3": "it is a vision-language model; use a text-only decoder (gemma3_text)",
     "gemma3n_text": "its upper layers read the keys and values of lower ones",
-    "gpt_oss": "its attention has sinks, which packed attention does not compute",
     "bloom": "its attention uses ALiBi, which packed attention does not compute",
     "mpt": "its attention uses ALiBi, which packed attention does not compute",
     "mamba": "it has state-space layers, which have no causal mask to remove",
@@ -29,6 +24,8 @@ REFUSED = {
     "zamba": "its layers share an attention block, which cannot have a direction for each of them",
     "zamba2": "its layers share an attention block, which cannot have a direction for each of them",
     "llama4_text": "its attention is cut into chunks, which packed attention does not compute",
+    "longcat_flash": "its layers attend twice, and its directions are one per layer",
+    "zaya": "a convolution mixes neighbouring queries and keys, across sequences of a packed batch",
     "phi4_multimodal": "it reads more than text; use a text-only decoder (phi3)",
     "recurrent_gemma": "its recurrent layers keep their state where threads would share it",
 }
@@ -37,6 +34,16 @@ if not PACKS_STATE_SPACES:
         ("bamba", "falcon_h1", "granitemoehybrid"),
         "its model file takes packed batches from transformers 5 on",
     )
+
+_INDEXER = "an indexer picks what each of its positions sees, which packed attention does not do"
+
+# Refused in any family, where a config has them.
+REFUSED_SETTINGS = {
+    "num_kv_shared_layers": "its upper layers read the keys and values of lower ones",
+    "index_topk": _INDEXER,
+    "index_topk_blocks": _INDEXER,
+    "indexer_compress_ratio": _INDEXER,
+}
 
 
 class FamilyError(ValueError):

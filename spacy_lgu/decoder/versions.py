@@ -32,6 +32,13 @@ TRANSFORMERS = version("transformers")
 _CLASS_WARNING = "is not the same type as the class this function is called from"
 # Their code decides what vectors a decoder gives.
 _LIBRARIES = ("transformers", "peft", "bitsandbytes", "torch")
+# Not part of a scaling: Ministral 3 also scales its queries by their positions.
+_KEPT_ROTARY = {
+    "rope_theta",
+    "partial_rotary_factor",
+    "llama_4_scaling_beta",
+    "original_max_position_embeddings",
+}
 _IS_5 = Version(TRANSFORMERS).major >= 5
 _FLOATS = ("Infinity", "-Infinity", "NaN")
 # Whether decoders with state-space layers take packed batches: 4.53 builds masks for them, passes
@@ -129,7 +136,7 @@ def without_rotary_scaling(values: dict[str, Any]) -> dict[str, Any]:
     settings = values.get("rope_parameters") or {}
     nested = [value for value in settings.values() if isinstance(value, dict)]
     for one in nested or ([settings] if settings else []):
-        kept = {"rope_theta", "partial_rotary_factor"} & one.keys()
+        kept = _KEPT_ROTARY & one.keys()
         plain = {"rope_type": "default", **{name: one[name] for name in kept}}
         one.clear()
         one.update(plain)

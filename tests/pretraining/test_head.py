@@ -7,7 +7,7 @@ from spacy_lgu.decoder.refusals import FamilyError
 from spacy_lgu.decoder.source import find_source
 from spacy_lgu.pretraining.head import check_head, load_head
 from tests.conftest import make_decoder
-from tests.decoder.reference import FAMILIES, Family
+from tests.decoder.reference_families import FAMILIES, Family
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=[family.name for family in FAMILIES])
