@@ -29,6 +29,15 @@ _EXPERTS = {
     "moe_intermediate_size": 16,
     "shared_expert_intermediate_size": 16,
 }
+_LATENT = {
+    "num_key_value_heads": 4,
+    "qk_nope_head_dim": 8,
+    "qk_rope_head_dim": 8,
+    "v_head_dim": 8,
+    "kv_lora_rank": 8,
+    "n_group": 1,
+    "topk_group": 1,
+}
 _STATE_SPACE = {
     "mamba_expand": 2,
     "mamba_n_heads": 8,
@@ -91,6 +100,22 @@ _ALL = [
         (None, None, 3, None),
     ),
     Hybrid("minimax", "rara", {"layer_types": _LINEAR, "block_size": 16, **_EXPERTS}),
+    Hybrid(
+        "kimi_linear",
+        "rara",
+        {
+            "layer_types": _LINEAR,
+            "linear_head_dim": 8,
+            "linear_num_heads": 4,
+            **_LATENT,
+            **_EXPERTS,
+        },
+    ),
+    Hybrid(
+        "bailing_hybrid",
+        "rara",
+        {"layer_types": _LINEAR, "qk_head_dim": 16, "q_lora_rank": 8, **_LATENT, **_EXPERTS},
+    ),
     Hybrid("bamba", "rara", {"attn_layer_indices": [1, 3], **_STATE_SPACE}),
     Hybrid(
         "granitemoehybrid",
