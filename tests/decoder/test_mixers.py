@@ -336,6 +336,8 @@ def test_adapters_on_all_linear_modules(hybrid_folder, tmp_path, quantization):
         # In int8, columns with outliers are looked for in the whole batch, and experts may change.
         tolerance = 0.2 if quantization == "int8" else 1e-5
         assert relative_error(vectors(built), one_by_one(built.decoder)) < tolerance
+    # The base that others may share stays as transformers made it.
+    assert not any(isinstance(m, RectangleMixer) for m in built.shared.module.modules())
     before = gradients(built.decoder)
     assert before.keys() == adapted
     assert all(bool(grad.any()) for grad in before.values())
@@ -344,6 +346,15 @@ def test_adapters_on_all_linear_modules(hybrid_folder, tmp_path, quantization):
     assert torch.equal(copied(BATCH), built.decoder(BATCH))
     save(built, tmp_path / "saved", "bundle")
     assert_close(vectors(restore(tmp_path / "saved", built)), vectors(built))
+
+
+def test_all_weights_are_trained_and_saved(hybrid_folder, tmp_path):
+    built = build(hybrid_folder, unmasking="bb", tuning="full")
+    save(built, tmp_path / "saved")
+    restored = restore(tmp_path / "saved", built)
+    assert_close(vectors(restored), vectors(built))
+    assert restored.decoder.unmasked == (False, True, False, True)
+    assert restored.describe() == built.describe()
 
 
 def test_gradient_checkpointing_under_an_adapter(hybrid_folder):
