@@ -140,6 +140,8 @@ _ALL = [
 _IN_4 = ("minimax",)
 HYBRIDS = [hybrid for hybrid in _ALL if IS_5 or hybrid.model_type in _IN_4]
 BY_TYPE = {hybrid.model_type: hybrid for hybrid in HYBRIDS}
+# One convolution, one linear attention, one state space.
+THREE = [BY_TYPE[name] for name in ("lfm2", "qwen3_5_text", "bamba") if IS_5] or HYBRIDS
 
 
 def make_pair(hybrid: Hybrid, **more: Any) -> tuple[torch.nn.Module, torch.nn.Module]:
