@@ -3,6 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spacy_lgu.unmasking import (
+    LayerKind,
+    describe_fixed,
     describe_layers,
     group_sizes,
     list_patterns,
@@ -127,3 +129,66 @@ def test_patterns_need_a_group():
 )
 def test_layer_map_in_words(flags, words):
     assert describe_layers(flags) == words
+
+
+R, A, P, F = LayerKind.RECURRENT, LayerKind.ATTENTION, LayerKind.PARALLEL, LayerKind.FEED_FORWARD
+
+
+@pytest.mark.parametrize(
+    ("pattern", "kinds", "flags"),
+    [
+        ("cb", (R, R, R, A, R, R, R, A), (C, C, C, C, C, C, C, B)),
+        ("b", (R, R, R, A), (C, C, C, B)),
+        ("bb", (R, R, A, A), (C, C, B, B)),  # the first group has nothing to open, the other has
+        ("cc", (R, R, R, R), (C, C, C, C)),
+        ("bc", (P, F, A, A), (B, C, C, C)),
+    ],
+)
+def test_only_layers_with_a_mask_are_unmasked(pattern, kinds, flags):
+    assert unmask_layers(pattern, len(kinds), kinds) == flags
+
+
+@pytest.mark.parametrize(
+    ("pattern", "kinds", "opened", "others"),
+    [
+        ("bccc", (R, A, R, A), "layer 0", "layers 1, 3"),
+        ("bbcc", (R, F, A, A), "layers 0-1", "layers 2-3"),
+        ("bcb", (R, R, A, R, R), "layers 0-1, 4", "layer 2"),
+    ],
+)
+def test_patterns_that_open_no_mask_are_refused(pattern, kinds, opened, others):
+    message = (
+        f"The unmasking pattern '{pattern}' unmasks {opened}, none of which has a causal mask to "
+        rf"remove: in this decoder only {others} can be unmasked \(softmax attention\)\. Choose a"
+    )
+    with pytest.raises(ValueError, match=message):
+        unmask_layers(pattern, len(kinds), kinds)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "flags", "words"),
+    [
+        ((A, A), (C, B), "layer 0 causal, layer 1 bidirectional"),
+        ((R, R, R, A), (C, C, C, B), "layers 0-2 recurrent (always causal), layer 3 bidirectional"),
+        (
+            (R, A, R, A, R, A),
+            (C, C, C, B, C, C),
+            "layers 0, 2, 4 recurrent (always causal), layers 1, 5 causal, layer 3 bidirectional",
+        ),
+        (
+            (P, P, F),
+            (C, B, C),
+            "layer 0 causal beside a recurrent part (always causal), layer 1 bidirectional beside "
+            "a recurrent part (always causal), layer 2 feed-forward (sees one position)",
+        ),
+    ],
+)
+def test_layers_that_no_pattern_opens_are_named(kinds, flags, words):
+    assert describe_layers(flags, kinds) == words
+
+
+def test_what_no_pattern_changes():
+    assert describe_fixed((R, R, A, R, F)) == (
+        "layers 0-1, 3 recurrent (always causal), layer 4 feed-forward (sees one position)"
+    )
+    assert describe_fixed((A, P)) == ""

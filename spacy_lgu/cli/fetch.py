@@ -5,7 +5,6 @@ from typing import Annotated
 import typer
 from wasabi import msg
 
-from ..unmasking import describe_layers
 from . import app
 
 
@@ -36,7 +35,7 @@ def fetch_cli(
     )
     checked = check_settings(settings, {})
     source, config = checked.source, checked.config
-    layers = describe_layers(checked.unmasked)
+    layers = checked.describe_layers()
     msg.good(f"{name} is a {config.model_type} decoder; {settings.unmasking} = {layers}")
     if not source.is_local:
         files = fetch_weights(source)

@@ -7,7 +7,7 @@ ones. Where neither says anything, the reason is arithmetic.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..unmasking import normalize_pattern, unmask_layers
+from ..unmasking import LayerKind, normalize_pattern, unmask_layers
 from .heads import HEADS
 
 OPTIMIZE = ("efficiency", "accuracy")
@@ -24,10 +24,12 @@ class Size:
 
     n_parameters (int): Weights, without an LM head.
     n_layers (int): Decoder layers.
+    kinds (Sequence[LayerKind] | None): What each of them has. None: attention.
     """
 
     n_parameters: int
     n_layers: int
+    kinds: Sequence[LayerKind] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +78,7 @@ def choose(
         raise ValueError(f"optimize is {optimize!r}: expected one of {', '.join(OPTIMIZE)}.")
     pattern = _choose_pattern(size, unmasking)
     if size is not None:
-        unmask_layers(pattern, size.n_layers)
+        unmask_layers(pattern, size.n_layers, size.kinds)
     is_large = size is None or size.n_parameters >= LARGE
     is_accurate = optimize == "accuracy"
     on_documents = any(HEADS[name].on_documents for name in heads)

@@ -82,4 +82,5 @@ def _find_size(decoder: str, revision: str | None) -> Size | None:
     found = read_usable(decoder, revision)
     if found is None:
         return None
-    return Size(n_parameters=found.shape.n_parameters, n_layers=found.shape.n_layers)
+    shape = found.shape
+    return Size(n_parameters=shape.n_parameters, n_layers=shape.n_layers, kinds=shape.kinds)

@@ -20,6 +20,7 @@ from .families import check_family
 from .fingerprints import fingerprint_folder
 from .loading import SharedBase, load_decoder, load_shared_base, resolve_dtype
 from .locking import one_at_a_time
+from .mixers import layer_kinds
 from .self_test import check_decoder
 from .settings import DecoderSettings
 from .source import Source, check_prequantized, find_source, load_tokenizer, read_config
@@ -36,7 +37,8 @@ class CheckedDecoder:
     source (Source): Where its weights are read.
     config (PretrainedConfig): Its config.
     tokenizer (PreTrainedTokenizerFast): Its tokenizer.
-    unmasked (tuple[bool, ...]): One flag per decoder layer, input side first.
+    unmasked (tuple[bool, ...]): One flag per decoder layer, input side first; False for those that
+        have no mask to remove.
     prefix (str | None): What the names of its weights begin with. None: not checked yet.
     targets (LoraTargets): What a new adapter is put on.
     adapter (Path | None): Folder of a saved adapter, instead of a new one.
@@ -50,6 +52,10 @@ class CheckedDecoder:
     prefix: str | None = None
     targets: LoraTargets = field(default_factory=LoraTargets)
     adapter: Path | None = None
+
+    def describe_layers(self) -> str:
+        """RETURNS (str): The layer map in words."""
+        return describe_layers(self.unmasked, layer_kinds(self.config))
 
 
 @dataclass
@@ -80,9 +86,10 @@ class BuiltDecoder:
         trainable = sum(p.numel() for _, p in decoder.trainable())
         total = sum(n_weights(p) for p in decoder.parameters())
         n_bytes = sum(_n_bytes(t) for t in [*decoder.parameters(), *decoder.buffers()])
+        layers = describe_layers(decoder.unmasked, layer_kinds(decoder.base.config))
         return [
             f"Decoder {self.base.name} ({settings.quantization}, {decoder.dtype}, "
-            f"{settings.tuning}): {settings.unmasking} = {describe_layers(decoder.unmasked)}",
+            f"{settings.tuning}): {settings.unmasking} = {layers}",
             f"{trainable:,} of {total:,} parameters are trained ({trainable / total:.2%}); "
             f"weights take {n_bytes / 2**20:,.1f} MiB on {decoder.device}",
             f"Subtokens that span several tokens are {self.subtokens}",
@@ -107,7 +114,7 @@ def check_settings(settings: DecoderSettings, tokenizer_config: dict[str, Any]) 
         warnings.warn(f"{settings.name!r}: {contradiction}.", stacklevel=2)
     weight_shapes(source, config)
     check_prequantized(source, config, settings.quantization)
-    unmasked = unmask_layers(settings.unmasking, config.num_hidden_layers)
+    unmasked = unmask_layers(settings.unmasking, config.num_hidden_layers, layer_kinds(config))
     targets, adapter = LoraTargets(), None
     if settings.tuning == "lora":
         targets = find_targets(settings.lora, config)

@@ -12,7 +12,7 @@ from transformers import CONFIG_MAPPING, PretrainedConfig
 
 from ..inputs import shorten
 from .reading import damaged, read_json, take
-from .versions import find_unread
+from .versions import find_unread, read_floats
 
 # What transformers' config and model files, written for valid values, raise for others: any error
 # at all, except those about this machine rather than the config (OSError, MemoryError).
@@ -69,7 +69,7 @@ def make_config(file: Path) -> PretrainedConfig:
     values = {name: value for name, value in values.items() if name not in _OUTPUT}
     kind: Any = CONFIG_MAPPING[family]
     try:
-        config: PretrainedConfig = kind.from_dict(values)
+        config: PretrainedConfig = kind.from_dict(read_floats(values))
     except MODEL_ERRORS as error:
         raise damaged(
             file, f"transformers cannot read it ({type(error).__name__}: {str(error)[:200]})"

@@ -9,6 +9,7 @@ import torch
 
 from ..segments import find_starts, list_rows
 from .loading import TORCH_DTYPES, shared_tensors
+from .mixers import layer_kinds, run_on_rectangles
 from .packing import PackedBatch, micro_batches
 from .tiny import find_layers
 
@@ -26,7 +27,8 @@ class LGUDecoder(torch.nn.Module):
     """A base decoder with layer group unmasking.
 
     base (Module): The decoder as transformers loads it, with packed attention.
-    unmasked (tuple[bool, ...]): One flag per decoder layer, input side first.
+    unmasked (tuple[bool, ...]): One flag per decoder layer, input side first; False for those that
+        have no mask to remove.
     dtype (str): Computing dtype.
     adapter (PeftModel | None): PEFT's view of the same decoder, when it has an adapter.
     """
@@ -56,6 +58,13 @@ class LGUDecoder(torch.nn.Module):
             raise ValueError(
                 f"Expected {n_layers} directions, one per layer, but got {len(unmasked)}."
             )
+        for i, kind in enumerate(layer_kinds(self.base.config)):
+            if unmasked[i] and not kind.has_mask:
+                raise ValueError(
+                    f"Layer {i} of the decoder is {kind.value} and has no causal mask to remove: "
+                    "expected False for it. unmask_layers knows, if it is given the layers' kinds."
+                )
+        run_on_rectangles(base)
 
     @property
     def width(self) -> int:

@@ -9,6 +9,7 @@ from transformers import PretrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from .layer_check import check_layers
+from .mixers import layer_kinds
 from .refusals import REFUSED, REFUSED_SETTINGS, TESTED_FAMILIES, refusal
 from .versions import rotary_settings
 
@@ -41,5 +42,9 @@ def check_family(config: PretrainedConfig) -> None:
     for setting, reason in REFUSED_SETTINGS.items():
         if getattr(config, setting, None):
             raise refusal(family, reason)
+    if not any(kind.has_mask for kind in layer_kinds(config)):
+        raise refusal(
+            family, "none of its layers has softmax attention, so there is no causal mask to remove"
+        )
     if family not in TESTED_FAMILIES:
         check_layers(config)

@@ -14,6 +14,7 @@ from .adapter_parameters import expert_parameters
 from .adapter_weights import linear_layers
 from .checkpoint import build_skeleton
 from .families import check_family
+from .mixers import layer_kinds
 from .shape import DecoderShape
 from .source import CONFIG, Source, find_source, read_config
 from .versions import hub_cache
@@ -90,6 +91,7 @@ def measure_shape(config: PretrainedConfig) -> DecoderShape:
         head_width=getattr(config, "head_dim", None) or config.hidden_size // n_heads,
         vocab_size=config.vocab_size,
         context=config.max_position_embeddings,
+        kinds=layer_kinds(config),
         linear={
             name: (module.in_features, module.out_features)
             for name, module in linear_layers(skeleton).items()

@@ -1,5 +1,7 @@
 """Families of decoders that are tested, those that are refused by name, and how it is said."""
 
+from .versions import PACKS_STATE_SPACES
+
 # Compared with the reference in the tests, under the versions of transformers that have them.
 TESTED_FAMILIES = (
     "llama", "mistral", "qwen2", "qwen3", "phi3", "gemma3_text", "gpt_neox", "olmo2", "smollm3",
@@ -18,18 +20,20 @@ REFUSED = {
     "mpt": "its attention uses ALiBi, which packed attention does not compute",
     "mamba": "it has state-space layers, which have no causal mask to remove",
     "mamba2": "it has state-space layers, which have no causal mask to remove",
-    "jamba": "it has state-space layers, which have no causal mask to remove",
-    "granitemoehybrid": "it has state-space layers, which have no causal mask to remove",
-    "bamba": "it has state-space layers, which have no causal mask to remove",
-    "falcon_h1": "it has state-space layers, which have no causal mask to remove",
-    "zamba2": "it has state-space layers, which have no causal mask to remove",
-    "minimax": "it has linear attention layers, which have no causal mask to remove",
+    "jamba": "it does not tell its state-space layers where the sequences of a packed batch begin",
+    "zamba": "its layers share an attention block, which cannot have a direction for each of them",
+    "zamba2": "its layers share an attention block, which cannot have a direction for each of them",
     "llama4_text": "its attention is cut into chunks, which packed attention does not compute",
     "longcat_flash": "its layers attend twice, and its directions are one per layer",
     "zaya": "a convolution mixes neighbouring queries and keys, across sequences of a packed batch",
     "phi4_multimodal": "it reads more than text; use a text-only decoder (phi3)",
-    "recurrent_gemma": "it has recurrent layers, which have no causal mask to remove",
+    "recurrent_gemma": "its recurrent layers keep their state where threads would share it",
 }
+if not PACKS_STATE_SPACES:
+    REFUSED |= dict.fromkeys(
+        ("bamba", "falcon_h1", "granitemoehybrid"),
+        "its model file takes packed batches from transformers 5 on",
+    )
 
 _INDEXER = "an indexer picks what each of its positions sees, which packed attention does not do"
 

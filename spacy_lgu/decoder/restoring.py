@@ -17,6 +17,7 @@ from .bundle import Bundle
 from .description import DESCRIPTION, Base, Description, read_description
 from .fingerprints import FingerprintsT, differing_files, fingerprint_folder, list_files
 from .locking import one_at_a_time
+from .mixers import layer_kinds
 from .reading import damaged, find_inside
 from .settings import DecoderSettings
 from .source import CONFIG, Source, find_source, load_tokenizer, read_config
@@ -75,7 +76,7 @@ def load_decoder_folder(
             source=source,
             config=config,
             tokenizer=tokenizer,
-            unmasked=unmask_layers(saved.unmasking, config.num_hidden_layers),
+            unmasked=unmask_layers(saved.unmasking, config.num_hidden_layers, layer_kinds(config)),
             prefix=prefix,
             adapter=adapter,
         ),

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from ..unmasking import LayerKind
+
 
 @dataclass(frozen=True, kw_only=True)
 class DecoderShape:
@@ -15,6 +17,7 @@ class DecoderShape:
     n_heads, n_key_value_heads, head_width (int): The heads of attention, and their width.
     vocab_size (int): Rows of the embedding table.
     context (int): Most subtokens of a sequence.
+    kinds (tuple[LayerKind, ...]): What each layer has, input side first.
     linear (dict[str, tuple[int, int]]): Input and output width of every linear module, by name.
     experts (dict[str, tuple[int, int, int]]): Number of matrices, input and output width of every
         parameter that holds one for each expert, by name.
@@ -30,5 +33,6 @@ class DecoderShape:
     head_width: int
     vocab_size: int
     context: int
+    kinds: tuple[LayerKind, ...]
     linear: dict[str, tuple[int, int]]
     experts: dict[str, tuple[int, int, int]] = field(default_factory=dict)

@@ -43,6 +43,25 @@ _TINY = {
     "top_k_experts": 2,
     "moe_intermediate_size": 16,
     "shared_expert_intermediate_size": 16,
+    # Linear attention and state spaces; these have twice the hidden size inside.
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8,
+    "linear_num_heads": 4,
+    "linear_head_dim": 8,
+    "mamba_expand": 2,
+    "mamba_chunk_size": 4,
+    "chunk_size": 4,
+    "mamba_d_ssm": 64,
+    "mamba_n_heads": 8,
+    "mamba_num_heads": 8,
+    "mamba_d_head": 8,
+    "mamba_head_dim": 8,
+    "mamba_d_state": 8,
+    "ssm_state_size": 8,
+    "mamba_n_groups": 1,
+    "n_groups": 1,
 }
 _HEADS = "num_attention_heads"
 _KEY_HEADS = ("num_key_value_heads", "num_global_key_value_heads")

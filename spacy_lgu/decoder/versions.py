@@ -7,6 +7,8 @@ cache of the hub          utils.hub.TRANSFORMERS_CACHE  huggingface_hub's own
 rotary settings           rope_theta, rope_scaling      rope_parameters
 checkpointing             gradient_checkpointing_...    activation_checkpointing_...
 a head left out           nothing                       a warning with a table
+kinds of layers           some families: layer_types    layer_types
+infinity in a config      Infinity                      an object
 tokenizer classes         read tokenizer.json           build parts of it anew
 add_prefix_space          for all byte-level ones       only in classes that know it
 """
@@ -38,6 +40,10 @@ _KEPT_ROTARY = {
     "original_max_position_embeddings",
 }
 _IS_5 = Version(TRANSFORMERS).major >= 5
+_FLOATS = ("Infinity", "-Infinity", "NaN")
+# Whether decoders with state-space layers take packed batches: 4.53 builds masks for them, passes
+# no arguments on, and has no layer_types in their configs.
+PACKS_STATE_SPACES = _IS_5
 
 
 def library_versions() -> dict[str, str]:
@@ -152,6 +158,22 @@ def find_unread(values: dict[str, Any]) -> str | None:
         f"{TRANSFORMERS} does not read. Install transformers>=5, or write them as 'rope_theta' and "
         "'rope_scaling'"
     )
+
+
+def read_floats(value: Any) -> Any:
+    """A value of config.json with its infinities. 5 writes them as {"__float__": "Infinity"}, since
+    JSON has none, and turns them back where it reads the file itself.
+
+    value (Any): From json, with whatever is nested in it.
+    RETURNS (Any): The value with floats for such objects.
+    """
+    if isinstance(value, list):
+        return [read_floats(part) for part in value]
+    if not isinstance(value, dict):
+        return value
+    if value.keys() == {"__float__"} and value["__float__"] in _FLOATS:
+        return float(value["__float__"])
+    return {name: read_floats(part) for name, part in value.items()}
 
 
 def find_contradiction(config: PretrainedConfig) -> str | None:

@@ -12,11 +12,12 @@ c causal          b bidirectional
   ■ ■ ■ ■           ■ ■ ■ ■
 """
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
-from ..unmasking import group_sizes, parse_pattern
+from ..unmasking import LayerKind, describe_fixed, group_sizes, parse_pattern
 
 _N_MASK = 4
 
@@ -51,17 +52,20 @@ def choose_strokes(encoding: str | None) -> Strokes:
     return UNICODE
 
 
-def draw_layers(pattern: str, n_layers: int, *, strokes: Strokes, width: int) -> list[str]:
+def draw_layers(
+    pattern: str, kinds: Sequence[LayerKind], *, strokes: Strokes, width: int
+) -> list[str]:
     """Draw the layer groups of a pattern, and below what a layer of each direction sees.
 
     pattern (str): The unmasking pattern, in letters.
-    n_layers (int): Decoder layers.
+    kinds (Sequence[LayerKind]): What each decoder layer has. Those that no pattern can unmask are
+        named below the groups.
     strokes (Strokes): Characters.
     width (int): Columns; groups that do not fit go into another row of boxes.
     RETURNS (list[str]): Lines.
     """
     spans, start = [], 0
-    for size in group_sizes(n_layers, len(pattern)):
+    for size in group_sizes(len(kinds), len(pattern)):
         spans.append(str(start) if size == 1 else f"{start}-{start + size - 1}")
         start += size
     inner = max(map(len, spans)) + 2
@@ -71,6 +75,7 @@ def draw_layers(pattern: str, n_layers: int, *, strokes: Strokes, width: int) ->
         lines += _draw_row(
             spans[first : first + per_row], pattern[first : first + per_row], inner, strokes
         )
+    lines += textwrap.wrap(describe_fixed(kinds), max(width, 20), break_on_hyphens=False)
     masks = [_draw_mask(unmasked, strokes) for unmasked in sorted(set(parse_pattern(pattern)))]
     return [*lines, "", *("    ".join(parts).rstrip() for parts in zip_longest(*masks))]
 

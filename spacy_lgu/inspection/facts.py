@@ -221,7 +221,7 @@ def _size_facts(
     dora: bool = False,
 ) -> FactsT:
     """What follows from a decoder's sizes: layers, parameters, memory, where it runs."""
-    unmasked = unmask_layers(settings.unmasking, shape.n_layers)
+    unmasked = unmask_layers(settings.unmasking, shape.n_layers, shape.kinds)
     gpu = load.machine.gpu
     dtype = resolve_dtype(settings.dtype, gpu=gpu is not None)
     use = Use(
@@ -247,10 +247,12 @@ def _size_facts(
     process = PROCESS if gpu is None else 0
     sizes = asdict(shape)
     del sizes["linear"], sizes["experts"]
+    kinds = [kind.value for kind in sizes.pop("kinds")]
     return {
         **sizes,
         "pattern": settings.unmasking,
         "layers": "".join("b" if flag else "c" for flag in unmasked),
+        "kinds": kinds,
         "parameters": {
             "total": shape.n_parameters + adapter_parameters(shape, use),
             "trained": trained_parameters(shape, use),

@@ -63,7 +63,7 @@ def _choose_settings(name: str, given: dict[str, Any]) -> DecoderSettings:
     revision = given.pop("revision", None)
     shape = read_decoder(name, revision).shape
     chosen = choose(
-        size=Size(n_parameters=shape.n_parameters, n_layers=shape.n_layers),
+        size=Size(n_parameters=shape.n_parameters, n_layers=shape.n_layers, kinds=shape.kinds),
         heads=(),
         optimize="accuracy",
         gpu=False,

@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Iterator
 
 from ..inputs import printable
-from ..unmasking import describe_layers, parse_pattern
+from ..unmasking import LayerKind, describe_layers, parse_pattern
 from .drawing import Strokes, draw_layers
 from .facts import FactsT
 from .libraries import OPTIONAL
@@ -33,7 +33,7 @@ def write_report(facts: FactsT, *, strokes: Strokes, width: int) -> str:
         lines += [f"Decoder {decoder['base']['name']}" if name is None else f"Component {name}", ""]
         if "layers" in decoder:
             drawn = draw_layers(
-                decoder["pattern"], decoder["n_layers"], strokes=strokes, width=width - 4
+                decoder["pattern"], _kinds(decoder), strokes=strokes, width=width - 4
             )
             lines += [f"    {line}".rstrip() for line in drawn] + [""]
         lines += _rows(_decoder_rows(decoder), width)
@@ -69,6 +69,10 @@ def _rows(pairs: Iterator[tuple[str, str]], width: int) -> list[str]:
     return lines
 
 
+def _kinds(decoder: FactsT) -> list[LayerKind]:
+    return [LayerKind(kind) for kind in decoder["kinds"]]
+
+
 def _pipeline_rows(pipeline: FactsT) -> Iterator[tuple[str, str]]:
     yield "folder", pipeline["folder"]
     for pipe in pipeline["pipes"]:
@@ -85,7 +89,8 @@ def _decoder_rows(decoder: FactsT) -> Iterator[tuple[str, str]]:
     yield "found in", decoder["base"]["found"] or "not on this machine"
     pattern = decoder["pattern"]
     if "layers" in decoder:
-        yield "pattern", f"{pattern} = {describe_layers(parse_pattern(decoder['layers']))}"
+        layers = describe_layers(parse_pattern(decoder["layers"]), _kinds(decoder))
+        yield "pattern", f"{pattern} = {layers}"
         yield (
             "family",
             f"{decoder['family']}, {decoder['n_layers']} layers of width {decoder['width']}, "

@@ -4,9 +4,13 @@ import json
 import shutil
 from dataclasses import replace
 
+import pytest
+
 from spacy_lgu.decoder.building import check_settings
 from spacy_lgu.decoder.source import Source
 
+from ..conftest import IS_5
+from ..decoder.hybrids import BY_TYPE, save_hybrid
 from .conftest import failure, run
 
 
@@ -48,3 +52,12 @@ def test_fetch_checks_the_quantization(decoder_folder, tmp_path):
     file.write_text(json.dumps({**config, "quantization_config": stored}))
     printed = run("lgu", "fetch", tmp_path / "nf4", "--quantization", "nf4")
     assert "is a mistral decoder" in " ".join(printed.split())
+
+
+@pytest.mark.skipif(not IS_5, reason="needs decoders of transformers 5")
+def test_fetch_says_which_layers_no_pattern_opens(tmp_path):
+    folder = save_hybrid(tmp_path / "hybrid", BY_TYPE["lfm2"])
+    printed = " ".join(run("lgu", "fetch", folder, "--unmasking", "bb").split())
+    assert "lfm2 decoder; bb = layers 0, 2 recurrent (always causal), layers 1, 3 bidi" in printed
+    message = failure("lgu", "fetch", folder, "--unmasking", "ccbc")
+    assert "'ccbc' unmasks layer 2, none of which has a causal mask" in " ".join(message.split())

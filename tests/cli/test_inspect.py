@@ -8,8 +8,9 @@ import pytest
 
 from spacy_lgu.inspection import facts, inspecting, libraries
 
-from ..conftest import make_nlp
+from ..conftest import IS_5, make_nlp
 from ..decoder.conftest import SECOND, hub_cache, hub_name, other_decoder_folder  # noqa: F401
+from ..decoder.hybrids import BY_TYPE, save_hybrid
 from .conftest import failure, run
 
 
@@ -228,3 +229,19 @@ def test_library_that_is_not_installed():
     assert libraries.find_broken(["no-such-library"])["no-such-library"].startswith(
         "no-such-library is not installed: ModuleNotFoundError"
     )
+
+
+@pytest.mark.skipif(not IS_5, reason="needs decoders of transformers 5")
+def test_recurrent_layers_are_named(tmp_path):
+    folder = save_hybrid(tmp_path / "hybrid", BY_TYPE["qwen3_5_text"])
+    printed = inspect(folder, "--unmasking", "cb")
+    assert "│ 0-1 │ 2-3 │ │ c │ b │ └─────┴─────┘ layers 0, 2 recurrent (always causal)" in printed
+    assert (
+        "cb = layers 0, 2 recurrent (always causal), layer 1 causal, layer 3 bidirectional"
+    ) in printed
+    (decoder,) = inspect_json(folder, "--unmasking", "cb")["decoders"]
+    assert decoder["problem"] is None
+    assert decoder["layers"] == "cccb"
+    assert decoder["kinds"] == ["recurrent", "attention", "recurrent", "attention"]
+    message = failure("lgu", "inspect", folder, "--unmasking", "bccc")
+    assert "in this decoder only layers 1, 3 can be unmasked" in " ".join(message.split())

@@ -73,5 +73,7 @@ def test_what_moved_by_eye():
     text = torch.tensor([[1.0, 1.0], [2.0, 2.0], [3.0, 3.0], [4.0, 4.0]])
     again = text + torch.tensor([0.0, 0.01])
     changed = text + torch.tensor([[0.0, 0.0], [0.0, 0.07], [0.09, 0.0], [5.0, 5.0]])
-    assert _find_moved(torch.cat([text, again, changed])[None]) == [2, 3]
-    assert _find_moved(torch.cat([text, text, changed])[None]) == [1, 2, 3]
+    assert _find_moved(torch.cat([text, again, changed])[None], 0.0) == [2, 3]
+    assert _find_moved(torch.cat([text, text, changed])[None], 0.0) == [1, 2, 3]
+    # 8 times 0.0024 of the largest value, 4, is 0.0768.
+    assert _find_moved(torch.cat([text, text, changed])[None], 0.0024) == [2, 3]

@@ -1,4 +1,5 @@
 import json
+import math
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from spacy_lgu.decoder.versions import (
     config_dtype,
     find_contradiction,
     find_unread,
+    read_floats,
     rotary_settings,
 )
 
@@ -158,3 +160,11 @@ def test_the_versions_survive_a_record(decoder_folder, tmp_path):
     edit_description(tmp_path / "x", libraries={"transformers": "4.53.1"})
     record_decoder(tmp_path / "x")
     assert read_description(tmp_path / "x").libraries == {"transformers": "4.53.1"}
+
+
+def test_infinities_in_configs_are_read_as_5_writes_them():
+    values = {"limits": [0.0, {"__float__": "Infinity"}], "low": {"__float__": "-Infinity"}}
+    assert read_floats(values) == {"limits": [0.0, float("inf")], "low": float("-inf")}
+    assert math.isnan(read_floats({"x": {"__float__": "NaN"}})["x"])
+    for other in ({"__float__": "3"}, {"__float__": ["NaN"]}, {"__float__": "NaN", "x": 1}, "NaN"):
+        assert read_floats(other) == other

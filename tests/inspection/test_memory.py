@@ -22,6 +22,7 @@ from spacy_lgu.inspection.memory import (
     training_bytes,
     weights_bytes,
 )
+from spacy_lgu.unmasking import LayerKind
 
 SHAPE = DecoderShape(
     family="mistral",
@@ -34,6 +35,7 @@ SHAPE = DecoderShape(
     head_width=16,
     vocab_size=10,
     context=64,
+    kinds=(LayerKind.ATTENTION, LayerKind.ATTENTION),
     linear={"layers.0.q_proj": (64, 64), "layers.1.q_proj": (64, 64)},
 )
 
