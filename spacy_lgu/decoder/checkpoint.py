@@ -5,9 +5,10 @@
     model.layers.0.mlp.up_proj.weight    layers.0.mlp.up_proj.weight
     lm_head.weight                       -
 
-A checkpoint of a causal-LM class has the decoder under a prefix, and heads beside it. transformers
-knows the prefix of most families, and initializes weights that it does not find at random, with a
-line in the log. Here the prefix is found from the names, and a missing weight is an error.
+A checkpoint of a causal-LM class has the decoder under a prefix, and heads beside it; one of a model
+that reads more than text has other towers beside it as well. transformers knows the prefix of most
+families, and initializes weights that it does not find at random, with a line in the log. Here the
+prefix is found from the names, and a missing weight is an error.
 """
 
 import contextlib
@@ -17,7 +18,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +28,7 @@ from transformers import AutoModel, PretrainedConfig
 
 from .locking import one_at_a_time
 
+ShapesT = dict[str, tuple[int, ...]]
 # What bitsandbytes saves beside a quantized weight: "NAME.absmax" and so on in 4 bits, and in the
 # same module in 8 bits.
 _STATES_4BIT = "quant_state.bitsandbytes__"
@@ -101,7 +103,7 @@ def build_skeleton(config: PretrainedConfig) -> torch.nn.Module:
         return AutoModel.from_config(copy.deepcopy(config))
 
 
-def decoder_shapes(config: PretrainedConfig) -> dict[str, tuple[int, ...]]:
+def decoder_shapes(config: PretrainedConfig) -> ShapesT:
     """Names and shapes of a decoder's weights, from its config alone.
 
     config (PretrainedConfig): The decoder's config.
@@ -110,9 +112,7 @@ def decoder_shapes(config: PretrainedConfig) -> dict[str, tuple[int, ...]]:
     return {name: tuple(t.shape) for name, t in build_skeleton(config).state_dict().items()}
 
 
-def match_weights(
-    tensors: dict[str, StoredTensor], expected: dict[str, tuple[int, ...]], *, where: str
-) -> str:
+def match_weights(tensors: dict[str, StoredTensor], expected: ShapesT, *, where: str) -> str:
     """Find a decoder among the tensors of a checkpoint.
 
     tensors (dict[str, StoredTensor]): From read_headers.
@@ -120,9 +120,9 @@ def match_weights(
     where (str): The checkpoint, for messages.
     RETURNS (str): What its weights' names begin with there, such as "model.", or "". Raises
         ValueError naming weights that are missing, that the decoder does not have (except for
-        heads beside it), or that have another shape.
+        heads and towers beside it), or that have another shape.
     """
-    prefix = _find_prefix(tensors, expected, where)
+    prefix = find_prefix(tensors, expected, where=where)
     stored = {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}
     missing = [name for name in expected if name not in stored]
     if missing:
@@ -169,19 +169,24 @@ def staged(files: Iterable[Path]) -> Iterator[Path]:
         yield Path(name)
 
 
-def _find_prefix(
-    tensors: dict[str, StoredTensor], expected: dict[str, tuple[int, ...]], where: str
-) -> str:
-    """The prefix under which most of the expected names are found."""
+def find_prefix(stored: Collection[str], expected: ShapesT, *, where: str) -> str:
+    """Find a decoder among the names in a checkpoint.
+
+    stored (Collection[str]): The names.
+    expected (dict[str, tuple[int, ...]]): From decoder_shapes.
+    where (str): The checkpoint, for the message.
+    RETURNS (str): The prefix under which most of the expected names are found. Raises ValueError
+        when all are found under several.
+    """
     names = list(expected)
     anchors = {names[0], names[len(names) // 2], names[-1]}  # any of them may be missing
     found = {
         name.removesuffix(anchor)
-        for name in tensors
+        for name in stored
         for anchor in anchors
         if name == anchor or name.endswith(f".{anchor}")
     }
-    counts = {prefix: sum(prefix + name in tensors for name in names) for prefix in found}
+    counts = {prefix: sum(prefix + name in stored for name in names) for prefix in found}
     complete = sorted(prefix for prefix, count in counts.items() if count == len(names))
     if len(complete) > 1:
         raise ValueError(

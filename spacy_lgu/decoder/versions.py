@@ -24,6 +24,8 @@ TRANSFORMERS = version("transformers")
 # Their code decides what vectors a decoder gives.
 _LIBRARIES = ("transformers", "peft", "bitsandbytes", "torch")
 _IS_5 = Version(TRANSFORMERS).major >= 5
+# What the dtype is called, in a config and by from_pretrained. 5 warns of the name that 4.53 has.
+DTYPE = "dtype" if _IS_5 else "torch_dtype"
 
 
 def library_versions() -> dict[str, str]:
@@ -69,14 +71,13 @@ def check_newer(libraries: dict[str, str], where: str) -> None:
 
 
 def dtype_option(dtype: torch.dtype) -> dict[str, torch.dtype]:
-    """RETURNS (dict): The keyword argument with which from_pretrained takes a dtype. 5 warns of the
-    name that 4.53 has."""
-    return {"dtype" if _IS_5 else "torch_dtype": dtype}
+    """RETURNS (dict): The keyword argument with which from_pretrained takes a dtype."""
+    return {DTYPE: dtype}
 
 
 def config_dtype(config: PretrainedConfig) -> torch.dtype | None:
     """RETURNS (dtype | None): The dtype that a config names."""
-    dtype = getattr(config, "dtype" if _IS_5 else "torch_dtype", None)
+    dtype = getattr(config, DTYPE, None)
     return getattr(torch, dtype) if isinstance(dtype, str) else dtype
 
 

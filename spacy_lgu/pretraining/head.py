@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, PretrainedConfig
 from ..decoder.families import FamilyError, tiny_config
 from ..decoder.locking import LOADING
 from ..decoder.source import Source
-from ..decoder.weights import fetch_weights
+from ..decoder.weights import find_tensor
 
 
 def check_head(config: PretrainedConfig) -> None:
@@ -56,10 +56,10 @@ def load_head(base: Any, source: Source) -> torch.Tensor:
         skeleton = AutoModelForCausalLM.from_config(copy.deepcopy(base.config))
     wanted = skeleton.get_output_embeddings().weight
     name = next(name for name, p in skeleton.named_parameters() if p is wanted)
-    for file in fetch_weights(source):
+    if (found := find_tensor(source, name)) is not None:
+        file, stored = found
         with safe_open(file, framework="pt", device=str(embeddings.device)) as weights:
-            if name in weights.keys():  # noqa: SIM118  safe_open is not a mapping
-                return weights.get_tensor(name).to(embeddings.dtype)
+            return weights.get_tensor(stored).to(embeddings.dtype)
     raise ValueError(
         f"The weights of {source.name!r} hold no LM head ({name!r} is missing), which adaptation "
         "needs: it predicts subtokens. Name the decoder as it was published, with its head."
