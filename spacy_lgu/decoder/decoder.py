@@ -7,9 +7,9 @@ import numpy
 import torch
 
 from ..segments import find_starts, list_rows
-from .families import find_layers
 from .loading import TORCH_DTYPES, shared_tensors
 from .packing import PackedBatch, micro_batches
+from .tiny import find_layers
 
 if TYPE_CHECKING:
     import peft

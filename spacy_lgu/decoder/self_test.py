@@ -8,8 +8,8 @@ another last position. What the layer makes of them shows its direction:
       a b c d              a b c d              what differs here is noise
       a b c D              A B C D              what differs by more has seen the change
 
-families.py checks a family on a tiny random copy. Here it is these weights, quantized as they are,
-on this device, with this adapter.
+layer_check.py checks a family on a tiny random copy. Here it is these weights, quantized as they
+are, on this device, with this adapter.
 """
 
 from typing import Any
@@ -18,8 +18,8 @@ import numpy
 import torch
 
 from .decoder import LGUDecoder
-from .families import find_layers
 from .packing import PackedBatch
+from .tiny import find_layers
 
 _LENGTH = 4
 # Equal rows of a batch may be rounded differently; a change must exceed that by this factor.

@@ -4,6 +4,9 @@ Of a model that reads more than text, only the files that hold weights of its de
 index says which. What the others hold does not matter, nor whether they are there.
 """
 
+import contextlib
+import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,14 @@ from huggingface_hub import HfApi, constants
 from transformers import PretrainedConfig
 
 from .adapter_config import ADAPTER_CONFIG
-from .checkpoint import ShapesT, decoder_shapes, find_prefix, match_weights, read_headers
+from .checkpoint import (
+    ShapesT,
+    decoder_shapes,
+    find_prefix,
+    match_weights,
+    read_headers,
+    staged,
+)
 from .config import MODEL_ERRORS, is_part, make_config
 from .reading import damaged, find_inside, read_json, take
 from .source import CONFIG, Source, download
@@ -87,6 +97,22 @@ def fetch_weights(source: Source) -> list[Path]:
         for file in _named_files(source.folder):
             download(source.name, file.name, revision=source.commit)
     return weight_files(source.folder)
+
+
+@contextlib.contextmanager
+def stage_weights(files: Sequence[Path]) -> Iterator[Path]:
+    """A temporary folder with a decoder's weights alone; see staged.
+
+    files (Sequence[Path]): From fetch_weights.
+    YIELDS (Path): The folder, with an index of these files if there is one.
+    """
+    with staged(files) as folder:
+        if files[0].name != WEIGHTS:
+            values = read_json(files[0].with_name(INDEX))
+            names = {file.name for file in files}
+            values["weight_map"] = {k: v for k, v in values["weight_map"].items() if v in names}
+            (folder / INDEX).write_text(json.dumps(values), encoding="utf8")
+        yield folder
 
 
 def find_tensor(source: Source, name: str) -> tuple[Path, str] | None:

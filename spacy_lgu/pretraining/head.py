@@ -7,9 +7,10 @@ import torch
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM, PretrainedConfig
 
-from ..decoder.families import FamilyError, tiny_config
 from ..decoder.locking import LOADING
+from ..decoder.refusals import FamilyError
 from ..decoder.source import Source
+from ..decoder.tiny import tiny_config
 from ..decoder.weights import find_tensor
 
 

@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
 from spacy_lgu.decoder.checkpoint import StoredTensor, match_weights, read_headers, staged
-from spacy_lgu.decoder.families import TESTED_FAMILIES
 from spacy_lgu.decoder.loading import load_decoder
+from spacy_lgu.decoder.refusals import TESTED_FAMILIES
 from spacy_lgu.decoder.source import find_source, read_config
 
 from ..conftest import make_tokenizer

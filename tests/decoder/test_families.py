@@ -2,14 +2,11 @@ import pytest
 import torch
 from transformers import CONFIG_MAPPING, AutoModel
 
-from spacy_lgu.decoder import families
-from spacy_lgu.decoder.families import (
-    TESTED_FAMILIES,
-    FamilyError,
-    check_family,
-    check_layers,
-    find_layers,
-)
+from spacy_lgu.decoder import layer_check
+from spacy_lgu.decoder.families import check_family
+from spacy_lgu.decoder.layer_check import check_layers
+from spacy_lgu.decoder.refusals import REFUSED, TESTED_FAMILIES, FamilyError
+from spacy_lgu.decoder.tiny import find_layers
 
 from ..conftest import IS_5
 from .reference import FAMILIES, Family
@@ -107,7 +104,7 @@ def test_families_that_need_more_are_refused_by_name(family, reason):
 @pytest.mark.parametrize("family", ["llama4_text", "minimax"])
 def test_the_comparison_with_eager_attention_finds_what_no_name_says(family, monkeypatch):
     """A window that attention is not told of, and a layer without softmax."""
-    monkeypatch.delitem(families._REFUSED, family)
+    monkeypatch.delitem(REFUSED, family)
     with pytest.raises(FamilyError, match="causal packed attention differs from the family's own"):
         check_family(CONFIG_MAPPING[family](num_hidden_layers=4, num_experts_per_tok=1))
 
@@ -151,7 +148,7 @@ def test_soft_caps_are_refused_in_any_family():
 
 def test_a_layer_of_the_wrong_direction_is_refused(monkeypatch):
     # As a family would be whose layers all call themselves layer 0.
-    build = families._build_tiny
+    build = layer_check.build_tiny
 
     def build_confused(config, attention, **kwargs):
         decoder = build(config, attention, **kwargs)
@@ -159,7 +156,7 @@ def test_a_layer_of_the_wrong_direction_is_refused(monkeypatch):
             layer.self_attn.layer_idx = 0
         return decoder
 
-    monkeypatch.setattr(families, "_build_tiny", build_confused)
+    monkeypatch.setattr(layer_check, "build_tiny", build_confused)
     message = (
         r"'llama' .*in layer 1, run as bidirectional on sequences of \(6, 4\) positions, a change "
         r"of position 5 moved positions \[5\] instead of \[0, 1, 2, 3, 4, 5\]"

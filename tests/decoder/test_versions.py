@@ -7,7 +7,7 @@ from transformers import LlamaConfig
 from spacy_lgu.decoder import versions
 from spacy_lgu.decoder.config import make_config
 from spacy_lgu.decoder.description import read_description
-from spacy_lgu.decoder.families import tiny_config
+from spacy_lgu.decoder.tiny import tiny_config
 from spacy_lgu.decoder.verification import record_decoder
 from spacy_lgu.decoder.versions import (
     check_newer,

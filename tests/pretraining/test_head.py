@@ -3,7 +3,7 @@ import torch
 from torch.testing import assert_close
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
-from spacy_lgu.decoder.families import FamilyError
+from spacy_lgu.decoder.refusals import FamilyError
 from spacy_lgu.decoder.source import find_source
 from spacy_lgu.pretraining.head import check_head, load_head
 from tests.conftest import make_decoder
