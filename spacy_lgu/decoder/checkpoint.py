@@ -5,8 +5,8 @@
     model.layers.0.mlp.up_proj.weight    layers.0.mlp.up_proj.weight
     lm_head.weight                       -
 
-A checkpoint of a causal-LM class has the decoder under a prefix, and heads beside it; one of a model
-that reads more than text has other towers beside it as well. transformers knows the prefix of most
+A checkpoint of a causal-LM class has the decoder under a prefix, and heads beside it; one of a
+model that reads more than text has other towers beside it, too. transformers knows the prefix of most
 families, and initializes weights that it does not find at random, with a line in the log. Here the
 prefix is found from the names, and a missing weight is an error.
 """

@@ -39,7 +39,8 @@ _NUMBERS = (
     "num_hidden_layers", "rms_norm_eps", "rope_theta", "vocab_size",
 )  # fmt: skip
 _NUMBERS_OR_NULL = ("head_dim", "num_key_value_heads", "sliding_window")
-# Two hundred are many; checking millions would take hours.
+# Two hundred are many; checking millions, or listing their kinds, would take hours.
+_LAYERS = "num_hidden_layers"
 _MAX_LAYERS = 1000
 _MAX = 1e15
 _TEXT = "text_config"
@@ -55,6 +56,15 @@ def make_config(file: Path) -> PretrainedConfig:
         Raises ValueError that names the file, and the field where possible, when it is damaged, is
         of a family that transformers does not have, has a value of a wrong type or names other
         files.
+    """
+    return _take_decoder(make_whole_config(file), file)
+
+
+def make_whole_config(file: Path) -> PretrainedConfig:
+    """Read the config of a model, of which a decoder may be part.
+
+    file (Path): config.json.
+    RETURNS (PretrainedConfig): Raises ValueError as make_config does.
     """
     values = read_json(file)
     family = take(values, "model_type", (str,), file)
@@ -74,14 +84,11 @@ def make_config(file: Path) -> PretrainedConfig:
         values[_TEXT] = {name: value for name, value in part.items() if name not in _OUTPUT}
     kind: Any = CONFIG_MAPPING[family]
     try:
-        config = _take_decoder(kind.from_dict(values), values)
+        config: PretrainedConfig = kind.from_dict(values)
     except MODEL_ERRORS as error:
         raise damaged(
             file, f"transformers cannot read it ({type(error).__name__}: {str(error)[:200]})"
         ) from error
-    n_layers = getattr(config, "num_hidden_layers", None)
-    if isinstance(n_layers, int) and n_layers > _MAX_LAYERS:
-        raise damaged(file, f"'num_hidden_layers' is {shorten(n_layers)}, over {_MAX_LAYERS:,}")
     return config
 
 
@@ -94,19 +101,26 @@ def is_part(file: Path, config: PretrainedConfig) -> bool:
     return bool(read_json(file).get("model_type") != config.model_type)
 
 
-def _take_decoder(config: Any, values: dict[str, Any]) -> PretrainedConfig:
+def _take_decoder(config: Any, file: Path) -> PretrainedConfig:
     """The decoder's part of a config, with what the whole says of it."""
-    if config.is_encoder_decoder:
-        return config  # type: ignore[no-any-return]
-    decoder = config.get_text_config(decoder=True)
+    decoder = config
+    if not config.is_encoder_decoder:
+        try:
+            decoder = config.get_text_config(decoder=True)
+        except MODEL_ERRORS as error:
+            raise damaged(file, f"it has no one decoder ({str(error)[:200]})") from error
+    n_layers = getattr(decoder, _LAYERS, None)
+    if isinstance(n_layers, int) and n_layers > _MAX_LAYERS:  # under another name in the file
+        raise _too_many(n_layers, "", file)
     if decoder is not config:
+        values = read_json(file)
         part = values.get(_TEXT) or {}
         for name in _WHOLE:
-            if name in values and name not in part:
+            if values.get(name) is not None and name not in part:
                 setattr(decoder, name, values[name])
         if getattr(decoder, DTYPE, None) is None:
             setattr(decoder, DTYPE, getattr(config, DTYPE, None))
-    return decoder  # type: ignore[no-any-return]
+    return decoder
 
 
 def _check_files(values: dict[str, Any], where: str, file: Path) -> None:
@@ -134,6 +148,8 @@ def _check_types(values: dict[str, Any], where: str, file: Path) -> None:
             raise damaged(
                 file, f"expected a number above 0 in {where + field!r}, but found {shorten(value)}"
             )
+        if field == _LAYERS and value > _MAX_LAYERS:
+            raise _too_many(value, where, file)
     for field in ("quantization_config", "rope_parameters", "rope_scaling"):
         if not isinstance(values.get(field), dict | None):
             raise damaged(
@@ -148,3 +164,7 @@ def _check_types(values: dict[str, Any], where: str, file: Path) -> None:
             f"expected a list of strings in {where + 'architectures'!r}, but found "
             f"{shorten(names)}",
         )
+
+
+def _too_many(n_layers: float, where: str, file: Path) -> ValueError:
+    return damaged(file, f"{where + _LAYERS!r} is {shorten(n_layers)}, over {_MAX_LAYERS:,}")
