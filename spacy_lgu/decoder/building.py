@@ -1,5 +1,6 @@
 """From settings to a decoder ready for training: all checks first, then the weights."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ from .self_test import check_decoder
 from .settings import DecoderSettings
 from .source import Source, check_prequantized, find_source, load_tokenizer, read_config
 from .stepping import check_dtype
-from .versions import enable_checkpointing
+from .versions import enable_checkpointing, find_contradiction
 from .weights import check_weights, weight_shapes
 
 
@@ -103,6 +104,8 @@ def check_settings(settings: DecoderSettings, tokenizer_config: dict[str, Any]) 
     source = find_source(settings.name, settings.revision)
     config = read_config(source)
     check_family(config)
+    if contradiction := find_contradiction(config):
+        warnings.warn(f"{settings.name!r}: {contradiction}.", stacklevel=2)
     weight_shapes(source, config)
     check_prequantized(source, config, settings.quantization)
     unmasked = unmask_layers(settings.unmasking, config.num_hidden_layers)

@@ -45,7 +45,8 @@ def load_decoder_folder(
     check_newer(saved.libraries, str(folder))
     _compare_settings(folder, saved, settings)
     _check_files(folder, saved)
-    tokenizer = load_tokenizer(Source(str(folder / "tokenizer"), folder / "tokenizer", None), {})
+    place = folder / "tokenizer"
+    tokenizer = load_tokenizer(Source(str(place), place, None), {}, as_saved=True)
     adapter = folder / "adapter" if settings.tuning == "lora" else None
     adapter_config = None if adapter is None else check_adapter(adapter)
     prefix, bundle, identity = None, None, saved.base.identity

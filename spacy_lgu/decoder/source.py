@@ -25,7 +25,7 @@ from ..replacing import finished_folder
 from .adapter_config import ADAPTER_CONFIG
 from .config import make_config
 from .reading import read_json
-from .versions import hub_cache
+from .versions import hub_cache, set_prefix_space, without_class_warning
 
 CONFIG = "config.json"
 _ENCODER_FAMILIES = ("bert", "roberta", "xlm-roberta", "distilbert", "electra", "deberta-v2")
@@ -194,19 +194,26 @@ def check_prequantized(source: Source, config: PretrainedConfig, quantization: s
         )
 
 
-def load_tokenizer(source: Source, tokenizer_config: dict[str, Any]) -> PreTrainedTokenizerFast:
+def load_tokenizer(
+    source: Source, tokenizer_config: dict[str, Any], *, as_saved: bool = False
+) -> PreTrainedTokenizerFast:
     """The decoder's fast tokenizer.
 
     source (Source): From find_source.
     tokenizer_config (dict): Passed to AutoTokenizer.
+    as_saved (bool): Whether tokenizer.json alone says how text is split, as in a save. Otherwise
+        the class that tokenizer_config.json names may change it, and transformers 5 builds some
+        normalizers and splitting rules of such classes anew.
     RETURNS (PreTrainedTokenizerFast): Raises ValueError when there is no fast tokenizer.
     """
     if source.is_local:
         _check_tokenizer_settings(source.folder)
+    kind: Any = PreTrainedTokenizerFast if as_saved else AutoTokenizer
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            source.location, revision=source.commit, trust_remote_code=False, **tokenizer_config
-        )
+        with without_class_warning():
+            tokenizer = kind.from_pretrained(
+                source.location, revision=source.commit, trust_remote_code=False, **tokenizer_config
+            )
     except Exception as error:
         # The tokenizers library raises Exception itself. Where protobuf is missing, transformers
         # then raises an ImportError that asks for it, whatever was wrong.
@@ -230,6 +237,7 @@ def load_tokenizer(source: Source, tokenizer_config: dict[str, Any]) -> PreTrain
     # Both may be saved in a tokenizer.json; nothing is to be cut off, and packing needs no padding.
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
+    set_prefix_space(tokenizer, tokenizer_config)
     return tokenizer
 
 

@@ -8,22 +8,28 @@ rotary settings           rope_theta, rope_scaling      rope_parameters
 checkpointing             gradient_checkpointing_...    activation_checkpointing_...
 a head left out           nothing                       a warning with a table
 names that were mapped    are not restored              are restored in a save
+tokenizer classes         read tokenizer.json           build parts of it anew
+add_prefix_space          for all byte-level ones       only in classes that know it
 """
 
 import logging
 import re
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
+from threading import get_ident
 from typing import Any
 
 import torch
 from huggingface_hub import constants
 from packaging.version import Version
-from transformers import PretrainedConfig
+from tokenizers.pre_tokenizers import ByteLevel
+from transformers import PretrainedConfig, PreTrainedTokenizerFast
 from transformers.utils import hub
 
 TRANSFORMERS = version("transformers")
+_CLASS_WARNING = "is not the same type as the class this function is called from"
 # Their code decides what vectors a decoder gives.
 _LIBRARIES = ("transformers", "peft", "bitsandbytes", "torch")
 # Rotary settings without which a model file of 5 does not run, whatever the scaling.
@@ -230,6 +236,36 @@ def enable_checkpointing(decoder: Any) -> None:
         decoder.activation_checkpointing_enable(options)
     else:
         decoder.gradient_checkpointing_enable(options)
+
+
+def set_prefix_space(tokenizer: PreTrainedTokenizerFast, tokenizer_config: dict[str, Any]) -> None:
+    """Put a space before the first word if the options of a byte-level tokenizer ask for it: 5
+    passes over the option where the tokenizer is of no class of its own.
+
+    tokenizer (PreTrainedTokenizerFast): Changed in place.
+    tokenizer_config (dict): What it was loaded with.
+    """
+    wanted = tokenizer_config.get("add_prefix_space")
+    splitting = tokenizer.backend_tokenizer.pre_tokenizer
+    if wanted is not None and isinstance(splitting, ByteLevel):
+        splitting.add_prefix_space = wanted
+
+
+@contextmanager
+def without_class_warning() -> Iterator[None]:
+    """While a tokenizer is read in this thread, leave out 4.53's warning that its class is not the
+    one that saved it: tokenizer.json says all of how text is split."""
+    thread = get_ident()
+
+    def drop(record: logging.LogRecord) -> bool:
+        return record.thread != thread or _CLASS_WARNING not in record.getMessage()
+
+    logger = logging.getLogger("transformers.tokenization_utils_base")
+    logger.addFilter(drop)
+    try:
+        yield
+    finally:
+        logger.removeFilter(drop)
 
 
 def _drop_load_report(record: logging.LogRecord) -> bool:

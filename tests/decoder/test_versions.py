@@ -19,7 +19,7 @@ from spacy_lgu.decoder.versions import (
 )
 
 from ..conftest import IS_5
-from .helpers import build, edit_description, edit_json, restore, save
+from .helpers import build, check, edit_description, edit_json, restore, save
 from .reference import BY_NAME
 
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 512}
@@ -103,6 +103,15 @@ def test_yarn_settings_that_contradict_each_other():
     assert "transformers 4 computes with 2, transformers 5 with 4" in contradiction
     linear = LlamaConfig(rope_scaling={"rope_type": "linear", "factor": 2.0})
     assert find_contradiction(linear) is None
+
+
+def test_contradicting_settings_are_named_before_a_weight_is_read(copied_folder, no_weights):
+    edit_json(copied_folder / "config.json", head_dim=16, rope_parameters=None, rope_theta=1e4)
+    edit_json(copied_folder / "config.json", rope_scaling=YARN)  # of 64 positions
+    with pytest.warns(
+        UserWarning, match=r"copied': the YaRN factor is 4, but max.* is 0\.125 times"
+    ):
+        check(copied_folder)
 
 
 def test_contradicting_settings_are_refused_under_another_major_version():
