@@ -1,5 +1,6 @@
 """From settings to a decoder ready for training: all checks first, then the weights."""
 
+import logging
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,8 +16,10 @@ from .adapter import add_adapter, check_adapter, find_lora_modules, load_adapter
 from .adapter_config import BaseReference
 from .adapter_origin import compare_lora, compare_pattern
 from .bundle import Bundle
+from .checkpoint import build_skeleton
 from .decoder import LGUDecoder
 from .description import Base
+from .experts import count_joined, describe_unquantized
 from .families import check_family
 from .fingerprints import fingerprint_folder
 from .loading import SharedBase, load_decoder, load_shared_base, resolve_dtype
@@ -27,6 +30,8 @@ from .source import Source, check_prequantized, find_source, load_tokenizer, rea
 from .stepping import check_dtype
 from .versions import enable_checkpointing, find_contradiction
 from .weights import check_weights, weight_shapes
+
+logger = logging.getLogger("spacy_lgu")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +113,8 @@ def check_settings(settings: DecoderSettings, tokenizer_config: dict[str, Any]) 
         warnings.warn(f"{settings.name!r}: {contradiction}.", stacklevel=2)
     weight_shapes(source, config)
     check_prequantized(source, config, settings.quantization)
+    if settings.quantization != "none":
+        _warn_of_experts(config, settings.quantization)
     unmasked = unmask_layers(settings.unmasking, config.num_hidden_layers)
     modules, adapter = [], None
     if settings.tuning == "lora":
@@ -197,6 +204,13 @@ def assemble(
     if settings.self_test:
         check_decoder(decoder)
     return BuiltDecoder(decoder, checked.tokenizer, settings, base, shared, bundle, subtokens)
+
+
+def _warn_of_experts(config: PretrainedConfig, quantization: str) -> None:
+    skeleton = build_skeleton(config)
+    n_parameters = sum(parameter.numel() for parameter in skeleton.parameters())
+    if left := describe_unquantized(count_joined(skeleton), n_parameters, quantization):
+        logger.warning("%s", left)
 
 
 def enable_gradient_checkpointing(base: torch.nn.Module) -> None:

@@ -35,10 +35,12 @@ _FILES = ("transformers_weights", "configuration_files")
 # Fields that change the form of a decoder's output, of which only the default is used.
 _OUTPUT = ("return_dict", "use_return_dict", "torchscript")
 _NUMBERS = (
-    "hidden_size", "layer_norm_eps", "max_position_embeddings", "num_attention_heads",
-    "num_hidden_layers", "rms_norm_eps", "rope_theta", "vocab_size",
+    "hidden_size", "max_position_embeddings", "num_attention_heads", "num_hidden_layers",
+    "rope_theta", "vocab_size",
 )  # fmt: skip
-_NUMBERS_OR_NULL = ("head_dim", "num_key_value_heads", "sliding_window")
+_NUMBERS_OR_NULL = (
+    "head_dim", "layer_norm_eps", "num_key_value_heads", "rms_norm_eps", "sliding_window"
+)  # fmt: skip
 # Two hundred are many; checking millions, or listing their kinds, would take hours.
 _LAYERS = "num_hidden_layers"
 _MAX_LAYERS = 1000

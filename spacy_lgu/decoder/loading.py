@@ -12,6 +12,7 @@ from transformers import MODEL_MAPPING, AutoModel, BitsAndBytesConfig, Pretraine
 
 from .attention import ATTENTION, register_attention
 from .checkpoint import match_weights, read_headers
+from .experts import EXPERTS
 from .locking import LOADING
 from .source import Source
 from .versions import dtype_option, forget_renaming, rename_prefix
@@ -161,6 +162,7 @@ def load_decoder(
                     use_safetensors=True,
                     trust_remote_code=False,
                     attn_implementation=ATTENTION,
+                    **EXPERTS,
                     output_loading_info=True,
                     **dtype_option(TORCH_DTYPES[dtype]),
                     **options,

@@ -11,7 +11,10 @@ class DecoderShape:
     n_layers (int): Decoder layers.
     n_parameters (int): Weights, without an LM head.
     width (int): Width of a vector.
-    inner_width (int): Width of the MLP's hidden layer.
+    inner_width (int): Width of the MLP's hidden layer; of the experts that a subtoken is sent to,
+        all together.
+    n_experts (float): Experts that a subtoken is sent to, on average over the layers.
+    n_joined (int): Weights of experts that are not in linear layers; see experts.py.
     n_heads, n_key_value_heads, head_width (int): The heads of attention, and their width.
     vocab_size (int): Rows of the embedding table.
     context (int): Most subtokens of a sequence.
@@ -28,4 +31,6 @@ class DecoderShape:
     head_width: int
     vocab_size: int
     context: int
+    n_experts: float = 0.0
+    n_joined: int = 0
     linear: dict[str, tuple[int, int]]

@@ -7,6 +7,7 @@ import torch
 from transformers import AutoModel, PretrainedConfig
 
 from .attention import register_attention
+from .experts import EXPERTS
 from .locking import LOADING
 from .refusals import refusal
 from .versions import without_rotary_scaling
@@ -68,7 +69,7 @@ def build_tiny(config: PretrainedConfig, attention: str, *, window: int) -> Any:
     tiny = tiny_config(config, window=window)
     with LOADING, torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        decoder = AutoModel.from_config(tiny, attn_implementation=attention)
+        decoder = AutoModel.from_config(tiny, attn_implementation=attention, **EXPERTS)
     return decoder.eval()
 
 

@@ -15,9 +15,9 @@ from transformers import PretrainedConfig
 
 from .adapter_config import ADAPTER_CONFIG
 from .checkpoint import (
-    ShapesT,
+    Expected,
     decoder_shapes,
-    find_prefix,
+    find_decoder,
     match_weights,
     read_headers,
     staged,
@@ -67,13 +67,13 @@ def check_weights(source: Source, config: PretrainedConfig) -> str | None:
     return match_weights(tensors, weight_shapes(source, config), where=source.name)
 
 
-def weight_shapes(source: Source, config: PretrainedConfig) -> ShapesT:
+def weight_shapes(source: Source, config: PretrainedConfig) -> Expected:
     """Names and shapes of a decoder's weights, from its config alone.
 
     source (Source): Where the config comes from, for the message.
     config (PretrainedConfig): From read_config.
-    RETURNS (dict[str, tuple[int, ...]]): As decoder_shapes. Raises ValueError that names
-        config.json when it does not describe a decoder.
+    RETURNS (Expected): As decoder_shapes. Raises ValueError that names config.json when it does
+        not describe a decoder.
     """
     try:
         return decoder_shapes(config)
@@ -195,8 +195,8 @@ def _needed(weight_map: dict[str, Any], folder: Path) -> list[str]:
     if not is_part(folder / CONFIG, config):
         return list(weight_map)
     expected = weight_shapes(Source(str(folder), folder, None), config)
-    prefix = find_prefix(weight_map, expected, where=str(folder))
-    children = {name.split(".")[0] for name in expected}
+    prefix, form = find_decoder(weight_map, expected, where=str(folder), fits=None)
+    children = {name.split(".")[0] for name in form}
     found = [
         name
         for name in weight_map
