@@ -39,10 +39,12 @@ self_test = true
 
 [components.transformer.model.lora]
 @misc = "spacy-lgu.lora.v1"
+variant = "lora"
 rank = 64
 alpha = 16
 dropout = 0.1
 modules = "attention"
+parameters = []
 path = null
 
 [components.transformer.model.get_spans]

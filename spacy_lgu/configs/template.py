@@ -88,12 +88,16 @@ self_test = true
 
 [components.transformer.model.lora]
 @misc = "spacy-lgu.lora.v1"
+# lora, rslora (scaled by the root of the rank) or dora (a trained magnitude for each output).
+variant = "lora"
 %why_rank
 rank = %rank
 alpha = 16
 dropout = 0.1
 # attention (query and value), all-linear, or a list of module names.
 modules = "attention"
+# Names of weights with one matrix per expert, such as "mlp.experts.down_proj"; need dropout = 0.0.
+parameters = []
 # Folder of a saved adapter to start from.
 path = null
 
@@ -108,6 +112,8 @@ beta2 = 0.95
 eps = 0.00001
 weight_decay = 0.1
 grad_clip = 1.0
+# LoRA+: the rate of LoRA's matrices B, which start at zero, is this times that of all others.
+lora_plus_ratio = 1.0
 # As in the paper, true on a GPU: moments in 8 bits, paged to the CPU where memory ends.
 paged_8bit = false
 

@@ -1,24 +1,38 @@
 """LoRA adapters: put on a base decoder, saved and loaded in PEFT's own folder format."""
 
+import json
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import torch
 from transformers import PretrainedConfig
 
 from .adapter_config import AdapterConfig, BaseReference, read_adapter_config
+from .adapter_layers import check_applied, put_on
 from .adapter_origin import compare_base
-from .adapter_weights import find_adapted, linear_layers, open_weights, read_shapes, read_weight
+from .adapter_parameters import brief_names, expert_parameters, find_lora_parameters
+from .adapter_weights import (
+    MAGNITUDE,
+    A,
+    B,
+    find_adapted,
+    linear_layers,
+    name_adapted,
+    open_weights,
+    read_shapes,
+    read_weight,
+)
 from .checkpoint import build_skeleton
-from .locking import one_at_a_time
 from .settings import LoraSettings
 
 if TYPE_CHECKING:
     # PEFT takes three seconds to import, which every import of a component would pay.
     import peft
+
+logger = logging.getLogger("spacy_lgu")
 
 # The projections that the paper adapts (query and value), by family; "attention" means these.
 _ATTENTION_MODULES = {
@@ -28,6 +42,17 @@ _ATTENTION_MODULES = {
 _QUERY_VALUE = ("q_proj", "v_proj")
 
 ValueT = TypeVar("ValueT")
+
+
+class LoraTargets(NamedTuple):
+    """What LoRA is put on, by names for PEFT.
+
+    modules (Sequence[str]): Of linear modules.
+    parameters (Sequence[str]): Of weights with one matrix per expert.
+    """
+
+    modules: Sequence[str] = ()
+    parameters: Sequence[str] = ()
 
 
 def linear_modules(config: PretrainedConfig) -> list[str]:
@@ -63,25 +88,75 @@ def find_lora_modules(lora: LoraSettings, config: PretrainedConfig) -> list[str]
     return wanted
 
 
+def find_targets(lora: LoraSettings, config: PretrainedConfig) -> LoraTargets:
+    """What LoRA is put on, checked against the decoder's config.
+
+    lora (LoraSettings): The settings.
+    config (PretrainedConfig): The decoder's config.
+    RETURNS (LoraTargets): Raises ValueError as find_lora_modules and find_lora_parameters do.
+    """
+    targets = LoraTargets(find_lora_modules(lora, config), find_lora_parameters(lora, config))
+    if lora.modules == "all-linear" and not lora.parameters:
+        experts = list(expert_parameters(build_skeleton(config)))
+        if experts:
+            logger.warning(
+                "The weights of the experts are no linear modules of this decoder, and stay as "
+                "they are under lora.modules = 'all-linear'. To adapt them: lora.parameters = %s, "
+                "lora.dropout = 0.0.",
+                json.dumps(brief_names(experts, experts)),
+            )
+    return targets
+
+
 def add_adapter(
-    module: torch.nn.Module, lora: LoraSettings, *, modules: Sequence[str], base: BaseReference
+    module: torch.nn.Module, lora: LoraSettings, *, targets: LoraTargets, base: BaseReference
 ) -> "peft.PeftModel":
     """Put a new, trainable LoRA adapter on a frozen decoder.
 
     module (Module): The decoder; its layers are changed in place.
-    lora (LoraSettings): Rank, alpha, dropout.
-    modules (Sequence[str]): From find_lora_modules.
+    lora (LoraSettings): Variant, rank, alpha, dropout.
+    targets (LoraTargets): From find_targets.
     base (BaseReference): Recorded in the adapter's config.
-    RETURNS (PeftModel): The decoder with the adapter, whose weights are float32.
+    RETURNS (PeftModel): The decoder with the adapter, whose weights are float32, and which changes
+        nothing yet. Raises ValueError for parameters that are quantized, RuntimeError when PEFT
+        adapts anything else.
     """
-    return _put_on(
+    adapter = AdapterConfig(
+        file=Path(),
+        base=base,
+        rank=lora.rank,
+        alpha=lora.alpha,
+        dropout=lora.dropout,
+        modules=tuple(targets.modules),
+        rslora=lora.variant == "rslora",
+        dora=lora.variant == "dora",
+        parameters=tuple(targets.parameters),
+    )
+    adapted = name_adapted(adapter, module)
+    for name in adapter.parameters:
+        if not any(f".{found}".endswith(f".{name}") for found in expert_parameters(module)):
+            raise ValueError(
+                f"LoRA parameters {name!r} are quantized in this decoder, and PEFT adds updates "
+                "only to plain weights. Use quantization = 'none', or parameters = []."
+            )
+    model = put_on(
         module,
         base,
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
-        target_modules=list(modules),
+        target_modules=list(targets.modules),
+        use_rslora=adapter.rslora,
+        use_dora=adapter.dora,
+        parameters=targets.parameters,
     )
+    layers = check_applied(module, adapter, adapted, "as the settings say")
+    if adapter.dora:
+        from .adapter_dora import reset_magnitudes
+
+        for layer in layers.values():
+            reset_magnitudes(layer)
+    return model
 
 
 def save_adapter(model: "peft.PeftModel", folder: Path) -> None:
@@ -128,44 +203,36 @@ def load_adapter(module: torch.nn.Module, folder: Path, *, trainable: bool) -> "
     adapter = read_adapter_config(folder)
     with open_weights(adapter) as weights:
         adapted = find_adapted(adapter, read_shapes(adapter, weights), module)
-        ranks = {name: adapter.rank_of(saved) for name, saved in adapted.items()}
-        alphas = {name: adapter.alpha_of(saved) for name, saved in adapted.items()}
-        model = _put_on(
+        ranks = {name: adapter.rank_of(part.named) for name, part in adapted.items()}
+        alphas = {name: adapter.alpha_of(part.named) for name, part in adapted.items()}
+        # PEFT sees only names of this decoder, not those in the file.
+        modules = dict.fromkeys((n for n, part in adapted.items() if not part.is_parameter), True)
+        parameters = [name for name, part in adapted.items() if part.is_parameter]
+        model = put_on(
             module,
             adapter.base,
             r=adapter.rank,
             lora_alpha=adapter.alpha,
             lora_dropout=adapter.dropout,
-            # PEFT sees only names of this decoder, not those in the file.
-            target_modules=list(_by_last_part(dict.fromkeys(adapted, True), linear_layers(module))),
+            target_modules=list(_by_last_part(modules, linear_layers(module))),
             rank_pattern=_differing(ranks, adapter.rank),
             alpha_pattern=_differing(alphas, adapter.alpha),
             use_rslora=adapter.rslora,
+            use_dora=adapter.dora,
             inference_mode=not trainable,
+            parameters=brief_names(parameters, list(expert_parameters(module))),
         )
-        _fill(module, adapter, adapted, weights)
+        layers = check_applied(module, adapter, adapted, f"in {str(folder)!r} as its config says")
+        parts = {A: "lora_A", B: "lora_B"} | ({MAGNITUDE: MAGNITUDE} if adapter.dora else {})
+        for name, part in adapted.items():
+            for key, attribute in parts.items():
+                values = read_weight(adapter, weights, part.saved, key)
+                getattr(layers[name], attribute)["default"].weight.data.copy_(values)
     return model
 
 
 def _last(name: str) -> str:
     return name.rsplit(".", 1)[-1]
-
-
-@one_at_a_time
-def _put_on(module: torch.nn.Module, base: BaseReference, **options: Any) -> "peft.PeftModel":
-    import peft
-
-    config = peft.LoraConfig(
-        # A decoder without LM head has no task head: PEFT's TOKEN_CLS would look for one.
-        task_type=peft.TaskType.FEATURE_EXTRACTION,
-        bias="none",
-        revision=base.revision,
-        **options,
-    )
-    model = peft.get_peft_model(module, config)
-    # get_peft_model writes the folder the weights were read from, which may be a temporary one.
-    config.base_model_name_or_path = base.name
-    return model
 
 
 def _by_last_part(values: Mapping[str, ValueT], names: Iterable[str]) -> dict[str, ValueT]:
@@ -184,29 +251,3 @@ def _differing(values: dict[str, ValueT], default: ValueT) -> dict[str, ValueT]:
     """Values other than the default, by names of which no two fit one module: PEFT sorts them when
     it saves, and then takes the first that fits."""
     return {n: value for n, value in _by_last_part(values, values).items() if value != default}
-
-
-def _fill(
-    module: torch.nn.Module, adapter: AdapterConfig, adapted: dict[str, str], weights: Any
-) -> None:
-    """Fill in the adapter's weights. Raises RuntimeError unless PEFT runs it in these modules."""
-    from peft.tuners.lora import LoraLayer
-
-    layers = {name: m for name, m in module.named_modules() if isinstance(m, LoraLayer)}
-    active = {
-        name: (layer.r["default"], layer.scaling["default"])
-        for name, layer in layers.items()
-        if layer.active_adapters == ["default"] and not (layer.disable_adapters or layer.merged)
-    }
-    expected = {
-        n: (adapter.rank_of(saved), adapter.scale_of(saved)) for n, saved in adapted.items()
-    }
-    if active != expected:
-        raise RuntimeError(
-            f"PEFT {version('peft')} did not apply the adapter in {str(adapter.file.parent)!r} as "
-            "its config says. Install a version that was tested (constraints.txt)."
-        )
-    for name, saved in adapted.items():
-        for letter in "AB":
-            values = read_weight(adapter, weights, saved, letter)
-            getattr(layers[name], f"lora_{letter}")["default"].weight.data.copy_(values)

@@ -36,11 +36,12 @@ class BaseReference:
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterConfig:
-    """Which modules have LoRA weights, and of which rank and scale.
+    """Which modules and parameters have LoRA weights, and of which rank and scale.
 
     Modules have their names in the model that was trained, where the decoder may have been inside
     a model with an LM head ("model.layers.0.self_attn.q_proj"). A name in the config stands for
-    every module with this name, and for every one whose name ends with it after a dot.
+    every module with this name, and for every one whose name ends with it after a dot. So do those
+    of parameters, which are weights outside of linear modules: one matrix for each expert.
 
     file (Path): adapter_config.json.
     base (BaseReference): The decoder it was trained on.
@@ -55,6 +56,8 @@ class AdapterConfig:
     ranks (Mapping[str, int]): By name.
     alphas (Mapping[str, float]): By name.
     rslora (bool): The scale is alpha / sqrt(rank) instead of alpha / rank.
+    dora (bool): Each output of a module has a trained magnitude.
+    parameters (tuple[str, ...]): Names of parameters.
     """
 
     file: Path
@@ -69,6 +72,14 @@ class AdapterConfig:
     ranks: Mapping[str, int] = field(default_factory=dict)
     alphas: Mapping[str, float] = field(default_factory=dict)
     rslora: bool = False
+    dora: bool = False
+    parameters: tuple[str, ...] = ()
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """What it is, in the words of LoraSettings.variant; PEFT also combines the last two."""
+        flags = {"rslora": self.rslora, "dora": self.dora}
+        return tuple(name for name, flag in flags.items() if flag) or ("lora",)
 
     def targets(self, module: str) -> bool:
         """Whether a linear module has LoRA weights."""
@@ -83,12 +94,16 @@ class AdapterConfig:
                 return False
         return self.modules == (ALL_LINEAR,) or not endings.isdisjoint(self.modules)
 
+    def targets_parameter(self, parameter: str) -> bool:
+        """Whether a parameter has LoRA weights; PEFT heeds neither layers nor exclusions there."""
+        return not set(_endings(parameter)).isdisjoint(self.parameters)
+
     def rank_of(self, module: str) -> int:
-        """The rank of a module. Raises ValueError when two names give it different ones."""
+        """The rank of a module or parameter. Raises ValueError when two names give it two."""
         return self._find("rank_pattern", self.ranks, self.rank, module)
 
     def alpha_of(self, module: str) -> float:
-        """The alpha of a module. Raises ValueError when two names give it different ones."""
+        """The alpha of a module or parameter. Raises ValueError when two names give it two."""
         return self._find("alpha_pattern", self.alphas, self.alpha, module)
 
     def scale_of(self, module: str) -> float:
@@ -112,8 +127,8 @@ def read_adapter_config(folder: Path) -> AdapterConfig:
 
     folder (Path): A folder in PEFT's format.
     RETURNS (AdapterConfig): Raises ValueError that names the file, and the key, when the file is
-        missing or damaged, a value is of the wrong kind, or the adapter is more than LoRA on linear
-        modules.
+        missing or damaged, a value is of the wrong kind, or the adapter is more than LoRA, rsLoRA
+        or DoRA.
     """
     file = adapter_file(folder, ADAPTER_CONFIG)
     content = read_json(file)
@@ -124,6 +139,13 @@ def read_adapter_config(folder: Path) -> AdapterConfig:
         )
     keys = AdapterKeys(file, content)
     keys.refuse_features()
+    parameters = keys.names("target_parameters")
+    is_dora = keys.flag("use_dora")
+    if is_dora and parameters:
+        raise ValueError(
+            f"{str(file)!r}: use_dora = true and target_parameters = "
+            f"{shorten(list(parameters))}, which PEFT cannot combine: expected one of them."
+        )
     is_all_linear = content.get("target_modules") == ALL_LINEAR
     return AdapterConfig(
         file=file,
@@ -140,6 +162,8 @@ def read_adapter_config(folder: Path) -> AdapterConfig:
         ranks=keys.ranks("rank_pattern"),
         alphas=keys.alphas("alpha_pattern"),
         rslora=keys.flag("use_rslora"),
+        dora=is_dora,
+        parameters=parameters,
     )
 
 

@@ -12,10 +12,12 @@ _NAME = re.compile(r"\w+(\.\w+)*", re.ASCII)
 _RANK = "a whole number of at least 1"
 _ALPHA = "a number above 0 and of at most a million"
 
+_EXAMPLES = {"layers_pattern": "['layers']", "target_parameters": "['mlp.experts.down_proj']"}
+
 _TAKEN = (
     "alpha_pattern", "base_model_name_or_path", "bias", "exclude_modules", "init_lora_weights",
     "layers_pattern", "layers_to_transform", "lora_alpha", "lora_dropout", "peft_type", "r",
-    "rank_pattern", "revision", "target_modules", "use_rslora",
+    "rank_pattern", "revision", "target_modules", "target_parameters", "use_dora", "use_rslora",
 )  # fmt: skip
 # Remarks on how the adapter was made, which do not affect its vectors.
 _REMARKS = (
@@ -44,7 +46,7 @@ class AdapterKeys:
         self.content = content
 
     def refuse_features(self) -> None:
-        """Raise ValueError for a key that plain LoRA does not need."""
+        """Raise ValueError for a key that none of LoRA's variants here needs."""
         start = self.content.get("init_lora_weights", True)
         if isinstance(start, str) and start.lower().startswith(_STARTS_FROM_BASE):
             raise ValueError(
@@ -82,10 +84,10 @@ class AdapterKeys:
         value = self.content.get(key)
         if key == "layers_pattern" and isinstance(value, str):
             value = [value] if value else []
-        if value is None and key != "target_modules":
+        if value is None and (key != "target_modules" or self.content.get("target_parameters")):
             return ()
         if not isinstance(value, list) or not all(map(_is_name, value)):
-            example = "['layers']" if key == "layers_pattern" else "['q_proj', 'v_proj']"
+            example = _EXAMPLES.get(key, "['q_proj', 'v_proj']")
             or_all = f" or {ALL_LINEAR!r}" if key == "target_modules" else ""
             self._wrong(
                 key,
@@ -136,8 +138,8 @@ class AdapterKeys:
     def _refuse(self, key: str) -> NoReturn:
         raise ValueError(
             f"{str(self.file)!r}: {key} = {shorten(self.content[key])} asks for more than "
-            f"plain LoRA on linear modules, which is all that can be loaded. {MERGE} If the value "
-            "has no effect, remove the key from the file."
+            "LoRA, rsLoRA or DoRA, which is all that can be loaded. "
+            f"{MERGE} If the value has no effect, remove the key from the file."
         )
 
 

@@ -58,13 +58,28 @@ def _is_same(recorded: str, name: str) -> bool:
     )
 
 
-def compare_lora(adapter: AdapterConfig, lora: LoraSettings, modules: Iterable[str]) -> None:
+def compare_lora(
+    adapter: AdapterConfig,
+    lora: LoraSettings,
+    modules: Iterable[str],
+    parameters: Iterable[str] = (),
+) -> None:
     """Warn when the settings of an adapter, which are kept, differ from those of the config.
 
     adapter (AdapterConfig): The adapter's config.
-    lora (LoraSettings): The config's settings.
+    lora (LoraSettings): The config's settings. Its variant "lora" stands for any, as adapters had
+        theirs before there was this setting.
     modules (Iterable[str]): From find_lora_modules.
+    parameters (Iterable[str]): From find_lora_parameters.
+    RETURNS (None): Raises ValueError when the config asks for another variant.
     """
+    if lora.variant != "lora" and lora.variant not in adapter.variants:
+        raise ValueError(
+            f"The adapter in {str(adapter.file.parent)!r} is of the variant "
+            f"{' and '.join(adapter.variants)}, but the config's [lora] says variant = "
+            f"{lora.variant!r}. Set variant = {adapter.variants[-1]!r} to use this adapter, or "
+            "train a new one (path = null)."
+        )
     wanted = AdapterConfig(
         file=adapter.file,
         base=adapter.base,
@@ -72,9 +87,17 @@ def compare_lora(adapter: AdapterConfig, lora: LoraSettings, modules: Iterable[s
         alpha=lora.alpha,
         dropout=lora.dropout,
         modules=adapter.modules if adapter.modules == (lora.modules,) else tuple(modules),
+        rslora=lora.variant == "rslora",
+        dora=lora.variant == "dora",
+        parameters=tuple(parameters),
     )
     own, other = (
-        {**vars(config), "modules": sorted(config.modules)} for config in (adapter, wanted)
+        {
+            **vars(config),
+            "modules": sorted(config.modules),
+            "parameters": sorted(config.parameters),
+        }
+        for config in (adapter, wanted)
     )
     differing = [name for name in own if own[name] != other[name]]
     if differing:

@@ -2,8 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +11,17 @@ from transformers import PretrainedConfig, PreTrainedTokenizerFast
 
 from ..inputs import named_path
 from ..unmasking import describe_layers, unmask_layers
-from .adapter import add_adapter, check_adapter, find_lora_modules, load_adapter
+from .adapter import LoraTargets, add_adapter, check_adapter, find_targets, load_adapter
 from .adapter_config import BaseReference
 from .adapter_origin import compare_lora, compare_pattern
 from .bundle import Bundle
-from .checkpoint import build_skeleton
 from .decoder import LGUDecoder
 from .description import Base
-from .experts import count_joined, describe_unquantized
+from .experts import describe_unquantized
 from .families import check_family
 from .fingerprints import fingerprint_folder
 from .loading import SharedBase, load_decoder, load_shared_base, resolve_dtype
+from .local import measure_shape
 from .locking import one_at_a_time
 from .self_test import check_decoder
 from .settings import DecoderSettings
@@ -44,7 +43,7 @@ class CheckedDecoder:
     tokenizer (PreTrainedTokenizerFast): Its tokenizer.
     unmasked (tuple[bool, ...]): One flag per decoder layer, input side first.
     prefix (str | None): What the names of its weights begin with. None: not checked yet.
-    modules (Sequence[str]): Names of the modules that a new adapter is put on.
+    targets (LoraTargets): What a new adapter is put on.
     adapter (Path | None): Folder of a saved adapter, instead of a new one.
     """
 
@@ -54,7 +53,7 @@ class CheckedDecoder:
     tokenizer: PreTrainedTokenizerFast
     unmasked: tuple[bool, ...]
     prefix: str | None = None
-    modules: Sequence[str] = ()
+    targets: LoraTargets = field(default_factory=LoraTargets)
     adapter: Path | None = None
 
 
@@ -116,13 +115,13 @@ def check_settings(settings: DecoderSettings, tokenizer_config: dict[str, Any]) 
     if settings.quantization != "none":
         _warn_of_experts(config, settings.quantization)
     unmasked = unmask_layers(settings.unmasking, config.num_hidden_layers)
-    modules, adapter = [], None
+    targets, adapter = LoraTargets(), None
     if settings.tuning == "lora":
-        modules = find_lora_modules(settings.lora, config)
+        targets = find_targets(settings.lora, config)
         if settings.lora.path is not None:
             adapter = named_path(settings.lora.path)
             base = BaseReference(source.location, source.commit)
-            compare_lora(check_adapter(adapter, base=base, decoder=config), settings.lora, modules)
+            compare_lora(check_adapter(adapter, base=base, decoder=config), settings.lora, *targets)
             compare_pattern(adapter, settings.unmasking)
     tokenizer = load_tokenizer(source, tokenizer_config)
     return CheckedDecoder(
@@ -132,7 +131,7 @@ def check_settings(settings: DecoderSettings, tokenizer_config: dict[str, Any]) 
         tokenizer=tokenizer,
         unmasked=unmasked,
         prefix=check_weights(source, config),
-        modules=modules,
+        targets=targets,
         adapter=adapter,
     )
 
@@ -197,7 +196,7 @@ def assemble(
         adapter = load_adapter(module, checked.adapter, trainable=True)
     elif settings.tuning == "lora":
         reference = BaseReference(base.name, base.commit)
-        adapter = add_adapter(module, settings.lora, modules=checked.modules, base=reference)
+        adapter = add_adapter(module, settings.lora, targets=checked.targets, base=reference)
     if settings.gradient_checkpointing:
         enable_gradient_checkpointing(module)
     decoder = LGUDecoder(module, unmasked=checked.unmasked, dtype=dtype, adapter=adapter).eval()
@@ -207,9 +206,8 @@ def assemble(
 
 
 def _warn_of_experts(config: PretrainedConfig, quantization: str) -> None:
-    skeleton = build_skeleton(config)
-    n_parameters = sum(parameter.numel() for parameter in skeleton.parameters())
-    if left := describe_unquantized(count_joined(skeleton), n_parameters, quantization):
+    shape = measure_shape(config)
+    if left := describe_unquantized(shape.n_joined, shape.n_parameters, quantization):
         logger.warning("%s", left)
 
 

@@ -46,11 +46,6 @@ def stored_forms(skeleton: Any) -> list[ShapesT]:
     return shapes[:1] if shapes[0] == shapes[-1] else shapes
 
 
-def count_joined(skeleton: torch.nn.Module) -> int:
-    """RETURNS (int): How many weights of experts are in tensors that hold several of them."""
-    return sum(p.numel() for p in skeleton.parameters() if p.ndim == 3)
-
-
 def count_active(config: PretrainedConfig, skeleton: torch.nn.Module) -> tuple[float, int]:
     """How much of its MLPs a decoder computes for a subtoken, on average over its layers.
 
@@ -75,7 +70,7 @@ def count_active(config: PretrainedConfig, skeleton: torch.nn.Module) -> tuple[f
 def describe_unquantized(n_joined: int, n_parameters: int, quantization: str) -> str | None:
     """What quantization leaves as it is, in words, before anything is loaded.
 
-    n_joined (int): From count_joined.
+    n_joined (int): Weights of experts in tensors that hold several; see DecoderShape.
     n_parameters (int): Weights of the whole decoder.
     quantization (str): "none", "nf4" or "int8".
     RETURNS (str | None): None if there are no such experts.

@@ -10,9 +10,10 @@ from transformers import PretrainedConfig
 
 from ..inputs import named_path
 from ..replacing import finished_folder
+from .adapter_parameters import expert_parameters
 from .adapter_weights import linear_layers
 from .checkpoint import build_skeleton
-from .experts import count_active, count_joined
+from .experts import count_active
 from .families import check_family
 from .shape import DecoderShape
 from .source import CONFIG, Source, find_source, read_config
@@ -87,7 +88,6 @@ def measure_shape(config: PretrainedConfig) -> DecoderShape:
         width=config.hidden_size,
         inner_width=inner_width,
         n_experts=n_experts,
-        n_joined=count_joined(skeleton),
         n_heads=n_heads,
         n_key_value_heads=getattr(config, "num_key_value_heads", None) or n_heads,
         head_width=getattr(config, "head_dim", None) or config.hidden_size // n_heads,
@@ -97,6 +97,7 @@ def measure_shape(config: PretrainedConfig) -> DecoderShape:
             name: (module.in_features, module.out_features)
             for name, module in linear_layers(skeleton).items()
         },
+        experts=dict(expert_parameters(skeleton)),
     )
 
 

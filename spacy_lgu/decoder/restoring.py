@@ -10,7 +10,7 @@ from transformers import PretrainedConfig
 from ..inputs import named_path
 from ..replacing import finished_folder
 from ..unmasking import unmask_layers
-from .adapter import check_adapter, find_lora_modules
+from .adapter import check_adapter, find_targets
 from .adapter_origin import compare_lora
 from .building import BuiltDecoder, CheckedDecoder, assemble
 from .bundle import Bundle
@@ -68,7 +68,7 @@ def load_decoder_folder(
         )
     if adapter_config is not None and settings.lora.path is None:
         # Otherwise the adapter came with settings of its own.
-        compare_lora(adapter_config, settings.lora, find_lora_modules(settings.lora, config))
+        compare_lora(adapter_config, settings.lora, *find_targets(settings.lora, config))
     return assemble(
         CheckedDecoder(
             settings=settings,

@@ -17,43 +17,78 @@ TUNINGS = ("lora", "full", "frozen")
 # What happens to a subtoken that spans two tokens: it is split, or both tokens share it.
 SUBTOKENS = ("split", "shared")
 LORA_MODULES = ("attention", "all-linear")
+LORA_VARIANTS = ("lora", "rslora", "dora")
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoraSettings:
     """Trainable low-rank weights on the frozen base (PEFT LoRA), `spacy-lgu.lora.v1` in configs.
 
+    variant (str): "lora", "rslora" (the scale is alpha / sqrt(rank): Kalajdzievski, 2023, arXiv
+        2312.03732) or "dora" (a trained magnitude for each output: Liu et al., 2024, arXiv
+        2402.09353).
     rank (int): Rank of each update, at least 1.
     alpha (float): Scale of the update is alpha / rank.
     dropout (float): Share of the inputs of the update dropped in training, in [0, 1).
     modules (str | list[str]): "attention" (query and value projections, as in the paper, or
         the fused projection where the family has one), "all-linear", or names of modules.
+    parameters (list[str]): Names of weights that hold one matrix per expert and belong to no
+        linear module, such as "mlp.experts.down_proj". They need dropout = 0.
     path (str | None): Folder of a saved adapter to start from; training continues it, with the
-        rank, alpha, dropout and modules that it has.
+        variant, rank, alpha, dropout, modules and parameters that it has.
     """
 
+    variant: str = "lora"
     rank: int = 64
     alpha: float = 16
     dropout: float = 0.1
     # A list in a config; kept as a tuple.
     modules: str | Sequence[str] = "attention"
+    parameters: Sequence[str] = ()
     path: str | None = None
 
     def __post_init__(self) -> None:
+        _check_choice("LoRA variant", self.variant, LORA_VARIANTS)
         if self.rank < 1:
             raise ValueError(f"LoRA rank must be at least 1, but is {self.rank}.")
         if self.alpha <= 0:
             raise ValueError(f"LoRA alpha must be positive, but is {self.alpha}.")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"LoRA dropout must lie in [0, 1), but is {self.dropout}.")
+        self._check_parameters()
         if isinstance(self.modules, str):
             _check_choice("LoRA modules", self.modules, LORA_MODULES, "or a list of module names")
             return
         object.__setattr__(self, "modules", tuple(self.modules))
-        if not self.modules or not all(isinstance(m, str) and m for m in self.modules):
+        is_empty = not self.modules and not self.parameters
+        if is_empty or not all(isinstance(m, str) and m for m in self.modules):
             raise ValueError(
                 f"LoRA modules are {list(self.modules)!r}: expected 'attention', 'all-linear' or "
                 "a non-empty list of module names such as ['q_proj', 'v_proj']."
+            )
+
+    def _check_parameters(self) -> None:
+        if isinstance(self.parameters, str) or not all(
+            isinstance(name, str) and name for name in self.parameters
+        ):
+            raise ValueError(
+                f"LoRA parameters are {self.parameters!r}: expected a list of names such as "
+                "['mlp.experts.gate_up_proj', 'mlp.experts.down_proj']."
+            )
+        object.__setattr__(self, "parameters", tuple(self.parameters))
+        if not self.parameters:
+            return
+        # The update is added to the weights, so that there is no input of its own to drop, and
+        # PEFT has no magnitudes for them.
+        if self.dropout > 0:
+            raise ValueError(
+                f"LoRA parameters {list(self.parameters)} cannot have dropout, which is "
+                f"{self.dropout}. Set dropout = 0.0."
+            )
+        if self.variant == "dora":
+            raise ValueError(
+                f"LoRA parameters {list(self.parameters)} cannot have variant = 'dora'. Set "
+                "variant = 'lora' or 'rslora', or parameters = []."
             )
 
 
@@ -69,6 +104,8 @@ class AdamWSettings:
     eps (float): Added to the root of the second moment.
     weight_decay (float): For matrices; biases and norms are not decayed.
     grad_clip (float): Largest norm of the gradient of all weights together; 0: no limit.
+    lora_plus_ratio (float): LoRA+: the rate of the LoRA matrices B, which start at zero, is that of
+        all other weights times this ratio, at least 1 (Hayou et al., 2024, arXiv 2402.12354).
     paged_8bit (bool): Moments in 8 bits, paged to the CPU when the GPU's memory is full
         (bitsandbytes). CUDA only.
     """
@@ -79,6 +116,7 @@ class AdamWSettings:
     eps: float = 1e-5
     weight_decay: float = 0.1
     grad_clip: float = 1.0
+    lora_plus_ratio: float = 1.0
     paged_8bit: bool = False
 
     def __post_init__(self) -> None:
@@ -94,6 +132,11 @@ class AdamWSettings:
                     f"AdamW {name} must not be negative, but is {getattr(self, name)}. Use 0 for "
                     "none."
                 )
+        if self.lora_plus_ratio < 1:
+            raise ValueError(
+                f"AdamW lora_plus_ratio must be at least 1, but is {self.lora_plus_ratio}. Use 1 "
+                "for one rate for all weights."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,6 +183,12 @@ class DecoderSettings:
             raise ValueError(
                 f"tuning = 'full' cannot train weights quantized with {self.quantization!r}. Use "
                 "quantization = 'none', or tuning = 'lora', which trains on a quantized base."
+            )
+        ratio = 1.0 if self.optimizer is None else self.optimizer.lora_plus_ratio
+        if ratio != 1 and self.tuning != "lora":
+            raise ValueError(
+                f"The optimizer's lora_plus_ratio is {ratio}, but tuning = {self.tuning!r} has no "
+                "LoRA weights. Use lora_plus_ratio = 1.0, or tuning = 'lora'."
             )
 
 

@@ -1,6 +1,6 @@
 """The sizes of a decoder, on which all estimates depend. Needs neither torch nor transformers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,11 +14,12 @@ class DecoderShape:
     inner_width (int): Width of the MLP's hidden layer; of the experts that a subtoken is sent to,
         all together.
     n_experts (float): Experts that a subtoken is sent to, on average over the layers.
-    n_joined (int): Weights of experts that are not in linear layers; see experts.py.
     n_heads, n_key_value_heads, head_width (int): The heads of attention, and their width.
     vocab_size (int): Rows of the embedding table.
     context (int): Most subtokens of a sequence.
     linear (dict[str, tuple[int, int]]): Input and output width of every linear module, by name.
+    experts (dict[str, tuple[int, int, int]]): Number of matrices, input and output width of every
+        parameter that holds one for each expert, by name.
     """
 
     family: str
@@ -32,5 +33,10 @@ class DecoderShape:
     vocab_size: int
     context: int
     n_experts: float = 0.0
-    n_joined: int = 0
     linear: dict[str, tuple[int, int]]
+    experts: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+
+    @property
+    def n_joined(self) -> int:
+        """RETURNS (int): Weights of experts that are not in linear modules."""
+        return sum(n * inputs * outputs for n, inputs, outputs in self.experts.values())

@@ -5,7 +5,7 @@ by the norm of the whole gradient, decay of matrices only, states in 8 bits.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -56,21 +56,42 @@ def decay_groups(
     return [group for group in groups if group["params"]]
 
 
+def rate_groups(
+    named: Sequence[tuple[str, torch.nn.Parameter]], settings: AdamWSettings
+) -> list[dict[str, Any]]:
+    """The groups of decay_groups, apart for the weights that LoRA+ gives a rate of their own.
+
+    named (Sequence[tuple[str, Parameter]]): The weights by name.
+    settings (AdamWSettings): The values.
+    RETURNS (list[dict]): "params", "weight_decay" and "factor", that of the rate.
+    """
+    is_b = [settings.lora_plus_ratio != 1 and ".lora_B." in name for name, _ in named]
+    others = [p for (_, p), flag in zip(named, is_b, strict=True) if not flag]
+    matrices_b = [p for (_, p), flag in zip(named, is_b, strict=True) if flag]
+    return [
+        {**group, "factor": factor}
+        for weights, factor in ((others, 1.0), (matrices_b, settings.lora_plus_ratio))
+        for group in decay_groups(weights, settings.weight_decay)
+    ]
+
+
 class DecoderAdamW:
     """Steps weights by AdamW, clipped by the norm of their whole gradient.
 
-    Weights with one dimension (biases and norms) are not decayed. Source of AdamW: Loshchilov &
-    Hutter, "Decoupled Weight Decay Regularization", ICLR 2019 (arXiv 1711.05101); of the defaults:
-    Dukić & Šnajder, 2024 (arXiv 2401.14556).
+    Weights with one dimension (biases, norms, magnitudes of DoRA) are not decayed. Source of AdamW:
+    Loshchilov & Hutter, "Decoupled Weight Decay Regularization", ICLR 2019 (arXiv 1711.05101); of
+    the defaults: Dukić & Šnajder, 2024 (arXiv 2401.14556).
 
     settings (AdamWSettings): The values, for a device that check_device takes.
-    parameters (Iterable[Parameter]): The weights, at least one.
+    named (Sequence[tuple[str, Parameter]]): The weights by name, at least one.
     """
 
-    def __init__(self, settings: AdamWSettings, parameters: Iterable[torch.nn.Parameter]) -> None:
+    def __init__(
+        self, settings: AdamWSettings, named: Sequence[tuple[str, torch.nn.Parameter]]
+    ) -> None:
         self.settings = settings
-        self.parameters = list(parameters)
-        groups = decay_groups(self.parameters, settings.weight_decay)
+        self.parameters = [parameter for _, parameter in named]
+        groups = rate_groups(named, settings)
         options: dict[str, Any] = {
             "lr": 0.0,  # set at each step
             "betas": (settings.beta1, settings.beta2),
@@ -87,8 +108,9 @@ class DecoderAdamW:
     def step(self, learn_rate: float) -> None:
         """Change the weights that have a gradient, and drop the gradients.
 
-        learn_rate (float): Multiplied by the settings' learn_rate_factor. Raises ValueError for
-            gradients that are not finite; these are dropped, and the weights stay as they were.
+        learn_rate (float): Multiplied by the settings' learn_rate_factor and, for LoRA's matrices
+            B, by lora_plus_ratio. Raises ValueError for gradients that are not finite; these are
+            dropped, and the weights stay as they were.
         """
         clip = self.settings.grad_clip or math.inf
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, clip)
@@ -100,6 +122,6 @@ class DecoderAdamW:
                 "dtype = 'bfloat16' or 'float32'."
             )
         for group in self.optimizer.param_groups:
-            group["lr"] = learn_rate * self.settings.learn_rate_factor
+            group["lr"] = learn_rate * self.settings.learn_rate_factor * group["factor"]
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)

@@ -54,15 +54,15 @@ def find_problem(decoder: LocalDecoder) -> str | None:
 
 
 def match_modules(shape: DecoderShape, names: Iterable[str], rank: int) -> dict[str, int]:
-    """The rank of every module that a new adapter has LoRA weights for.
+    """The rank of every module and parameter that a new adapter has LoRA weights for.
 
     shape (DecoderShape): Of the decoder.
-    names (Iterable[str]): Last parts of the modules' names, from find_lora_modules.
+    names (Iterable[str]): From find_targets, of modules and of parameters.
     rank (int): Of all of them.
     RETURNS (dict[str, int]): By name.
     """
-    wanted = set(names)
-    return {module: rank for module in shape.linear if module.rpartition(".")[2] in wanted}
+    endings = tuple(f".{name}" for name in names)
+    return {n: rank for n in (*shape.linear, *shape.experts) if f".{n}".endswith(endings)}
 
 
 def stored_bytes(decoder: LocalDecoder, *, offline: bool) -> dict[str, int | None]:

@@ -18,6 +18,7 @@ from .machine import Machine, attention_kind, resolve_dtype
 from .memory import (
     PROCESS,
     Use,
+    adapter_parameters,
     inference_bytes,
     trained_parameters,
     training_bytes,
@@ -86,7 +87,7 @@ def decoder_facts(settings: DecoderSettings, load: Load, *, offline: bool) -> Fa
     RETURNS (FactsT): "decoders" with one element, and "notes". Raises ValueError or OSError for a
         decoder that cannot be found and settings that do not fit it.
     """
-    from ..decoder.adapter import find_lora_modules
+    from ..decoder.adapter import find_targets
     from ..decoder.experts import describe_unquantized
     from ..decoder.local import read_decoder
     from . import decoders
@@ -95,10 +96,11 @@ def decoder_facts(settings: DecoderSettings, load: Load, *, offline: bool) -> Fa
     adapter: FactsT | None = None
     adapted: dict[str, int] = {}
     if settings.tuning == "lora":
-        lora, names = settings.lora, find_lora_modules(settings.lora, found.config)
-        adapted = decoders.match_modules(found.shape, names, lora.rank)
-        adapter = {"rank": lora.rank, "alpha": lora.alpha, "dropout": lora.dropout}
-        adapter |= {"modules": names, "n_modules": len(adapted)}
+        lora, (names, parameters) = settings.lora, find_targets(settings.lora, found.config)
+        adapted = decoders.match_modules(found.shape, [*names, *parameters], lora.rank)
+        adapter = {"variant": lora.variant, "rank": lora.rank, "alpha": lora.alpha}
+        adapter |= {"dropout": lora.dropout, "modules": [*names, *parameters]}
+        adapter |= {"n_modules": len(adapted)}
     disk = decoders.stored_bytes(found, offline=offline)
     notes = []
     if not disk["here"] and not found.source.is_local:
@@ -124,7 +126,14 @@ def decoder_facts(settings: DecoderSettings, load: Load, *, offline: bool) -> Fa
         "adapter": adapter,
         "disk": disk,
         "saved_with": {"transformers": getattr(found.config, "transformers_version", None)},
-        **_size_facts(found.shape, settings, adapted, load),
+        **_size_facts(
+            found.shape,
+            settings,
+            adapted,
+            load,
+            dropout=settings.lora.dropout,
+            dora=settings.lora.variant == "dora",
+        ),
     }
     return {"decoders": [facts], "notes": notes}
 
@@ -152,15 +161,22 @@ def _saved_facts(saved: SavedDecoder, pipeline: SavedPipeline, load: Load) -> Fa
     )
     adapter: FactsT | None = None
     adapted: dict[str, int] = {}
-    dropout = 0.0
+    dropout, is_dora = 0.0, False
     if description.tuning == "lora":
         config = read_adapter_config(folder / "adapter")
         dropout = config.dropout
-        for name in [] if found is None else found.shape.linear:
-            if config.targets(name):
-                adapted[name] = config.rank_of(name)
-        adapter = {"rank": config.rank, "alpha": config.alpha, "dropout": config.dropout}
-        adapter |= {"modules": sorted(config.modules), "n_modules": len(adapted) or None}
+        is_dora = config.dora
+        if found is not None:
+            names = [name for name in found.shape.linear if config.targets(name)]
+            names += [name for name in found.shape.experts if config.targets_parameter(name)]
+            adapted = {name: config.rank_of(name) for name in names}
+        adapter = {
+            "variant": " and ".join(config.variants),
+            "rank": config.rank,
+            "alpha": config.alpha,
+        }
+        adapter |= {"dropout": config.dropout, "n_modules": len(adapted) or None}
+        adapter |= {"modules": [*sorted(config.modules), *sorted(config.parameters)]}
     base: FactsT = {
         "name": description.base.name,
         "commit": description.base.commit,
@@ -197,7 +213,7 @@ def _saved_facts(saved: SavedDecoder, pipeline: SavedPipeline, load: Load) -> Fa
     if found is not None:
         items = load.max_batch_items or saved.option("max_batch_items", _MAX_BATCH_ITEMS)
         load = Load(machine=load.machine, max_batch_items=items, batch_size=load.batch_size)
-        facts |= _size_facts(found.shape, settings, adapted, load, dropout=dropout)
+        facts |= _size_facts(found.shape, settings, adapted, load, dropout=dropout, dora=is_dora)
     return facts
 
 
@@ -208,6 +224,7 @@ def _size_facts(
     load: Load,
     *,
     dropout: float = 0.1,
+    dora: bool = False,
 ) -> FactsT:
     """What follows from a decoder's sizes: layers, parameters, memory, where it runs."""
     unmasked = unmask_layers(settings.unmasking, shape.n_layers)
@@ -219,6 +236,7 @@ def _size_facts(
         tuning=settings.tuning,
         adapted=adapted,
         dropout=dropout,
+        dora=dora,
         gradient_checkpointing=settings.gradient_checkpointing,
         paged_8bit=settings.optimizer is not None and settings.optimizer.paged_8bit,
         gpu=gpu is not None,
@@ -234,13 +252,13 @@ def _size_facts(
     free = load.machine.free if gpu is None else gpu.free
     process = PROCESS if gpu is None else 0
     sizes = asdict(shape)
-    sizes.pop("linear")
+    del sizes["linear"], sizes["experts"]
     return {
         **sizes,
         "pattern": settings.unmasking,
         "layers": "".join("b" if flag else "c" for flag in unmasked),
         "parameters": {
-            "total": shape.n_parameters + sum(r * sum(shape.linear[m]) for m, r in adapted.items()),
+            "total": shape.n_parameters + adapter_parameters(shape, use),
             "trained": trained_parameters(shape, use),
         },
         "quantization": settings.quantization,

@@ -21,6 +21,7 @@ kept_per_layer.
 Three constants are measured, not derived: PER_ROW, PER_ENTRY and ALLOCATOR.
 """
 
+import math
 from dataclasses import dataclass
 
 from ..decoder.shape import DecoderShape
@@ -45,8 +46,10 @@ class Use:
 
     quantization, tuning (str): As in DecoderSettings.
     dtype (str): "float32", "bfloat16" or "float16".
-    adapted (dict[str, int]): The rank of each linear module with LoRA weights, by name.
+    adapted (dict[str, int]): The rank of each linear module, and each parameter of experts, with
+        LoRA weights, by name.
     dropout (float): Of the adapter.
+    dora (bool): Whether the adapter is of the variant DoRA.
     gradient_checkpointing (bool): Whether activations are recomputed.
     paged_8bit (bool): Whether the moments are in 8 bits.
     gpu (bool): Whether it runs on a GPU.
@@ -57,14 +60,20 @@ class Use:
     tuning: str
     adapted: dict[str, int]
     dropout: float = 0.1
+    dora: bool = False
     gradient_checkpointing: bool = False
     paged_8bit: bool = False
     gpu: bool = False
 
 
 def adapter_parameters(shape: DecoderShape, use: Use) -> int:
-    """RETURNS (int): LoRA weights: for each module, rank * (input width + output width)."""
-    return sum(rank * sum(shape.linear[name]) for name, rank in use.adapted.items())
+    """RETURNS (int): LoRA weights: for each module, and each expert of a parameter, rank * (input
+    width + output width); with DoRA, one for each output more."""
+    n_all = 0
+    for name, rank in use.adapted.items():
+        n_experts, n_inputs, n_outputs = _sizes(shape, name)
+        n_all += rank * n_experts * (n_inputs + n_outputs) + use.dora * n_outputs
+    return n_all
 
 
 def trained_parameters(shape: DecoderShape, use: Use) -> int:
@@ -111,15 +120,16 @@ def training_bytes(shape: DecoderShape, use: Use, *, n_rows: int) -> int:
     trained = trained_parameters(shape, use) * moments
     stream = shape.width * (4 if use.tuning == "full" else n_bytes)
     kept = kept_per_layer(shape, use)
-    layers = shape.n_layers * kept
+    layers, copies = shape.n_layers * kept, _kept_weights(shape, use)
     if use.gradient_checkpointing:
         # The inputs of all layers, and two layers recomputed: one is before the last is freed.
         layers = shape.n_layers * stream + 2 * kept
+        copies = min(copies, 2 * copies // shape.n_layers)
     # Around the layers: embedding, last norm, output and its gradient, and in the backward pass the
     # gradients within one layer.
     around = 6 * 4 * shape.width + _computed_per_layer(shape, use)
     activations = _allocated(n_rows * (layers + around), use)
-    return _loaded(shape, use) + trained + activations + n_rows * PER_ROW
+    return _loaded(shape, use) + trained + copies + activations + n_rows * PER_ROW
 
 
 def kept_per_layer(shape: DecoderShape, use: Use) -> int:
@@ -137,6 +147,7 @@ def kept_per_layer(shape: DecoderShape, use: Use) -> int:
         MLP                    3bI                       4bI (with the input of down)
         LoRA, each module      4 * input + 4 * rank      -
           with dropout         8 * input + 4 * rank on a CPU, whose masks are floats; 5 on a GPU
+          DoRA                 (4 + b) * output more: outputs of the base, and of A and B
         k experts, besides     kbW (weighted outputs)    8kW (inputs as well)
 
     I is the inner width of all experts that a subtoken is sent to. In full tuning that computes in
@@ -151,8 +162,11 @@ def kept_per_layer(shape: DecoderShape, use: Use) -> int:
         routed = round(8 * shape.n_experts * W)
         return 16 * W + own + attention + n_bytes * Q + 4 * n_bytes * inner + routed
     per_input = (5 if use.gpu else 8) if use.dropout else 4
+    per_output = 4 + n_bytes if use.dora else 0
     adapted = sum(
-        per_input * shape.linear[name][0] + 4 * rank for name, rank in use.adapted.items()
+        per_input * shape.linear[name][0] + 4 * rank + per_output * shape.linear[name][1]
+        for name, rank in use.adapted.items()
+        if name in shape.linear
     )
     routed = round(n_bytes * shape.n_experts * W)
     return 8 * W + attention + 3 * n_bytes * inner + routed + adapted // shape.n_layers
@@ -167,15 +181,40 @@ def _computed_per_layer(shape: DecoderShape, use: Use) -> int:
     return max(mlp, attention)
 
 
+def _kept_weights(shape: DecoderShape, use: Use) -> int:
+    """Copies of weights that autograd keeps: experts with their update, and with DoRA and dropout
+    the dequantized weights, through which inputs go a second time."""
+    total = 0
+    for name in use.adapted:
+        n_experts, n_inputs, n_outputs = _sizes(shape, name)
+        n_bytes = BYTES[use.dtype]
+        if name in shape.linear:
+            is_kept = use.dora and use.dropout > 0
+            n_bytes = {"none": 0, "nf4": n_bytes, "int8": 4}[use.quantization] if is_kept else 0
+        total += n_bytes * n_experts * n_inputs * n_outputs
+    return total
+
+
+def _sizes(shape: DecoderShape, name: str) -> tuple[int, int, int]:
+    """Experts, input and output width of what has LoRA weights."""
+    return shape.experts[name] if name in shape.experts else (1, *shape.linear[name])
+
+
 def _loaded(shape: DecoderShape, use: Use) -> int:
     """Weights and tokenizer, and copies of weights in the computing dtype: for a quantized decoder
-    one linear layer at a time, for float32 weights all that autocast keeps.
+    one linear layer at a time, for float32 weights all that autocast keeps. For experts with LoRA
+    weights those of one layer, and for DoRA one weight in float32, with its update.
     """
     linear, n_bytes, copied = [a * b for a, b in shape.linear.values()], BYTES[use.dtype], 0
     if use.quantization != "none":
         copied = n_bytes * max(linear)
     elif use.tuning == "full" and n_bytes != 4:
         copied = n_bytes * (sum(linear) + shape.n_joined)
+    adapted = [math.prod(_sizes(shape, name)) for name in use.adapted]
+    if use.dora and adapted:
+        copied = max(copied, (n_bytes + 8) * max(adapted))
+    experts = [n_bytes * math.prod(shape.experts[n]) for n in use.adapted if n in shape.experts]
+    copied += sum(experts) // shape.n_layers
     return weights_bytes(shape, use) + PER_ENTRY * shape.vocab_size + copied
 
 

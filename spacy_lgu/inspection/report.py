@@ -103,8 +103,8 @@ def _decoder_rows(decoder: FactsT) -> Iterator[tuple[str, str]]:
         n_modules = f"{adapter['n_modules']} modules: " if adapter["n_modules"] else ""
         yield (
             "adapter",
-            f"rank {adapter['rank']}, alpha {adapter['alpha']:g}, dropout {adapter['dropout']:g}, "
-            f"on {n_modules}{', '.join(adapter['modules'])}",
+            f"{adapter['variant']}, rank {adapter['rank']}, alpha {adapter['alpha']:g}, dropout "
+            f"{adapter['dropout']:g}, on {n_modules}{', '.join(adapter['modules'])}",
         )
     yield "tokenizer", _show_tokenizer(decoder)
     if decoder.get("listeners") is not None:

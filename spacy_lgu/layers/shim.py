@@ -176,7 +176,7 @@ class DecoderShim(Shim):
             self._step_each(pending, optimizer)
             return
         if self._adamw is None:
-            self._adamw = DecoderAdamW(self.settings.optimizer, [p for _, p in trainable])
+            self._adamw = DecoderAdamW(self.settings.optimizer, trainable)
         self._adamw.step(optimizer.learn_rate)
         if optimizer.averages is not None:
             self._update_averages(pending, optimizer)

@@ -37,10 +37,12 @@ self_test = true
 
 [transformer.model.lora]
 @misc = "spacy-lgu.lora.v1"
+variant = "lora"
 rank = 64
 alpha = 16
 dropout = 0.1
 modules = "attention"
+parameters = []
 path = null
 
 [transformer.model.get_spans]

@@ -55,7 +55,7 @@ def test_report_is_drawn(saved):
     printed = inspect(saved)
     assert "│ 0 │ 1 │ 2 │ 3 │ │ c │ c │ b │ b │" in printed
     assert "ccbb = layers 0-1 causal, layers 2-3 bidirectional" in printed
-    assert "rank 4, alpha 8, dropout 0, on 8 modules: q_proj, v_proj" in printed
+    assert "lora, rank 4, alpha 8, dropout 0, on 8 modules: q_proj, v_proj" in printed
     assert "listened to by ner" in printed
 
 

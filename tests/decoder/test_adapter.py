@@ -137,7 +137,7 @@ def test_missing_files(adapter_folder, name):
 
 @pytest.mark.parametrize("change", ["inactive", "disabled", "scaled", "elsewhere"])
 def test_an_adapter_that_peft_does_not_apply(adapter_folder, decoder_folder, monkeypatch, change):
-    put_on = adapter._put_on
+    put_on = adapter.put_on
 
     def put_on_otherwise(module, base, **options):
         if change == "elsewhere":
@@ -152,7 +152,7 @@ def test_an_adapter_that_peft_does_not_apply(adapter_folder, decoder_folder, mon
             layer.scale_layer(0.5)
         return model
 
-    monkeypatch.setattr(adapter, "_put_on", put_on_otherwise)
+    monkeypatch.setattr(adapter, "put_on", put_on_otherwise)
     with pytest.raises(RuntimeError, match=r"PEFT .* did not apply the adapter in '.*adapter'"):
         load_on(decoder_folder, adapter_folder)
 
@@ -162,6 +162,8 @@ def test_an_adapter_that_peft_does_not_apply(adapter_folder, decoder_folder, mon
 FEATURES = {
     "plain": {},
     "rslora": {"use_rslora": True},
+    "dora": {"use_dora": True},
+    "dora and rslora": {"use_dora": True, "use_rslora": True, "lora_alpha": 2},
     "ranks": {"rank_pattern": {"q_proj": 4, "layers.1.self_attn.v_proj": 3}},
     "alphas": {"alpha_pattern": {"model.layers.2.self_attn.q_proj": 2, "v_proj": 32}},
     "layers": {"layers_to_transform": [0, 2]},
@@ -176,7 +178,8 @@ def train_causal(folder, path, *, dtype=torch.float32, save=None, **options):
     torch.manual_seed(0)
     decoder = AutoModelForCausalLM.from_pretrained(folder, attn_implementation=ATTENTION)
     options = {"target_modules": ["q_proj", "v_proj"], **options}
-    config = peft.LoraConfig(r=2, lora_alpha=8, task_type="CAUSAL_LM", **options)
+    options = {"lora_alpha": 8, **options}
+    config = peft.LoraConfig(r=2, task_type="CAUSAL_LM", **options)
     model = peft.get_peft_model(decoder, config).eval()
     if save is not None:
         model.peft_config["default"].init_lora_weights = True
@@ -202,17 +205,17 @@ def train_causal(folder, path, *, dtype=torch.float32, save=None, **options):
 def test_adapters_of_decoders_with_lm_head(decoder_folder, tmp_path, feature):
     expected = train_causal(decoder_folder, tmp_path / "adapter", **FEATURES[feature])
     loaded = build_unshaken(decoder_folder, lora=LoraSettings(path=str(tmp_path / "adapter")))
-    assert torch.equal(vectors(loaded), expected)
+    # DoRA is computed otherwise than in PEFT.
+    exact = {"rtol": 1e-5, "atol": 1e-5} if "dora" in feature else {"rtol": 0, "atol": 0}
+    torch.testing.assert_close(vectors(loaded), expected, **exact)
     # Saved again, the names are those of the decoder without LM head.
     save_adapter(loaded.decoder.adapter, tmp_path / "again")
     again = build_unshaken(decoder_folder, lora=LoraSettings(path=str(tmp_path / "again")))
-    assert torch.equal(vectors(again), expected)
+    assert torch.equal(vectors(again), vectors(loaded))
     base = AutoModel.from_pretrained(decoder_folder, attn_implementation=ATTENTION)
     by_peft = peft.PeftModel.from_pretrained(base, tmp_path / "again")
-    assert torch.equal(
-        vectors(again),
-        LGUDecoder(base, unmasked=again.decoder.unmasked, dtype="float32", adapter=by_peft)(BATCH),
-    )
+    Y = LGUDecoder(base, unmasked=again.decoder.unmasked, dtype="float32", adapter=by_peft)(BATCH)
+    torch.testing.assert_close(vectors(again), Y.detach(), **exact)
 
 
 @pytest.mark.parametrize(

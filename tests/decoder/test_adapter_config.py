@@ -34,6 +34,7 @@ def test_all_that_peft_writes_of_a_plain_adapter(tmp_path):
     assert sorted(config.modules) == ["q_proj", "v_proj"]
     assert (config.excluded, config.layers, config.layer_lists) == ((), (), ())
     assert (config.ranks, config.alphas) == ({}, {})
+    assert (config.dora, config.parameters, config.variants) == (False, (), ("lora",))
 
 
 def test_keys_of_other_versions_without_effect(tmp_path):
@@ -78,17 +79,15 @@ def test_keys_of_other_versions_without_effect(tmp_path):
         ("modules_to_save", ["embed_tokens"]),
         ("monteclora_config", {"num_samples": 2}),
         ("runtime_config", {"ephemeral_gpu_offload": True}),
-        ("target_parameters", ["experts.down_proj"]),
         ("trainable_token_indices", [0]),
         ("use_bdlora", {"nblocks": 2}),
-        ("use_dora", True),
         ("use_qalora", True),
         ("use_something", 1),
         ("velora_config", {"scale": 1.0}),
     ],
 )
 def test_features_beyond_plain_lora_are_refused_by_name(tmp_path, key, value):
-    message = rf"adapter_config\.json': {key} = .* asks for more than plain LoRA .* merge this one"
+    message = rf"adapter_config\.json': {key} = .* asks for more than LoRA, .* merge this one"
     with pytest.raises(ValueError, match=message):
         read(tmp_path, **{key: value})
 
@@ -120,6 +119,9 @@ def test_adapters_that_change_the_base_are_refused_with_the_way_to_convert_them(
         ("lora_dropout", 1, r"expected a number in \[0, 1\)"),
         ("lora_dropout", None, r"expected a number in \[0, 1\)"),
         ("use_rslora", 1, "expected true or false"),
+        ("use_dora", "yes", "expected true or false"),
+        ("target_parameters", "(.*a)*b", r"such as \['mlp.experts.down_proj'\]; regular exp"),
+        ("target_parameters", ["a*"], "regular expressions are not supported"),
         ("target_modules", None, "a list of module names such as .* or 'all-linear'"),
         ("target_modules", "q_proj", "regular expressions are not supported"),
         ("target_modules", "(.*a)*b", "regular expressions are not supported"),
@@ -200,6 +202,40 @@ def test_ranks_and_scales_by_name(tmp_path):
     assert config.rank_of("layers.0.self_attn.v_proj") == 2
     assert config.rank_of("layers.1.self_attn.v_proj") == 4
     assert read(tmp_path, use_rslora=True).scale_of(QUERY) == 4.0  # 8 / sqrt(4)
+
+
+@pytest.mark.parametrize(
+    ("rslora", "dora", "variants"),
+    [
+        (False, False, ("lora",)),
+        (True, False, ("rslora",)),
+        (False, True, ("dora",)),
+        (True, True, ("rslora", "dora")),
+    ],
+)
+def test_variants(tmp_path, rslora, dora, variants):
+    assert read(tmp_path, use_rslora=rslora, use_dora=dora).variants == variants
+
+
+def test_parameters(tmp_path):
+    config = read(
+        tmp_path,
+        target_modules=None,
+        target_parameters=["mlp.experts.down_proj"],
+        rank_pattern={"layers.1.mlp.experts.down_proj": 2},
+        exclude_modules=["mlp.experts"],
+        layers_to_transform=[0],
+    )
+    assert (config.modules, config.parameters) == ((), ("mlp.experts.down_proj",))
+    assert config.targets_parameter("model.layers.1.mlp.experts.down_proj")
+    assert config.rank_of("model.layers.1.mlp.experts.down_proj") == 2
+    assert not config.targets_parameter("model.layers.1.mlp.experts.gate_up_proj")
+    assert not config.targets_parameter("model.layers.1.mlp.experts.down_proj.weight")
+
+
+def test_magnitudes_of_parameters(tmp_path):
+    with pytest.raises(ValueError, match=r"use_dora = true and target_parameters = .*down_proj"):
+        read(tmp_path, use_dora=True, target_parameters=["mlp.experts.down_proj"])
 
 
 def test_two_ranks_for_one_module(tmp_path):

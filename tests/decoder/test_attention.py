@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from spacy_lgu.decoder import attention
-from spacy_lgu.decoder.adapter import BaseReference, add_adapter
+from spacy_lgu.decoder.adapter import BaseReference, LoraTargets, add_adapter
 from spacy_lgu.decoder.attention import ATTENTION, packed_attention, register_attention
 from spacy_lgu.decoder.building import enable_gradient_checkpointing
 from spacy_lgu.decoder.packing import PackedBatch
@@ -213,7 +213,8 @@ def test_lora_gradients_with_and_without_checkpointing_equal_the_reference():
     for module in pair:
         torch.manual_seed(1)
         module.requires_grad_(False)
-        add_adapter(module, lora, modules=["q_proj", "v_proj"], base=BaseReference("x", None))
+        targets = LoraTargets(["q_proj", "v_proj"])
+        add_adapter(module, lora, targets=targets, base=BaseReference("x", None))
         for name, parameter in module.named_parameters():
             if "lora_B" in name:
                 torch.nn.init.normal_(parameter, std=0.2)

@@ -1,392 +1,381 @@
-"""Mixtures of experts: every weight in its place, in whatever form a file holds them."""
+"""LoRA on weights that hold one matrix per expert."""
 
+import copy
 import json
-import logging
-import shutil
-from pathlib import Path
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
 
+import peft
 import pytest
 import torch
+from numpy.testing import assert_allclose
 from safetensors.torch import load_file, save_file
-from transformers import CONFIG_MAPPING, AutoModelForCausalLM
+from transformers import CONFIG_MAPPING, AutoModel
 
-from spacy_lgu.decoder.checkpoint import Expected, StoredTensor, match_weights
-from spacy_lgu.decoder.experts import count_active, count_joined, describe_unquantized
-from spacy_lgu.decoder.loading import load_decoder
-from spacy_lgu.decoder.local import read_decoder
-from spacy_lgu.decoder.packing import PackedBatch
-from spacy_lgu.decoder.self_test import _find_moved
-from spacy_lgu.decoder.source import find_source, read_config
-from spacy_lgu.decoder.weights import check_weights
-from spacy_lgu.inspection.decoders import find_problem
+from spacy_lgu.decoder import adapter_layers
+from spacy_lgu.decoder.adapter import (
+    LoraTargets,
+    add_adapter,
+    check_adapter,
+    find_lora_modules,
+    find_targets,
+    load_adapter,
+    save_adapter,
+)
+from spacy_lgu.decoder.adapter_config import BaseReference
+from spacy_lgu.decoder.adapter_parameters import (
+    brief_names,
+    expert_parameters,
+    find_lora_parameters,
+    peft_layers,
+)
+from spacy_lgu.decoder.adapter_weights import linear_layers
+from spacy_lgu.decoder.attention import ATTENTION, register_attention
+from spacy_lgu.decoder.decoder import LGUDecoder
+from spacy_lgu.decoder.self_test import check_decoder
+from spacy_lgu.decoder.settings import LoraSettings
+from spacy_lgu.decoder.versions import TRANSFORMERS
 
-from ..conftest import IS_5, make_tokenizer
-from .helpers import CPU, build, edit_json, restore, save, vectors
-from .reference import Family, make_lgu, make_pair, random_ids, relative_error, run_reference
+from .helpers import edit_json
 
+BASE = BaseReference("", None)
+GATE_UP, DOWN = "feed_forward.experts.gate_up_proj", "feed_forward.experts.down_proj"
+IDS = torch.tensor([[5, 9, 2, 7, 3, 11]])
+# Families whose experts are parameters in both versions of transformers, or linear modules in one.
 SIZES = {
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "moe_intermediate_size": 16,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
+    "vocab_size": 16,
+    "hidden_size": 8,
+    "intermediate_size": 12,
+    "intermediate_size_mlp": 12,
+    "moe_intermediate_size": 12,
+    "shared_expert_intermediate_size": 12,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "head_dim": 4,
+    "num_local_experts": 3,
+    "num_experts": 3,
     "num_experts_per_tok": 2,
-    "max_position_embeddings": 64,
     "initializer_range": 0.2,
-    "pad_token_id": 0,
+    "pad_token_id": None,
     "bos_token_id": 0,
     "eos_token_id": 1,
 }
-DEEP = {
-    "num_key_value_heads": 4,
-    "n_routed_experts": 4,
-    "n_shared_experts": 1,
-    "n_group": 1,
-    "topk_group": 1,
-    "first_k_dense_replace": 1,
-    "kv_lora_rank": 16,
-    "q_lora_rank": 16,
-    "qk_nope_head_dim": 8,
-    "qk_rope_head_dim": 8,
-    "v_head_dim": 8,
-}
-# What their configs hold besides, and how a file names the experts and their matrices gate, up and
-# down.
-LLAMA_NAMES = ("mlp.experts", "gate_proj", "up_proj", "down_proj")
-MIXTRAL_NAMES = ("block_sparse_moe.experts", "w1", "w3", "w2")
-MIXTURES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
-    "mixtral": ({"num_local_experts": 4, "intermediate_size": 16}, MIXTRAL_NAMES),
-    "qwen3_moe": ({"num_experts": 4, "head_dim": 8}, LLAMA_NAMES),
-    "deepseek_v3": (DEEP, LLAMA_NAMES),
-    "dots1": ({**DEEP, "head_dim": 8}, LLAMA_NAMES),
-}
-if IS_5:
-    MIXTURES |= {
-        "olmoe": ({"num_experts": 4, "intermediate_size": 16}, LLAMA_NAMES),
-        "qwen2_moe": ({"num_experts": 4, "shared_expert_intermediate_size": 16}, LLAMA_NAMES),
-        "deepseek_v2": ({**DEEP, "topk_method": "greedy"}, LLAMA_NAMES),
-        "glm4_moe": ({**DEEP, "head_dim": 8}, LLAMA_NAMES),
-        "ernie4_5_moe": ({"moe_num_experts": 4, "moe_k": 2}, LLAMA_NAMES),
-        "minimax_m2": (
-            {"num_local_experts": 4, "intermediate_size": 16, "head_dim": 8},
-            MIXTRAL_NAMES,
-        ),
-        "phimoe": ({"num_local_experts": 4, "intermediate_size": 16}, MIXTRAL_NAMES),
-    }
-LAYER = 2
 
 
-def make_mixture(family: str) -> Any:
-    """A random causal LM of a family, with 4 experts in each layer."""
-    values = {**SIZES, "vocab_size": len(make_tokenizer()), **MIXTURES[family][0]}
+def make_config(family="llama4_text", **values):
+    return CONFIG_MAPPING[family](**{**SIZES, **values})
+
+
+def make_model(family="llama4_text", **options):
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(CONFIG_MAPPING[family](**values))
-    with torch.no_grad():
-        for parameter in model.parameters():  # some families leave experts empty
-            parameter.normal_(std=0.2)
+    model = AutoModel.from_config(make_config(family), **options).eval().requires_grad_(False)
+    for name, parameter in model.named_parameters():
+        if "experts" in name:  # which some families leave empty
+            parameter.data = 0.2 * torch.randn(parameter.shape)
     return model
 
 
-def save_mixture(family: str, folder: Path, **options: Any) -> Any:
-    model = make_mixture(family)
-    model.save_pretrained(folder, **options)
-    make_tokenizer().save_pretrained(folder)
-    return model
+def settings(*parameters, **values):
+    return LoraSettings(**{"rank": 2, "alpha": 4, "dropout": 0, "parameters": parameters, **values})
 
 
-def load(folder: Path, quantization: str = "none") -> Any:
-    source = find_source(str(folder))
-    config = read_config(source)
-    prefix = check_weights(source, config)
-    options = {"quantization": quantization, "device": CPU, "prefix": prefix}
-    return load_decoder(source, config, dtype="float32", **options)
+def adapt(model, lora):
+    """Put an adapter on a model, and change it as training would."""
+    adapted = add_adapter(model, lora, targets=find_targets(lora, model.config), base=BASE)
+    torch.manual_seed(1)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            parameter.data = 0.3 * torch.randn(parameter.shape)
+    return adapted
 
 
-def matrices(decoder: Any, expert: int, names: tuple[str, ...]) -> list[torch.Tensor]:
-    """The matrices gate, up and down of one expert, wherever the version keeps them."""
-    if IS_5:
-        experts = decoder.layers[LAYER].mlp.experts
-        return [*experts.gate_up_proj[expert].chunk(2), experts.down_proj[expert]]
-    module = decoder.layers[LAYER].get_submodule(f"{names[0]}.{expert}")
-    return [getattr(module, name).weight for name in names[1:]]
+def compute(model):
+    return model(input_ids=IDS, use_cache=False).last_hidden_state[0]
 
 
-@pytest.fixture
-def folder(tmp_path):
-    """A Qwen3 mixture of experts as it is published."""
-    save_mixture("qwen3_moe", tmp_path / "published")
-    return tmp_path / "published"
+class Experts(torch.nn.Module):
+    """Two experts of a matrix each, which take turns."""
+
+    def __init__(self, weight):
+        super().__init__()
+        self.bias = torch.nn.Parameter(torch.tensor([100.0, 200.0]))
+        self.down_proj = torch.nn.Parameter(torch.tensor(weight))
+
+    def forward(self, x, index):
+        return torch.stack(
+            [self.down_proj[i] @ one + self.bias for i, one in zip(index, x, strict=True)]
+        )
 
 
-# Names and places
+class Router(torch.nn.Module):
+    def __init__(self, weight):
+        super().__init__()
+        self.experts = Experts(weight)
+        self.requires_grad_(False)
 
 
-@pytest.mark.parametrize("family", MIXTURES)
-def test_every_matrix_of_every_expert_comes_from_its_place_in_the_file(family, tmp_path):
-    save_mixture(family, tmp_path)
-    stored, names = load_file(tmp_path / "model.safetensors"), MIXTURES[family][1]
-    decoder = load(tmp_path)
-    seen = set()
-    for expert in range(4):
-        for name, found in zip(names[1:], matrices(decoder, expert, names), strict=True):
-            expected = stored[f"model.layers.{LAYER}.{names[0]}.{expert}.{name}.weight"]
-            assert torch.equal(found, expected), (expert, name)
-            seen.add(float(found.detach().flatten()[0]))
-    assert len(seen) == 4 * 3
+WEIGHT = [[[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]], [[2.0, 0.0, 0.0], [0.0, 0.0, 2.0]]]
+X, INDEX = [[1.0, 2.0, 3.0], [1.0, 1.0, 1.0], [0.0, 0.0, 1.0]], [0, 1, 1]
 
 
-@pytest.mark.parametrize("form", ["published", "sharded", *(["joined"] if IS_5 else [])])
-@pytest.mark.parametrize("family", MIXTURES)
-def test_weights_are_the_same_in_every_form(family, form, tmp_path):
-    options: dict[str, Any] = {"joined": {"save_original_format": False}}.get(form, {})
-    size = "20KB" if form == "sharded" else "5GB"
-    model = save_mixture(family, tmp_path, max_shard_size=size, **options)
-    expected, found = model.model.state_dict(), load(tmp_path).state_dict()
-    assert list(found) == list(expected)
-    assert [n for n, value in expected.items() if not torch.equal(found[n], value)] == []
+def test_experts_by_hand():
+    module = Router(WEIGHT)
+    lora = LoraSettings(rank=1, alpha=4, dropout=0, modules=[], parameters=["down_proj"])
+    add_adapter(module, lora, targets=LoraTargets([], ["down_proj"]), base=BASE)
+    layer = module.experts
+    A, B = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+    A.data = torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]])  # of the first expert, of the second
+    B.data = torch.tensor([[1.0, 0.0], [0.0, -1.0]])  # their columns
+    x = torch.tensor(X, requires_grad=True)
+    Y = module.experts(x, INDEX)
+    # The scale is 4: the first becomes [[5, 0, 4], [0, 1, 0]], the second [[2, 0, 0], [0, -4, 2]].
+    assert_allclose(Y.detach(), [[117, 202], [102, 198], [100, 202]])
+    Y.backward(torch.ones_like(Y))
+    assert_allclose(x.grad, [[5, 1, 4], [2, -4, 2], [2, -4, 2]])
+    # d(1 B A x): B^T (1, 1) x for the rows of each expert, times the scale.
+    assert_allclose(A.grad, [[4, 8, 12], [-4, -4, -8]])
+    assert_allclose(B.grad, [[16, 4], [16, 4]])  # A x is 4 for the first, 1 and 0 for the second
+    assert (module.experts.base_layer.down_proj == torch.tensor(WEIGHT)).all()
 
 
-@pytest.mark.skipif(not IS_5, reason="transformers 4.53 does not have the family")
-@pytest.mark.parametrize("family", ["gpt_oss", "qwen3_5_moe_text", "qwen3_vl_moe_text"])
-def test_experts_that_are_published_in_one_tensor(family, tmp_path):
-    values = {**SIZES, "num_local_experts": 4, "num_experts": 4, "head_dim": 8}
-    config = CONFIG_MAPPING[family](vocab_size=64, **values)
-    torch.manual_seed(0)
-    from transformers import AutoModel
-
-    decoder = AutoModel.from_config(config)
-    with torch.no_grad():
-        for parameter in decoder.parameters():
-            parameter.normal_(std=0.2)
-    decoder.save_pretrained(tmp_path)
-    found = load(tmp_path).state_dict()
-    differing = [n for n, v in decoder.state_dict().items() if not torch.equal(found[n], v)]
-    assert differing == []
-
-
-def change(folder: Path, **changes: Any) -> None:
-    """Rename, cut or drop tensors of a file; in names __ stands for a dot."""
-    file = folder / "model.safetensors"
-    tensors = load_file(file)
-    for name, value in changes.items():
-        tensor = tensors.pop(name.replace("__", "."))
-        if isinstance(value, str):
-            tensors[value] = tensor
-        elif value is not None:
-            tensors[name.replace("__", ".")] = tensor[:value].clone()
-    save_file(tensors, file, metadata={"format": "pt"})
-
-
-EXPERT = "model__layers__2__mlp__experts__3__up_proj__weight"
+def test_which_parameters_a_decoder_has():
+    parameters = expert_parameters(make_model())
+    assert list(parameters) == [f"layers.{i}.{name}" for i in (0, 1) for name in (GATE_UP, DOWN)]
+    assert parameters[f"layers.0.{DOWN}"].n_experts == 3
+    transposed = Router(WEIGHT)
+    assert expert_parameters(transposed) == {"experts.down_proj": (2, 3, 2)}
+    transposed.experts.is_transposed = True
+    assert expert_parameters(transposed) == {"experts.down_proj": (2, 2, 3)}
 
 
 @pytest.mark.parametrize(
-    ("value", "message"),
+    ("wanted", "names"),
     [
-        (None, r"does not hold 1 of \d+ weights: model\.layers\.2\.mlp\.experts\.3\.up_proj\.we"),
-        (  # as many as are expected, but not those
-            "model.layers.2.mlp.experts.4.up_proj.weight",
-            r"does not hold 1 of \d+ weights: model\.layers\.2\.mlp\.experts\.3\.up_proj\.weight",
-        ),
-        (8, r"experts\.3\.up_proj\.weight of shape \[8, 32\] \(F32\) instead of \[16, 32\]"),
+        (["down_proj"], [DOWN]),
+        (["experts.gate_up_proj", DOWN], [DOWN, GATE_UP]),
+        ([f"layers.1.{DOWN}"], [f"layers.1.{DOWN}"]),
+        ([f"layers.1.{DOWN}", f"layers.0.{DOWN}"], [DOWN]),
+        ([], []),
     ],
 )
-def test_faults_of_one_expert_are_found_before_a_weight_is_read(folder, no_weights, value, message):
-    change(folder, **{EXPERT: value})
-    with pytest.raises(ValueError, match=message):
-        load(folder)
+def test_names_in_settings(wanted, names):
+    assert find_lora_parameters(settings(*wanted), make_config()) == names
 
 
-def test_an_expert_more_than_the_config_says(folder, no_weights):
-    values = json.loads((folder / "config.json").read_text())
-    names = {"num_experts", "num_local_experts"} & values.keys()  # by version
-    edit_json(folder / "config.json", **dict.fromkeys(names, 3))
-    with pytest.raises(ValueError, match=r"more than the config says, with 12 .*experts\.3\.down"):
-        load(folder)
-
-
-def test_layers_that_transformers_leaves_out_are_no_fault(tmp_path):
-    """DeepSeek-V3 is published with layer 61, for speculative decoding."""
-    save_mixture("deepseek_v3", tmp_path)
-    file = tmp_path / "model.safetensors"
-    extra = {"model.layers.61.enorm.weight": torch.ones(32)}
-    save_file({**load_file(file), **extra}, file, metadata={"format": "pt"})
-    assert load(tmp_path).norm.weight.shape == (32,)
-    extra = {"model.layers.60.enorm.weight": torch.ones(32)}
-    save_file({**load_file(file), **extra}, file, metadata={"format": "pt"})
-    with pytest.raises(ValueError, match=r"more than the config says, with .*layers\.60\.enorm"):
-        load(tmp_path)
-
-
-def test_quantized_experts_cannot_be_joined():
-    own = {"norm.weight": (2,), "experts.up_proj": (2, 4, 2)}
-    published = {"norm.weight": (2,), "experts.0.up.weight": (4, 2), "experts.1.up.weight": (4, 2)}
-    tensors = {name: StoredTensor("x", "F32", shape) for name, shape in published.items()}
-    expected = Expected([own, published])
-    assert match_weights(tensors, expected, where="here") == ""
-    tensors["experts.1.up.weight"] = StoredTensor("x", "U8", (4, 1))
-    for state in ("absmax", "quant_state.bitsandbytes__nf4"):
-        tensors[f"experts.1.up.weight.{state}"] = StoredTensor("x", "U8", (9,))
-    message = r"'here' holds 1 quantized weights of experts, such as experts\.1\.up\.weight, which"
-    with pytest.raises(ValueError, match=message):
-        match_weights(tensors, expected, where="here")
-
-
-def test_the_form_that_fits_is_taken_where_names_are_the_same():
-    own, published = {"a": (4, 2), "b": (2,)}, {"a": (2, 4), "b": (2,)}
-    for shape in ((4, 2), (2, 4)):
-        tensors = {"x.a": StoredTensor("x", "F32", shape), "x.b": StoredTensor("x", "F32", (2,))}
-        assert match_weights(tensors, Expected([own, published]), where="here") == "x."
-
-
-def test_experts_in_mxfp4_are_refused_in_words(tmp_path):
-    family = "gpt_oss" if IS_5 else "mixtral"
-    values = {**SIZES, "num_local_experts": 4, "head_dim": 8, "vocab_size": 64}
-    torch.manual_seed(0)
-    AutoModelForCausalLM.from_config(CONFIG_MAPPING[family](**values)).save_pretrained(tmp_path)
-    edit_json(tmp_path / "config.json", quantization_config={"quant_method": "mxfp4"})
-    problem = find_problem(read_decoder(str(tmp_path)))
-    # Until packed attention has sinks, the family is named first.
-    assert "already quantized (mxfp4)" in problem or "attention has sinks" in problem
-
-
-# Saves
-
-
-@pytest.mark.parametrize("tuning", ["lora", "full"])
-@pytest.mark.parametrize("family", ["qwen3_moe", "mixtral"])
-def test_saves_hold_experts_as_they_are_published(family, tuning, tmp_path):
-    save_mixture(family, tmp_path / "x")
-    built = build(tmp_path / "x", tuning=tuning)
-    save(built, tmp_path / "saved", "bundle" if tuning == "lora" else "auto")
-    part = tmp_path / "saved" / ("base" if tuning == "lora" else "weights")
-    names = load_file(part / "model.safetensors").keys()
-    experts, gate, _, _ = MIXTURES[family][1]
-    assert f"layers.{LAYER}.{experts}.3.{gate}.weight" in names
-    shutil.rmtree(tmp_path / "x")
-    restored = restore(tmp_path / "saved", built)
-    assert torch.equal(vectors(restored), vectors(built))
-    expected, found = built.decoder.state_dict(), restored.decoder.state_dict()
-    assert [n for n, value in expected.items() if not torch.equal(found[n], value)] == []
-
-
-@pytest.mark.parametrize("quantization", ["nf4", "int8"])
-def test_quantized_saves_hold_every_weight(quantization, folder, tmp_path):
-    built = build(folder, quantization=quantization)
-    save(built, tmp_path / "saved", "bundle")
-    restored = restore(tmp_path / "saved", built)
-    assert torch.equal(vectors(restored), vectors(built))
-
-
-# Quantization
-
-
-def test_what_quantization_leaves_is_said_before_loading(folder, caplog, no_weights):
-    with caplog.at_level(logging.WARNING), pytest.raises(AssertionError, match="Weights were load"):
-        build(folder, quantization="nf4")
-    said = [r.getMessage() for r in caplog.records if "unquantized" in r.getMessage()]
-    expected = r"quantization = 'nf4' leaves 49% of the weights unquantized: those of the experts"
-    assert [text.startswith(expected) for text in said] == ([True] if IS_5 else [])
-
-
-def test_what_quantization_leaves():
-    assert describe_unquantized(0, 100, "nf4") is None
-    assert describe_unquantized(50, 100, "none") is None
-    text = describe_unquantized(28_000_000_000, 30_000_000_000, "int8")
-    assert text.startswith(
-        "quantization = 'int8' leaves 93% of the weights unquantized: those of the experts, 56 GB "
-        "in half precision."
+def test_unknown_names():
+    message = (
+        r"LoRA parameters 'experts.gate_proj' do not exist in decoders of the family "
+        rf"'llama4_text'. .* per expert: {DOWN}, {GATE_UP}.( Did you mean .*)? Linear modules are"
     )
+    with pytest.raises(ValueError, match=message):
+        find_lora_parameters(settings("experts.gate_proj"), make_config())
+    with pytest.raises(ValueError, match=rf"Did you mean '{DOWN}'\?"):
+        find_lora_parameters(settings("feed_forward.experts.down"), make_config())
+    # A linear module's weight is none of them.
+    with pytest.raises(ValueError, match=r"'q_proj.weight' do not exist"):
+        find_lora_parameters(settings("q_proj.weight"), make_config())
+    with pytest.raises(ValueError, match=r"'llama' have no weights with one matrix per expert"):
+        find_lora_parameters(settings("down_proj"), make_config("llama"))
 
 
-@pytest.mark.parametrize("quantization", ["nf4", "int8"])
-def test_experts_stay_as_they_are_or_are_quantized_one_by_one(folder, quantization):
-    decoder = load(folder, quantization)
-    plain = load(folder)
-    layer = decoder.layers[LAYER]
-    assert type(layer.self_attn.q_proj).__name__.startswith("Linear")
-    assert layer.self_attn.q_proj.weight.dtype in (torch.uint8, torch.int8)
-    n_joined = count_joined(plain)
-    if IS_5:
-        assert torch.equal(layer.mlp.experts.down_proj, plain.layers[LAYER].mlp.experts.down_proj)
-        assert n_joined == 4 * 4 * 3 * 16 * 32
-    else:
-        assert layer.mlp.experts[3].up_proj.weight.dtype in (torch.uint8, torch.int8)
-        assert n_joined == 0
+def test_brief_names():
+    available = ["layers.0.a.w", "layers.1.a.w", "layers.1.b.w"]
+    assert brief_names(available, available) == ["a.w", "b.w"]
+    assert brief_names(available[1:], available) == ["b.w", "layers.1.a.w"]
+
+
+def test_layers_are_nested_in_the_order_of_the_parameters():
+    assert peft_layers(["x.a", "x.b", "y.a", "x.c"]) == {
+        "x.a": "x.base_layer.base_layer",
+        "x.b": "x.base_layer",
+        "x.c": "x",
+        "y.a": "y",
+    }
+
+
+@pytest.mark.parametrize("parameters", [(GATE_UP, DOWN), (DOWN,), (f"layers.1.{GATE_UP}",)])
+@pytest.mark.parametrize("modules", [[], ["q_proj"]])
+@pytest.mark.parametrize("variant", ["lora", "rslora"])
+def test_a_decoder_with_the_update_in_its_weights(parameters, modules, variant):
+    model, merged = make_model(), make_model()
+    plain = compute(model)
+    adapt(model, settings(*parameters, modules=modules, variant=variant))
+    scale = 4 / (2**0.5 if variant == "rslora" else 2)
+    adapted = dict(model.named_modules())
+    for name, layer in peft_layers(
+        n for n in expert_parameters(merged) if any(n.endswith(p) for p in parameters)
+    ).items():
+        owner, parameter = merged.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2]
+        A, B = (getattr(adapted[layer], f"lora_{x}")["default"].weight.detach() for x in "AB")
+        A, B = A.reshape(3, 2, -1), B.reshape(len(B), 2, 3).permute(2, 0, 1)
+        getattr(owner, parameter).data += scale * B @ A
+    for i in (0, 1) if modules else ():
+        layer = model.layers[i].self_attn.q_proj
+        A, B = (getattr(layer, f"lora_{x}")["default"].weight.detach() for x in "AB")
+        merged.layers[i].self_attn.q_proj.weight.data += scale * B @ A
+    assert not torch.allclose(compute(model), plain, atol=1e-2)
+    torch.testing.assert_close(compute(model), compute(merged), atol=1e-5, rtol=1e-5)
+
+
+def test_only_the_adapter_is_trained():
+    model = make_model()
+    adapt(model, settings(GATE_UP, DOWN, modules=[]))
+    compute(model).sum().backward()
+    trained = {name for name, p in model.named_parameters() if p.requires_grad}
+    assert len(trained) == 2 * 2 * 2
+    assert all("lora_" in name for name in trained)
+    assert all(model.get_parameter(name).grad.abs().max() > 0 for name in trained)
+
+
+@pytest.mark.parametrize("modules", [[], ["q_proj", "v_proj"]])
+def test_saved_loaded_and_by_peft_alone(tmp_path, modules):
+    model = make_model()
+    adapted = adapt(model, settings(GATE_UP, DOWN, modules=modules))
+    save_adapter(adapted, tmp_path)
+    config = json.loads((tmp_path / "adapter_config.json").read_text())
+    assert sorted(config["target_parameters"]) == [DOWN, GATE_UP]
+    check_adapter(tmp_path, decoder=make_config())
+    loaded = make_model()
+    load_adapter(loaded, tmp_path, trainable=True)
+    assert torch.equal(compute(loaded), compute(model))
+    by_peft = peft.PeftModel.from_pretrained(make_model(), tmp_path).eval()
+    torch.testing.assert_close(compute(by_peft), compute(model), atol=1e-6, rtol=1e-5)
+    # Training goes on as it would have.
+    for one in (model, loaded):
+        compute(one).sum().backward()
+    trained = {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
+    assert trained.keys() == {name for name, p in loaded.named_parameters() if p.requires_grad}
+    for name, gradient in trained.items():
+        torch.testing.assert_close(loaded.get_parameter(name).grad, gradient)
+
+
+def test_an_adapter_that_peft_made_on_a_model_with_lm_head(tmp_path):
+    inside = torch.nn.Module()
+    inside.model, inside.config = make_model(), make_config()
+    options = {"target_modules": ["q_proj"], "target_parameters": ["experts.gate_up_proj"]}
+    other = peft.LoraConfig(r=2, lora_alpha=6, init_lora_weights=False, **options)
+    peft.get_peft_model(inside, other).save_pretrained(tmp_path)
+    loaded = make_model()
+    load_adapter(loaded, tmp_path, trainable=False)
+    torch.testing.assert_close(compute(loaded), compute(inside.model), atol=1e-6, rtol=1e-5)
+    assert list(loaded.peft_config["default"].target_parameters) == [GATE_UP]
+
+
+A_NAME = f"base_model.model.layers.0.{DOWN.rpartition('.')[0]}.lora_A.weight"
 
 
 @pytest.mark.parametrize(
-    ("family", "expected"),
+    ("values", "weight", "message"),
     [
-        ("mixtral", (2.0, 2 * 16)),
-        ("qwen3_moe", (2.0, 2 * 16)),
-        # the first of four layers is dense; one expert is shared
-        ("deepseek_v3", (1.5, (48 + 3 * 3 * 16) / 4)),
+        ({"target_parameters": [GATE_UP]}, None, r"2 of its modules, such as 'layers\.0\.feed_for"),
+        ({"target_parameters": ["nothing"]}, None, r"4 of its modules, such as 'layers\.0\.feed"),
+        ({"r": 4, "lora_alpha": 4}, None, r"have 6 rows, but rank 4 for 3 experts makes 12"),
+        ({}, torch.zeros(6, 5), r"experts' are for 5 input and \d+ output values, but that module"),
     ],
 )
-def test_what_is_computed_for_a_subtoken(family, expected):
-    model = make_mixture(family)
-    assert count_active(model.config, model.model) == expected
+def test_adapters_that_do_not_fit(tmp_path, values, weight, message):
+    save_adapter(adapt(make_model(), settings(GATE_UP, DOWN, modules=[])), tmp_path)
+    edit_json(tmp_path / "adapter_config.json", **values)
+    file = tmp_path / "adapter_model.safetensors"
+    if weight is not None:
+        save_file({**load_file(file), A_NAME: weight}, file)
+    with pytest.raises(ValueError, match=message):
+        check_adapter(tmp_path, decoder=make_config())
 
 
-def test_decoders_without_experts():
-    config = CONFIG_MAPPING["llama"](**{**SIZES, "vocab_size": 64})
-    model = AutoModelForCausalLM.from_config(config)
-    assert count_active(config, model.model) == (0.0, 48)
-    assert count_joined(model) == 0
-
-
-# Packed batches
-
-
-def test_rounding_of_experts_is_no_change_of_direction():
-    """Of three sequences of four, the last one's fourth position has changed."""
-    Y = torch.ones(12, 2)
-    Y[8] += 2e-7  # with the experts' batch
-    Y[11] += 1
-    assert _find_moved(Y[None]) == [0, 3]
-    assert _find_moved(Y[None], has_experts=True) == [3]
-    Y[9] += 1e-5
-    assert _find_moved(Y[None], has_experts=True) == [1, 3]
-
-
-TINY_MIXTURES = [
-    Family("mixtral", "mixtral", {"num_local_experts": 4, "sliding_window": None}),
-    Family("qwen3_moe", "qwen3_moe", {"num_experts": 4, "num_experts_per_tok": 2, "head_dim": 8}),
-]
-
-
-@pytest.mark.parametrize("family", TINY_MIXTURES, ids=["mixtral", "qwen3_moe"])
-@pytest.mark.parametrize("pattern", ["cccc", "bbbb", "ccbb", "cbbc"])
-def test_packed_equals_each_sequence_alone_with_gradients(family, pattern):
-    packed, eager = make_pair(family)
-    lengths, unmasked = [5, 1, 8, 3], tuple(letter == "b" for letter in pattern)
-    ids = random_ids(lengths)
-    Y = make_lgu(packed, unmasked)(PackedBatch.pack(ids, lengths, device=CPU))
-    expected = run_reference(eager, family.windows, ids, lengths, unmasked)
-    assert relative_error(Y.detach(), expected.detach()) < 1e-5
-    weights = torch.linspace(-1, 1, Y.numel()).reshape(Y.shape)
-    for output in (Y, expected):
-        (output * weights).sum().backward()
-    for (name, p), q in zip(packed.named_parameters(), eager.parameters(), strict=True):
-        if q.grad is not None:
-            assert relative_error(p.grad, q.grad) < 1e-4, name
-
-
-@pytest.mark.skipif(not IS_5, reason="transformers 4.53 has one way to compute experts")
-def test_experts_are_computed_in_the_one_way_that_is_tested(folder):
-    config = json.loads((folder / "config.json").read_text())
-    assert "experts_implementation" not in config
-    decoder = load(folder)
-    assert decoder.config._experts_implementation == "eager"
-    # In the dtype of autocast, as every linear layer: full tuning in bfloat16 relies on it.
-    X = torch.randn(6, 32, generator=torch.Generator().manual_seed(0))
-    experts, chosen = decoder.layers[LAYER].mlp.experts, torch.tensor([[0, 3]] * 6)
-    weights = torch.full((6, 2), 0.5)
+def test_threads_do_not_see_each_other():
+    model = make_model()
+    adapt(model, settings(GATE_UP, DOWN, modules=[]))
     with torch.no_grad():
-        plain = experts(X, chosen, weights)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            rounded = experts(X, chosen, weights)
-    assert 1e-4 < relative_error(rounded, plain) < 2e-2
+        expected = compute(model)
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(lambda _: copy.copy(compute(model)), range(64)))
+    assert all(torch.equal(one, expected) for one in found)
+
+
+def test_copies_have_adapters_of_their_own():
+    model = make_model()
+    adapt(model, settings(GATE_UP, DOWN, modules=[]))
+    before = compute(model)
+    copied = copy.deepcopy(model)
+    for name, parameter in copied.named_parameters():
+        if "lora_B" in name:
+            parameter.data += 0.1
+    assert torch.equal(compute(model), before)
+    assert not torch.allclose(compute(copied), before)
+
+
+def test_quantized_experts():
+    model = make_model()
+    for layer in model.layers:
+        experts = layer.feed_forward.experts
+        # As bitsandbytes packs two weights in a byte.
+        packed = torch.zeros(experts.down_proj.numel() // 2, 1, dtype=torch.uint8)
+        experts.down_proj = torch.nn.Parameter(packed, requires_grad=False)
+    with pytest.raises(ValueError, match=rf"'{DOWN}' are quantized in this decoder, .* = 'none'"):
+        adapt(model, settings(DOWN, modules=[]))
+
+
+def test_an_older_peft(monkeypatch):
+    monkeypatch.setattr(adapter_layers, "version", lambda _: "0.15.2")
+    message = rf"\['{DOWN}'\] need peft>=0.21, but 0.15.2 is installed: pip install --upgrade"
+    with pytest.raises(ValueError, match=message):
+        adapt(make_model(), settings(DOWN, modules=[]))
+
+
+@pytest.mark.parametrize("family", ["qwen2_moe", "qwen3_moe", "deepseek_v3", "mixtral"])
+def test_all_linear_modules_are_those_that_the_decoder_has(family):
+    """PEFT would take gate_proj and down_proj for experts under transformers 5."""
+    sizes = {"n_routed_experts": 3, "first_k_dense_replace": 1, "n_group": 1, "topk_group": 1}
+    config = make_config(family, **(sizes if family == "deepseek_v3" else {}))
+    model = AutoModel.from_config(config)
+    linear = set(linear_layers(model))
+    lora = LoraSettings(rank=2, modules="all-linear")
+    adapted = add_adapter(model, lora, targets=find_targets(lora, config), base=BASE)
+    assert {n for n, m in model.named_modules() if hasattr(m, "lora_A")} == linear
+    assert not adapted.peft_config["default"].target_parameters
+    assert find_lora_modules(lora, config) == sorted({n.rpartition(".")[2] for n in linear})
+
+
+@pytest.mark.parametrize(
+    ("family", "values", "warns"),
+    [
+        ("llama4_text", {"modules": "all-linear"}, True),
+        ("llama4_text", {"modules": "all-linear", "parameters": [DOWN], "dropout": 0}, False),
+        ("llama4_text", {"modules": "attention"}, False),
+        ("llama", {"modules": "all-linear"}, False),
+    ],
+)
+def test_experts_beside_all_linear_modules_are_named(caplog, family, values, warns):
+    find_targets(LoraSettings(**values), make_config(family))
+    message = f'To adapt them: lora.parameters = ["{DOWN}", "{GATE_UP}"], lora.dropout = 0.0'
+    assert (message in caplog.text) == warns
+
+
+def test_a_decoder_proves_its_adapter():
+    register_attention()
+    model = make_model("qwen3_moe", attn_implementation=ATTENTION)
+    names = [name.partition(".0.")[2] for name in expert_parameters(model) if ".0." in name]
+    assert bool(names) == (int(TRANSFORMERS.split(".")[0]) >= 5)
+    # Under transformers 4 each expert is a module, and three short texts do not reach all of them.
+    lora = settings(*names, modules="all-linear")
+    adapted = adapt(model, lora)
+    decoder = LGUDecoder(model, unmasked=(False, True), dtype="float32", adapter=adapted).eval()
+    check_decoder(decoder)
+    if not names:
+        layer = model.layers[1].self_attn.q_proj
+        layer.forward = layer.base_layer.forward
+    else:
+        experts = model.layers[1].mlp.experts
+        # As if the block did not call the module that it has.
+        object.__setattr__(model.layers[1].mlp, "experts", experts.get_base_layer())
+    with pytest.raises(ValueError, match=rf"not applied in {len(names) or 1} of \d+ modules, such"):
+        check_decoder(decoder)
+
+
+def test_experts_whose_adapter_is_off():
+    model = make_model()
+    plain = compute(model)
+    adapted = adapt(model, settings(GATE_UP, DOWN, modules=[]))
+    adapted.base_model.disable_adapter_layers()
+    assert torch.equal(compute(model), plain)

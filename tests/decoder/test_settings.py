@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from spacy_lgu.decoder.settings import DecoderSettings, LoraSettings
+from spacy_lgu.decoder.settings import AdamWSettings, DecoderSettings, LoraSettings
 
 
 def test_values_that_configs_leave_out():
@@ -15,7 +15,15 @@ def test_values_that_configs_leave_out():
         "dtype": "auto",
         "tuning": "lora",
         "gradient_checkpointing": False,
-        "lora": {"rank": 64, "alpha": 16, "dropout": 0.1, "modules": "attention", "path": None},
+        "lora": {
+            "variant": "lora",
+            "rank": 64,
+            "alpha": 16,
+            "dropout": 0.1,
+            "modules": "attention",
+            "parameters": (),
+            "path": None,
+        },
         "optimizer": None,
         "self_test": True,
     }
@@ -48,6 +56,14 @@ def test_pattern_is_checked():
             {"tuning": "full", "quantization": "nf4"},
             r"'full' cannot train weights quantized with 'nf4'. Use quantization = 'none'",
         ),
+        (
+            {"tuning": "full", "optimizer": AdamWSettings(lora_plus_ratio=16)},
+            r"lora_plus_ratio is 16, but tuning = 'full' has no LoRA weights",
+        ),
+        (
+            {"tuning": "frozen", "optimizer": AdamWSettings(lora_plus_ratio=2)},
+            r"lora_plus_ratio is 2, but tuning = 'frozen' has no LoRA weights",
+        ),
     ],
 )
 def test_other_values_are_refused(values, message):
@@ -66,8 +82,30 @@ def test_other_values_are_refused(values, message):
         ({"modules": "atention"}, r"Did you mean 'attention'\?"),
         ({"modules": ()}, r"LoRA modules are \[\]: expected 'attention', 'all-linear' or"),
         ({"modules": ("q_proj", "")}, r"LoRA modules are \['q_proj', ''\]: expected"),
+        (
+            {"variant": "dorra"},
+            r"variant is 'dorra': expected one of 'lora', 'rslora', 'dora'",
+        ),
+        ({"variant": "rs-lora"}, r"Did you mean 'rslora'\?"),
+        ({"parameters": "experts"}, r"LoRA parameters are 'experts': expected a list of names"),
+        ({"parameters": ["a", ""]}, r"LoRA parameters are \['a', ''\]: expected a list of names"),
+        ({"parameters": ["a"]}, r"\['a'\] cannot have dropout, which is 0.1. Set dropout = 0.0"),
+        (
+            {"parameters": ["a"], "dropout": 0.0, "variant": "dora"},
+            r"\['a'\] cannot have variant = 'dora'. Set variant = 'lora' or 'rslora'",
+        ),
     ],
 )
 def test_lora_values_are_refused(values, message):
     with pytest.raises(ValueError, match=message):
         LoraSettings(**values)
+
+
+def test_parameters_need_no_modules():
+    lora = LoraSettings(parameters=["experts.down_proj"], modules=[], dropout=0)
+    assert (lora.modules, lora.parameters) == ((), ("experts.down_proj",))
+
+
+def test_lora_plus_goes_with_lora():
+    settings = AdamWSettings(lora_plus_ratio=16)
+    assert DecoderSettings(name="org/x", unmasking="c", optimizer=settings).tuning == "lora"

@@ -17,6 +17,7 @@ from spacy_lgu.inspection.decoders import match_modules
 from spacy_lgu.inspection.memory import (
     CPU_ROWS,
     Use,
+    _kept_weights,
     kept_per_layer,
     trained_parameters,
     training_bytes,
@@ -69,6 +70,30 @@ def test_what_is_trained():
     assert trained_parameters(SHAPE, make_use(tuning="frozen")) == 0
 
 
+def test_what_dora_and_experts_train():
+    shape = replace(SHAPE, experts={"layers.0.experts.down_proj": (4, 10, 20)})
+    # rank * (inputs + outputs), and a magnitude for each output
+    dora = make_use(adapted={"layers.0.q_proj": 8}, dora=True)
+    assert trained_parameters(shape, dora) == 8 * 128 + 64
+    # for each of four experts
+    experts = make_use(adapted={"layers.0.experts.down_proj": 2})
+    assert trained_parameters(shape, experts) == 4 * 2 * 30
+    names = ["q_proj", "experts.down_proj"]
+    assert list(match_modules(shape, names, 2)) == [*shape.linear, *shape.experts]
+
+
+def test_copies_of_weights_that_training_keeps():
+    shape = replace(SHAPE, experts={"layers.0.experts.down_proj": (4, 10, 20)}, n_layers=4)
+    adapted = {"layers.0.q_proj": 8, "layers.0.experts.down_proj": 2}
+    plain = make_use(adapted=adapted, dtype="bfloat16", quantization="nf4")
+    assert _kept_weights(shape, plain) == 2 * 4 * 10 * 20
+    dora = replace(plain, adapted={"layers.0.q_proj": 8}, dora=True)
+    assert _kept_weights(shape, dora) == 2 * 64 * 64
+    assert _kept_weights(shape, replace(dora, quantization="int8")) == 4 * 64 * 64
+    assert _kept_weights(shape, replace(dora, quantization="none")) == 0
+    assert _kept_weights(shape, replace(dora, dropout=0.0)) == 0
+
+
 def test_training_of_more_rows_costs_more_and_checkpointing_less():
     shape, use = replace(SHAPE, n_layers=8), make_use(tuning="full")
     assert training_bytes(shape, use, n_rows=200) > training_bytes(shape, use, n_rows=100)
@@ -77,29 +102,40 @@ def test_training_of_more_rows_costs_more_and_checkpointing_less():
 
 
 @pytest.mark.parametrize(
-    ("tuning", "quantization", "dtype"),
+    ("tuning", "quantization", "dtype", "variant", "dropout"),
     [
-        ("lora", "none", "float32"),
-        ("lora", "nf4", "bfloat16"),
-        ("full", "none", "float32"),
-        ("full", "none", "bfloat16"),
+        ("lora", "none", "float32", "lora", 0.1),
+        ("lora", "nf4", "bfloat16", "lora", 0.1),
+        ("lora", "none", "float32", "dora", 0.0),
+        ("lora", "none", "bfloat16", "dora", 0.1),
+        ("lora", "nf4", "bfloat16", "dora", 0.0),
+        ("lora", "nf4", "bfloat16", "dora", 0.1),
+        ("full", "none", "float32", "lora", 0.1),
+        ("full", "none", "bfloat16", "lora", 0.1),
     ],
 )
-def test_what_autograd_keeps(tuning, quantization, dtype, decoder_folder):
+def test_what_autograd_keeps(tuning, quantization, dtype, variant, dropout, decoder_folder):
     settings = DecoderSettings(
         name=str(decoder_folder),
         unmasking="cb",
         tuning=tuning,
         quantization=quantization,
         dtype=dtype,
-        lora=LoraSettings(rank=8),
+        lora=LoraSettings(rank=8, variant=variant, dropout=dropout),
         self_test=False,
     )
     built = build_decoder(check_settings(settings, {}), device=torch.device("cpu"))
     decoder = built.decoder.train()
     shape = read_decoder(str(decoder_folder)).shape
     adapted = match_modules(shape, ["q_proj", "v_proj"], 8) if tuning == "lora" else {}
-    use = make_use(tuning=tuning, quantization=quantization, dtype=dtype, adapted=adapted)
+    use = make_use(
+        tuning=tuning,
+        quantization=quantization,
+        dtype=dtype,
+        adapted=adapted,
+        dropout=dropout,
+        dora=variant == "dora",
+    )
     lengths = [32] * 32
     kept = count_kept(decoder, lengths) / sum(lengths) / shape.n_layers
     # Of what lies around the layers, which counts more in few of them: embedding and last norm.
