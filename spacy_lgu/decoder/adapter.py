@@ -34,12 +34,16 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("spacy_lgu")
 
-# The projections that the paper adapts (query and value), by family; "attention" means these.
-_ATTENTION_MODULES = {
-    "phi3": ("qkv_proj",),
-    "gpt_neox": ("query_key_value",),
-}
-_QUERY_VALUE = ("q_proj", "v_proj")
+# The projections that the paper adapts (query and value), under the first names that a decoder has;
+# "attention" means these.
+_QUERY_VALUE = (
+    ("q_proj", "v_proj"),
+    ("qkv_proj",),
+    ("query_key_value",),
+    # Multi-head latent attention, where the query may have a narrow middle and the value does.
+    ("q_b_proj", "kv_b_proj"),
+    ("q_proj", "kv_b_proj"),
+)
 
 ValueT = TypeVar("ValueT")
 
@@ -76,7 +80,8 @@ def find_lora_modules(lora: LoraSettings, config: PretrainedConfig) -> list[str]
     if lora.modules == "all-linear":
         return available
     if lora.modules == "attention":
-        wanted = list(_ATTENTION_MODULES.get(config.model_type, _QUERY_VALUE))
+        fitting = (names for names in _QUERY_VALUE if set(names) <= set(available))
+        wanted = list(next(fitting, _QUERY_VALUE[0]))
     else:
         wanted = list(lora.modules)
     unknown = [name for name in wanted if name not in available]

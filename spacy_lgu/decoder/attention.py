@@ -20,7 +20,8 @@ Source of the rule that an unmasked layer also loses its sliding window: Dukić 
 (arXiv 2401.14556).
 """
 
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from importlib.util import find_spec
 from inspect import signature
 from typing import Any
@@ -29,15 +30,21 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
-from .packing import Bucket, PackedBatch
+from .packing import PackedBatch
+from .plain_attention import attend_plainly
 
 ATTENTION = "spacy_lgu_packed"
 
-# Keyword arguments with which model files ask for more than plain softmax attention.
-_UNSUPPORTED = ("softcap", "s_aux", "head_mask", "position_bias", "alibi")
+# Keyword arguments with which model files ask for more than is computed here: biases on the scores,
+# and columns picked for each row.
+_UNSUPPORTED = ("head_mask", "position_bias", "alibi", "sinks", "indices", "block_indices")
 
 # Rows of the banded score matrix computed at once for sliding windows.
 _SLIDING_BLOCK = 512
+
+
+class MaskError(ValueError):
+    """A decoder was not called with a packed batch alone, or its model file builds a mask."""
 
 
 def register_attention() -> None:
@@ -57,6 +64,8 @@ def packed_attention(
     scaling: float | None = None,
     dropout: float = 0.0,
     sliding_window: int | None = None,
+    softcap: float | None = None,
+    s_aux: torch.Tensor | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attend within each sequence of a packed batch, in the direction of this layer.
@@ -71,12 +80,14 @@ def packed_attention(
     scaling (float | None): Factor on the scores; None: 1 / sqrt(head_width).
     dropout (float): Share of the attention weights dropped (training only).
     sliding_window (int | None): Subtokens a causal layer looks back, itself included.
-    RETURNS (tuple[Tensor, None]): Shape: (1, total, heads, head_width). Raises ValueError
-        when the decoder was called without a packed batch, with a mask, or asks for
-        attention this function does not compute.
+    softcap (float | None): Bound of the scores, as in plain_attention.py, like sinks.
+    s_aux (Tensor | None): Sinks, under the name that model files give them. Shape: (heads,).
+    RETURNS (tuple[Tensor, None]): Shape: (1, total, heads, head_width). Raises MaskError when the
+        decoder was called without a packed batch or with a mask, and ValueError when it asks for
+        attention that this function does not compute.
     """
     if packed is None or unmasked is None or attention_mask is not None:
-        raise ValueError(
+        raise MaskError(
             f"A decoder with attention {ATTENTION!r} runs on packed batches only: call it with "
             "packed=PackedBatch, unmasked=one flag per layer, and without an attention mask."
         )
@@ -99,11 +110,16 @@ def packed_attention(
         # On short sequences the CPU kernel's backward takes up to 5 times as long in half precision
         # (benchmarks/cpu_attention.py).
         query, key, value = (X.float() for X in (query, key, value))
-    if _has_varlen_kernel(query, value) and not dropout:
-        output = _varlen(query, key, value, packed, is_unmasked, window, scaling)
+    options: dict[str, Any] = {"unmasked": is_unmasked, "window": window, "scaling": scaling}
+    is_plain = softcap is not None or s_aux is not None
+    if _has_varlen_kernel(query, value) and not dropout and not is_plain:
+        output = _varlen(query, key, value, packed, **options)
     else:
+        attend: Callable[..., torch.Tensor] = _attend
+        if is_plain:
+            attend = partial(attend_plainly, softcap=softcap, sinks=s_aux)
         with torch.autocast(query.device.type, enabled=False):
-            output = _bucketed(query, key, value, packed, is_unmasked, window, scaling, dropout)
+            output = _bucketed(attend, query, key, value, packed, dropout=dropout, **options)
     return output[None].to(dtype), None
 
 
@@ -136,6 +152,7 @@ def _varlen(
     key: torch.Tensor,
     value: torch.Tensor,
     packed: PackedBatch,
+    *,
     unmasked: bool,
     window: int | None,
     scaling: float | None,
@@ -159,14 +176,12 @@ def _varlen(
 
 
 def _bucketed(
+    attend: Callable[..., torch.Tensor],
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
     packed: PackedBatch,
-    unmasked: bool,
-    window: int | None,
-    scaling: float | None,
-    dropout: float,
+    **options: Any,
 ) -> torch.Tensor:
     """Attention on one padded rectangle per bucket; padding exists only in here."""
     rows_first = [X[0].transpose(0, 1) for X in (query, key, value)]  # (total, heads, head_width)
@@ -174,7 +189,7 @@ def _bucketed(
     for bucket in packed.buckets.groups:
         # (sequences, longest, heads, head_width) -> (sequences, heads, longest, head_width)
         Q, K, V = (X[bucket.rows].transpose(1, 2) for X in rows_first)
-        Y = _attend(Q, K, V, bucket, unmasked, window, scaling, dropout)
+        Y = attend(Q, K, V, bucket.real, **options)
         outputs.append(Y.transpose(1, 2).flatten(0, 1))  # (cells, heads, head_width)
     return torch.cat(outputs)[packed.buckets.source]  # (total, heads, head_width)
 
@@ -183,7 +198,8 @@ def _attend(
     Q: torch.Tensor,
     K: torch.Tensor,
     V: torch.Tensor,
-    bucket: Bucket,
+    real: torch.Tensor | None,
+    *,
     unmasked: bool,
     window: int | None,
     scaling: float | None,
@@ -196,7 +212,7 @@ def _attend(
     }
     longest = Q.shape[2]
     if unmasked:
-        mask = None if bucket.real is None else bucket.real[:, None, None, :]
+        mask = None if real is None else real[:, None, None, :]
         return scaled_dot_product_attention(Q, K, V, attn_mask=mask, **options)
     if window is None or window >= longest:
         # Padding lies on the right, where a causal row never looks.

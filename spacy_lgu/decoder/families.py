@@ -9,7 +9,7 @@ from transformers import PretrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from .layer_check import check_layers
-from .refusals import REFUSED, TESTED_FAMILIES, refusal
+from .refusals import REFUSED, REFUSED_SETTINGS, TESTED_FAMILIES, refusal
 from .versions import rotary_settings
 
 
@@ -37,7 +37,11 @@ def check_family(config: PretrainedConfig) -> None:
                 f"its {kind!r} rotary embeddings depend on the longest position in the batch, so "
                 "that a text's vectors would depend on its neighbours",
             )
-    if getattr(config, "attn_logit_softcapping", None) is not None:
-        raise refusal(family, REFUSED["gemma2"])
+    # Gemma 4 has a third value, for which only images are read in both directions.
+    if getattr(config, "use_bidirectional_attention", None) in (True, "all"):
+        raise refusal(family, "it was trained without a causal mask")
+    for setting, reason in REFUSED_SETTINGS.items():
+        if getattr(config, setting, None):
+            raise refusal(family, reason)
     if family not in TESTED_FAMILIES:
         check_layers(config)

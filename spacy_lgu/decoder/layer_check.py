@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy
 import torch
-from transformers import PretrainedConfig
+from transformers import MODEL_MAPPING, PretrainedConfig
 
-from .attention import ATTENTION
+from .attention import ATTENTION, MaskError
 from .config import MODEL_ERRORS
 from .packing import PackedBatch
 from .refusals import FamilyError, refusal
@@ -15,6 +15,11 @@ from .tiny import build_tiny, find_layers
 # Attention that looks back only so far shows it on sequences longer than this.
 _TINY_WINDOW = 3
 _TINY_LENGTHS = (6, 4)
+# What packed attention may differ by from eager attention, relative to the vectors.
+_MAX_ERROR = 1e-4
+# What a position moves by if it saw a change. Experts that get another number of rows round them
+# differently.
+_MIN_SHIFT = 1e-5
 
 LayerCallT = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -32,9 +37,21 @@ def check_layers(config: PretrainedConfig) -> None:
     config (PretrainedConfig): The decoder's config; sizes are replaced by tiny ones.
     RETURNS (None): Raises ValueError naming the family and the layer.
     """
+    known: Any = MODEL_MAPPING.get(type(config), None)
+    if known is None or not known._supports_attention_backend:
+        raise refusal(
+            config.model_type,
+            "its model file computes attention itself instead of through transformers' attention "
+            "interface",
+        )
     try:
         _compare_with_eager(config)
         _check_directions(config)
+    except MaskError as error:
+        raise refusal(
+            config.model_type,
+            "its model file builds a mask of (total, total) for every packed batch",
+        ) from error
     except MODEL_ERRORS as error:
         if isinstance(error, FamilyError):
             raise
@@ -47,14 +64,7 @@ def check_layers(config: PretrainedConfig) -> None:
 
 def _compare_with_eager(config: PretrainedConfig) -> None:
     reference, packed = build_tiny(config, "eager", window=_TINY_WINDOW), _tiny_batch()
-    if not reference._supports_attention_backend:
-        raise refusal(
-            config.model_type,
-            "its model file computes attention itself instead of through transformers' attention "
-            "interface",
-        )
     decoder = build_tiny(config, ATTENTION, window=_TINY_WINDOW)
-    decoder.load_state_dict(reference.state_dict())
     unmasked = (False,) * len(find_layers(decoder))
     with torch.no_grad():
         Y = _run(decoder, packed, packed=packed, unmasked=unmasked)
@@ -63,13 +73,17 @@ def _compare_with_eager(config: PretrainedConfig) -> None:
             alone = PackedBatch.pack(ids_alone.numpy(), [len(ids_alone)], device=packed.ids.device)
             # Some model files of 4.53 need a mask for three-dimensional positions.
             Y_alone = _run(reference, alone, attention_mask=torch.ones_like(alone.ids))
-            error = (Y_packed - Y_alone).norm() / Y_alone.norm()
-            if not error < 1e-4:  # NaN fails too
+            error = _measure_error(Y_packed, Y_alone)
+            if not error < _MAX_ERROR:  # NaN fails too
                 raise refusal(
                     config.model_type,
                     "causal packed attention differs from the family's own attention by "
                     f"{error:.1e} of the vectors' size",
                 )
+
+
+def _measure_error(Y: torch.Tensor, expected: torch.Tensor) -> float:
+    return float((Y - expected).norm() / expected.norm())
 
 
 def _check_directions(config: PretrainedConfig) -> None:
@@ -92,9 +106,7 @@ def _check_directions(config: PretrainedConfig) -> None:
                 X_changed = X.clone()
                 X_changed[0, changed] += torch.linspace(-1, 1, X.shape[-1], dtype=X.dtype)
                 before, after = (_run_layer(layer, values, calls[i]) for values in (X, X_changed))
-                # Experts that get another number of rows round them differently.
-                shifts = (after - before).norm(dim=-1)[0] / before.norm(dim=-1)[0]
-                moved = (shifts > 1e-5).nonzero()[:, 0].tolist()
+                moved = _find_moved(before[0], after[0])
                 if moved != expected:
                     raise refusal(
                         config.model_type,
@@ -102,6 +114,11 @@ def _check_directions(config: PretrainedConfig) -> None:
                         f"sequences of {_TINY_LENGTHS} positions, a change of position {changed} "
                         f"moved positions {moved} instead of {expected}",
                     )
+
+
+def _find_moved(before: torch.Tensor, after: torch.Tensor) -> list[int]:
+    shifts = (after - before).norm(dim=-1) / before.norm(dim=-1)
+    return (shifts > _MIN_SHIFT).nonzero()[:, 0].tolist()
 
 
 def _tiny_batch() -> PackedBatch:

@@ -10,35 +10,55 @@ from .attention import register_attention
 from .experts import EXPERTS
 from .locking import LOADING
 from .refusals import refusal
-from .versions import without_rotary_scaling
+from .versions import dtype_option, without_rotary_scaling
 
-# Sizes of the tiny decoder that an untested family is checked on. It keeps the number of layers,
-# because families mix kinds of layers.
+# Sizes of the tiny decoder that an untested family is checked on, where its config has them. It
+# keeps the number of layers, because families mix kinds of layers.
 _TINY = {
     "hidden_size": 32,
     "intermediate_size": 48,
     "num_attention_heads": 4,
-    "num_key_value_heads": 2,
     "head_dim": 8,
+    "global_head_dim": 16,
     # Multi-head latent attention: the width of a query or key is the sum of two.
     "qk_nope_head_dim": 8,
     "qk_rope_head_dim": 8,
     "qk_head_dim": 16,
     "v_head_dim": 8,
+    "q_lora_rank": 16,
+    "kv_lora_rank": 16,
+    "rotary_dim": 4,
     "vocab_size": 64,
-    "pad_token_id": None,
+    "vocab_size_per_layer_input": 64,
+    "hidden_size_per_layer_input": 8,
+    "pad_token_id": 0,
     # Mixtures of experts, by the names that families give them.
     "num_experts": 4,
     "num_local_experts": 4,
     "n_routed_experts": 4,
     "moe_num_experts": 4,
-    "num_experts_per_tok": 2,
+    "n_shared_experts": 1,
     "n_group": 1,
     "topk_group": 1,
+    "num_experts_per_tok": 2,
+    "top_k_experts": 2,
     "moe_intermediate_size": 16,
     "shared_expert_intermediate_size": 16,
 }
-_TINY_WINDOWS = ("sliding_window", "attention_chunk_size")
+_HEADS = "num_attention_heads"
+_KEY_HEADS = ("num_key_value_heads", "num_global_key_value_heads")
+_CHOSEN = ("num_experts_per_tok", "top_k_experts")
+# Sizes without which some families cannot be built, though their configs begin with none.
+_NEEDED = (
+    "head_dim", "num_key_value_heads", "num_experts_per_tok", "n_routed_experts",
+    "n_shared_experts",
+)  # fmt: skip
+# Names of windows, and how many times what a position sees they count (both sides of it, in one).
+_WINDOWS = {"sliding_window": 1, "attention_chunk_size": 1, "local_attention": 2}
+# A family whose sizes have other names must not fill the memory with its real ones.
+_MAX_PARAMETERS = 50_000_000
+# So large that every part of a layer moves its output: what is computed wrongly must be seen.
+_STD = 0.2
 
 
 def tiny_config(config: PretrainedConfig, *, window: int = 64) -> PretrainedConfig:
@@ -49,10 +69,24 @@ def tiny_config(config: PretrainedConfig, *, window: int = 64) -> PretrainedConf
     RETURNS (PretrainedConfig): A config of its own.
     """
     values = copy.deepcopy(config.to_dict())
-    for name, value in _TINY.items():
-        if name in values or (hasattr(config, name) and not hasattr(type(config), name)):
-            values[name] = value
-    values.update({k: window for k in _TINY_WINDOWS if values.get(k) is not None})
+
+    def find(name: str) -> Any:
+        return values.get(config.attribute_map.get(name, name))
+
+    sizes = {**_TINY, **{name: times * window for name, times in _WINDOWS.items()}}
+    for name in _KEY_HEADS:
+        # As many as heads of queries, one, or in between, as in the config.
+        as_many = find(name) in (find(_HEADS), None)
+        sizes[name] = _TINY[_HEADS] if as_many else min(2, find(name))
+    # Some families repeat sizes for single layers.
+    for kind in (values, *values.get("per_layer_config", {}).values()):
+        for name, size in sizes.items():
+            name = config.attribute_map.get(name, name)
+            found = kind.get(name)
+            if isinstance(found, list):  # one size per layer
+                kind[name] = [size] * len(found)
+            elif found is not None or (name in kind and name in _NEEDED):
+                kind[name] = min(size, found or size) if name in _CHOSEN else size
     values.pop("quantization_config", None)
     return type(config).from_dict(without_rotary_scaling(values))
 
@@ -63,14 +97,50 @@ def build_tiny(config: PretrainedConfig, attention: str, *, window: int) -> Any:
     config (PretrainedConfig): As for tiny_config.
     attention (str): Name of transformers' attention function.
     window (int): As for tiny_config.
-    RETURNS (PreTrainedModel): Without LM head, in evaluation mode.
+    RETURNS (PreTrainedModel): Without LM head, in float32 and evaluation mode. Raises ValueError if
+        it is not tiny.
     """
     register_attention()
     tiny = tiny_config(config, window=window)
-    with LOADING, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        decoder = AutoModel.from_config(tiny, attn_implementation=attention, **EXPERTS)
+    with LOADING:
+        with torch.device("meta"):
+            # from_config of transformers 5 writes into the config.
+            empty = AutoModel.from_config(copy.deepcopy(tiny))
+        n_parameters = sum(parameter.numel() for parameter in empty.parameters())
+        if n_parameters > _MAX_PARAMETERS:
+            raise refusal(
+                config.model_type,
+                f"the decoder that it is checked on has {n_parameters:,} parameters, because its "
+                "sizes have names that are not known here",
+            )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            # Checkpoints in half precision are checked in float32, which tells errors from
+            # rounding.
+            decoder = AutoModel.from_config(
+                tiny,
+                attn_implementation=attention,
+                **EXPERTS,
+                **dtype_option(torch.float32),
+            )
+    _draw_weights(decoder)
     return decoder.eval()
+
+
+@torch.no_grad()
+def _draw_weights(decoder: torch.nn.Module) -> None:
+    """Matrices anew; scales and biases from where they begin.
+
+    Scales are halved: those of queries and keys would let a row see little more than one other.
+    """
+    generator = torch.Generator().manual_seed(0)
+    for parameter in decoder.parameters():
+        noise = _STD * torch.randn(parameter.shape, generator=generator)
+        if parameter.dim() > 1:
+            parameter.copy_(noise)
+        else:
+            size = float(parameter.abs().mean())
+            parameter.copy_(parameter / 2 + noise * (size or 1.0))
 
 
 def find_layers(decoder: Any) -> torch.nn.ModuleList:

@@ -127,28 +127,28 @@ def without_rotary_scaling(values: dict[str, Any]) -> dict[str, Any]:
     values (dict[str, Any]): From to_dict.
     RETURNS (dict[str, Any]): The values, changed in place.
     """
-    width = values.get("head_dim") or values["hidden_size"] // values["num_attention_heads"]
     scaling = values.pop("rope_scaling", None) or {}
     if "mrope_section" in scaling:
-        sections = _share_frequencies(values.get("partial_rotary_factor"), width)
+        sections = _share_frequencies(values, values.get("partial_rotary_factor"))
         values["rope_scaling"] = {"type": "default", "mrope_section": sections}
     settings = values.get("rope_parameters") or {}
     nested = [value for value in settings.values() if isinstance(value, dict)]
     for one in nested or ([settings] if settings else []):
         plain = {"rope_type": "default", **{n: one[n] for n in _ROTARY_FORM if n in one}}
         if "mrope_section" in one:
-            plain["mrope_section"] = _share_frequencies(one.get("partial_rotary_factor"), width)
+            plain["mrope_section"] = _share_frequencies(values, one.get("partial_rotary_factor"))
         one.clear()
         one.update(plain)
     return values
 
 
-def _share_frequencies(factor: float | None, width: int) -> list[int]:
+def _share_frequencies(values: dict[str, Any], factor: float | None) -> list[int]:
     """M-RoPE shares the frequencies of a head out to three kinds of positions, which are all the
     same in text (Qwen2-VL, arXiv 2409.12191, section 2.1).
 
-    RETURNS (list[int]): How many each gets in a head of some width.
+    RETURNS (list[int]): How many each gets in a head of the decoder with these values.
     """
+    width = values.get("head_dim") or values["hidden_size"] // values["num_attention_heads"]
     n_frequencies = int(width * (factor or 1.0)) // 2
     part = n_frequencies // 4
     return [n_frequencies - 2 * part, part, part]

@@ -8,6 +8,7 @@ from safetensors import safe_open
 from transformers import AutoModelForCausalLM, PretrainedConfig
 
 from ..decoder.config import make_whole_config
+from ..decoder.experts import stored_forms
 from ..decoder.locking import LOADING
 from ..decoder.refusals import FamilyError
 from ..decoder.source import CONFIG, Source
@@ -61,10 +62,14 @@ def load_head(base: Any, source: Source) -> torch.Tensor:
         skeleton = AutoModelForCausalLM.from_config(copy.deepcopy(base.config))
     wanted = skeleton.get_output_embeddings().weight
     name = next(name for name, p in skeleton.named_parameters() if p is wanted)
-    if (found := find_tensor(source, name)) is not None:
-        file, stored = found
-        with safe_open(file, framework="pt", device=str(embeddings.device)) as weights:
-            return weights.get_tensor(stored).to(embeddings.dtype)
+    own, *published = stored_forms(skeleton)
+    # transformers 5 renames the head of GPT-NeoX while it reads it.
+    others = [n for form in published for n in form.keys() - own if form[n] == own[name]]
+    for wanted_name in (name, *others):
+        if (found := find_tensor(source, wanted_name)) is not None:
+            file, stored = found
+            with safe_open(file, framework="pt", device=str(embeddings.device)) as weights:
+                return weights.get_tensor(stored).to(embeddings.dtype)
     if is_part and (base.config.tie_word_embeddings or whole.tie_word_embeddings):
         return embeddings
     raise ValueError(

@@ -185,11 +185,13 @@ def test_name_that_is_nowhere(hub_cache):  # noqa: F811
 
 
 def test_family_that_cannot_be_unmasked(tmp_path):
-    from transformers import GPT2Config
+    from transformers import GPTNeoConfig
 
-    GPT2Config(n_layer=4, n_embd=32, n_head=2, vocab_size=100).save_pretrained(tmp_path)
+    kinds = [[["global"], 4]]
+    config = GPTNeoConfig(hidden_size=32, num_layers=4, num_heads=2, attention_types=kinds)
+    config.save_pretrained(tmp_path)
     printed = inspect(tmp_path, "--tuning", "frozen")
-    assert "PROBLEM Decoders of the family 'gpt2' cannot be unmasked" in printed
+    assert "PROBLEM Decoders of the family 'gpt_neo' cannot be unmasked" in printed
 
 
 def test_weights_of_a_decoder_that_cannot_be_loaded(decoder_folder, tmp_path):

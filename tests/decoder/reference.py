@@ -1,75 +1,20 @@
 """Attention by brute force: each sequence alone, eager, an explicit mask for each layer."""
 
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import numpy
 import torch
-from transformers import CONFIG_MAPPING, AutoModel, PretrainedConfig
+from transformers import AutoModel
 
 from spacy_lgu.decoder.attention import ATTENTION, register_attention
 from spacy_lgu.decoder.decoder import LGUDecoder
 
-N_LAYERS = 4
-WIDTH = 32
-VOCAB = 64
+from .reference_families import FAMILIES, VOCAB, Family
+
 CPU = torch.device("cpu")
 
 
-@dataclass(frozen=True)
-class Family:
-    """A tiny decoder: its config's values and the window of each of its causal layers."""
-
-    name: str
-    model_type: str
-    values: dict[str, Any]
-    windows: tuple[int | None, ...] = (None,) * N_LAYERS
-
-    def config(self, **more: Any) -> PretrainedConfig:
-        values: dict[str, Any] = {
-            "hidden_size": WIDTH,
-            "intermediate_size": 48,
-            "num_hidden_layers": N_LAYERS,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
-            "vocab_size": VOCAB,
-            "max_position_embeddings": 2048,
-            "initializer_range": 0.2,
-            "pad_token_id": None,
-        }
-        return CONFIG_MAPPING[self.model_type](**{**values, **self.values, **more})
-
-
-_SLIDING = ["sliding_attention", "sliding_attention", "full_attention", "sliding_attention"]
-_TWO_SLIDING = {"use_sliding_window": True, "sliding_window": 3, "max_window_layers": 2}
-
-FAMILIES = [
-    Family("llama", "llama", {}),
-    Family("mistral", "mistral", {"sliding_window": None}),
-    Family("mistral-sliding", "mistral", {"sliding_window": 3}, (3, 3, 3, 3)),
-    Family("qwen2", "qwen2", {}),
-    Family("qwen2-sliding", "qwen2", _TWO_SLIDING, (None, None, 3, 3)),
-    Family("qwen3", "qwen3", {"head_dim": 16}),
-    Family("qwen3-sliding", "qwen3", {"head_dim": 16, **_TWO_SLIDING}, (None, None, 3, 3)),
-    Family("phi3", "phi3", {}),
-    Family("phi3-sliding", "phi3", {"sliding_window": 3}, (3, 3, 3, 3)),
-    Family(
-        "gemma3",
-        "gemma3_text",
-        {"head_dim": 16, "sliding_window": 3, "layer_types": _SLIDING},
-        (3, 3, None, 3),
-    ),
-    Family("gpt_neox", "gpt_neox", {}),
-    Family("olmo2", "olmo2", {}),
-    Family("smollm3", "smollm3", {"no_rope_layers": [1, 1, 1, 0]}),
-    Family(
-        "smollm3-sliding",
-        "smollm3",
-        {"use_sliding_window": True, "sliding_window": 3, "layer_types": _SLIDING},
-        (3, 3, None, 3),
-    ),
-]
 BY_NAME = {family.name: family for family in FAMILIES}
 
 
@@ -78,6 +23,9 @@ def make_pair(family: Family, **more: Any) -> tuple[torch.nn.Module, torch.nn.Mo
     register_attention()
     torch.manual_seed(0)
     packed = AutoModel.from_config(family.config(**more), attn_implementation=ATTENTION)
+    for name, parameter in packed.named_parameters():
+        if name.endswith("sinks"):  # which begin at 0 in some families
+            torch.nn.init.normal_(parameter)
     eager = AutoModel.from_config(family.config(**more), attn_implementation="eager")
     eager.load_state_dict(packed.state_dict())
     return packed.eval(), eager.eval()

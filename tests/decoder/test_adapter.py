@@ -42,6 +42,20 @@ from .reference import BY_NAME
             ["query_key_value"],
             ["dense", "dense_4h_to_h", "dense_h_to_4h", "query_key_value"],
         ),
+        (
+            "deepseek_v3",
+            ["q_b_proj", "kv_b_proj"],
+            [
+                "down_proj",
+                "gate_proj",
+                "kv_a_proj_with_mqa",
+                "kv_b_proj",
+                "o_proj",
+                "q_a_proj",
+                "q_b_proj",
+                "up_proj",
+            ],
+        ),
     ],
 )
 def test_modules_by_family(name, attention, linear):

@@ -16,18 +16,17 @@ from spacy_lgu.decoder.packing import PackedBatch
 from spacy_lgu.decoder.settings import LoraSettings
 from spacy_lgu.unmasking import list_patterns, parse_pattern
 
+from ..conftest import IS_5
 from .reference import (
     BY_NAME,
     CPU,
-    FAMILIES,
-    N_LAYERS,
-    WIDTH,
     make_lgu,
     make_pair,
     random_ids,
     relative_error,
     run_reference,
 )
+from .reference_families import FAMILIES, N_LAYERS, WIDTH
 
 MIXED = [5, 1, 9, 4, 9]
 
@@ -190,7 +189,13 @@ def full_gradients(module, Y, seed=3):
     return {name: p.grad.clone() for name, p in module.named_parameters() if p.grad is not None}
 
 
-@pytest.mark.parametrize("name", ["llama", "mistral-sliding", "gemma3", "gpt_neox"])
+WITH_SINKS = ("gpt_oss", "granite_swa", "mimo_v2_flash")
+KINDS = ["llama", "mistral-sliding", "gemma3", "gpt_neox", "gemma2", "deepseek_v3", "mixtral"]
+if IS_5:
+    KINDS += ["gemma4", "gpt_oss", "granite_swa", "mimo_v2_flash", "modernbert-decoder", "olmo3"]
+
+
+@pytest.mark.parametrize("name", KINDS)
 def test_gradients_equal_the_reference(name):
     family = BY_NAME[name]
     packed, eager = make_pair(family)
@@ -198,6 +203,7 @@ def test_gradients_equal_the_reference(name):
     found = full_gradients(packed, run_packed(packed, ids, MIXED, unmasked))
     expected = full_gradients(eager, run_reference(eager, family.windows, ids, MIXED, unmasked))
     assert found.keys() == expected.keys()
+    assert any("sinks" in name for name in found) == (name in WITH_SINKS)
     # A bias on all keys moves no attention weight: its gradient is zero but for rounding.
     size = max(float(gradient.norm()) for gradient in expected.values())
     for parameter, gradient in expected.items():
@@ -416,7 +422,9 @@ def test_calls_without_a_packed_batch_are_refused(mask, kwargs):
         packed_attention(Layer(), X, X, X, mask, **kwargs)
 
 
-@pytest.mark.parametrize("name", ["softcap", "s_aux", "head_mask", "position_bias", "alibi"])
+@pytest.mark.parametrize(
+    "name", ["head_mask", "position_bias", "alibi", "sinks", "indices", "block_indices"]
+)
 def test_more_than_softmax_attention_is_refused(name):
     X = heads()
     with pytest.raises(ValueError, match=f"Layer asks for attention with {name}=50.0"):
