@@ -8,7 +8,7 @@ from spacy_lgu.decoder.refusals import FamilyError
 from spacy_lgu.decoder.source import find_source
 from spacy_lgu.pretraining.head import check_head, load_head
 from tests.conftest import make_decoder
-from tests.decoder.reference_families import BY_NAME, FAMILIES, Family
+from tests.decoder.reference_families import FAMILIES, Family
 
 # Their logits are scaled or capped, or have a bias.
 NOT_PLAIN = ("cohere", "cohere2", "gemma2", "minicpm3", "modernbert-decoder", "phi", "vaultgemma")
@@ -61,7 +61,7 @@ def test_a_head_of_its_own_is_read_from_the_weights(decoder_folder):
 
 def test_a_head_under_another_name(tmp_path):
     """GPT-NeoX is published with its head as embed_out."""
-    model = AutoModelForCausalLM.from_config(BY_NAME["gpt_neox"].config())
+    model = AutoModelForCausalLM.from_config(Family("gpt_neox", "gpt_neox", {}).config())
     model.save_pretrained(tmp_path)
     assert "embed_out.weight" in load_file(tmp_path / "model.safetensors")
     base = AutoModel.from_pretrained(tmp_path)
