@@ -130,8 +130,8 @@ def test_bases_with_other_configs_are_others(decoder_folder, tmp_path):
 
 def test_refused_family_is_refused_before_weights(tmp_path, no_weights):
     MistralConfig().save_pretrained(tmp_path)
-    edit_json(tmp_path / "config.json", model_type="gemma2", attn_logit_softcapping=50.0)
-    with pytest.raises(ValueError, match="family 'gemma2' cannot be unmasked"):
+    edit_json(tmp_path / "config.json", index_topk=2048)
+    with pytest.raises(ValueError, match="family 'mistral' cannot be unmasked: an indexer"):
         check(tmp_path)
 
 

@@ -13,8 +13,8 @@ def force_direction(monkeypatch, unmasked: bool) -> None:
     """Let every layer attend in one direction, whatever it is told."""
     compute = attention._bucketed
 
-    def attend(query, key, value, packed, _, *args):
-        return compute(query, key, value, packed, unmasked, *args)
+    def attend(*args, **options):
+        return compute(*args, **{**options, "unmasked": unmasked})
 
     monkeypatch.setattr(attention, "_bucketed", attend)
 
