@@ -41,11 +41,13 @@ FoundT = dict[str, dict[str, str]]
 def judge(family: str) -> str:
     """Check a family by the config that it begins with.
 
-    family (str): Its model_type.
+    family (str): Its model_type. Of one that reads more than text, the decoder is checked.
     RETURNS (str): ACCEPTED, or why not.
     """
     try:
         config = CONFIG_MAPPING[family]()
+        if not config.is_encoder_decoder:
+            config = config.get_text_config(decoder=True)
     except MODEL_ERRORS:
         return "its config has no values to begin with that are valid"
     try:
@@ -113,7 +115,8 @@ def write_page(found: FoundT) -> str:
         "*tested*: vectors and gradients equal a brute-force reference in the tests, under all",
         "patterns. *accepted*: a tiny random decoder passes the same checks as yours will before",
         "its weights are fetched. Each family was judged by the config that it begins with; what",
-        "counts is the config of your decoder, which `python -m spacy lgu inspect NAME` reads.",
+        "counts is the config of your decoder, which `python -m spacy lgu inspect NAME` reads. Of",
+        "a family that reads more than text, the decoder in it was judged.",
         "",
         f"| family | {' | '.join(found)} |",
         f"|---|{'---|' * len(found)}",

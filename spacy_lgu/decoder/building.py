@@ -1,5 +1,6 @@
 """From settings to a decoder ready for training: all checks first, then the weights."""
 
+import logging
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,9 +17,11 @@ from .adapter_origin import compare_lora, compare_pattern
 from .bundle import Bundle
 from .decoder import LGUDecoder
 from .description import Base
+from .experts import describe_unquantized
 from .families import check_family
 from .fingerprints import fingerprint_folder
 from .loading import SharedBase, load_decoder, load_shared_base, resolve_dtype
+from .local import measure_shape
 from .locking import one_at_a_time
 from .mixers import layer_kinds
 from .self_test import check_decoder
@@ -27,6 +30,8 @@ from .source import Source, check_prequantized, find_source, load_tokenizer, rea
 from .stepping import check_dtype
 from .versions import enable_checkpointing, find_contradiction
 from .weights import check_weights, weight_shapes
+
+logger = logging.getLogger("spacy_lgu")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +119,8 @@ def check_settings(settings: DecoderSettings, tokenizer_config: dict[str, Any]) 
         warnings.warn(f"{settings.name!r}: {contradiction}.", stacklevel=2)
     weight_shapes(source, config)
     check_prequantized(source, config, settings.quantization)
+    if settings.quantization != "none":
+        _warn_of_experts(config, settings.quantization)
     unmasked = unmask_layers(settings.unmasking, config.num_hidden_layers, layer_kinds(config))
     targets, adapter = LoraTargets(), None
     if settings.tuning == "lora":
@@ -203,6 +210,12 @@ def assemble(
     if settings.self_test:
         check_decoder(decoder)
     return BuiltDecoder(decoder, checked.tokenizer, settings, base, shared, bundle, subtokens)
+
+
+def _warn_of_experts(config: PretrainedConfig, quantization: str) -> None:
+    shape = measure_shape(config)
+    if left := describe_unquantized(shape.n_joined, shape.n_parameters, quantization):
+        logger.warning("%s", left)
 
 
 def enable_gradient_checkpointing(base: torch.nn.Module) -> None:

@@ -5,9 +5,10 @@
     model.layers.0.mlp.up_proj.weight    layers.0.mlp.up_proj.weight
     lm_head.weight                       -
 
-A checkpoint of a causal-LM class has the decoder under a prefix, and heads beside it. transformers
-knows the prefix of most families, and initializes weights that it does not find at random, with a
-line in the log. Here the prefix is found from the names, and a missing weight is an error.
+A checkpoint of a causal-LM class has the decoder under a prefix, and heads beside it; one of a
+model that reads more than text has other towers beside it, too. transformers knows the prefix of
+most families, and initializes weights that it does not find at random, with a line in the log. Here
+the prefix is found from the names, and a missing weight is an error.
 """
 
 import contextlib
@@ -17,7 +18,8 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +27,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from transformers import AutoModel, PretrainedConfig
 
+from .experts import ShapesT, stored_forms
 from .locking import one_at_a_time
 
 # What bitsandbytes saves beside a quantized weight: "NAME.absmax" and so on in 4 bits, and in the
@@ -34,6 +37,18 @@ _STATES_8BIT = ("SCB", "weight_format")
 # Constants that older versions of transformers saved with the weights.
 _CONSTANTS = re.compile(r"(^|\.)(rotary_emb\.inv_freq|attention\.(masked_)?bias)$")
 _INTEGERS = ("I", "U", "BOOL")
+
+
+class Expected(NamedTuple):
+    """The weights that a decoder needs.
+
+    forms (list[dict[str, tuple[int, ...]]]): From stored_forms, of which a file has one.
+    ignored (Sequence[str]): Patterns of the names of others that published files hold, such as
+        layers for speculative decoding.
+    """
+
+    forms: list[ShapesT]
+    ignored: Sequence[str] = ()
 
 
 class StoredTensor(NamedTuple):
@@ -101,39 +116,68 @@ def build_skeleton(config: PretrainedConfig) -> torch.nn.Module:
         return AutoModel.from_config(copy.deepcopy(config))
 
 
-def decoder_shapes(config: PretrainedConfig) -> dict[str, tuple[int, ...]]:
+def decoder_shapes(config: PretrainedConfig) -> Expected:
     """Names and shapes of a decoder's weights, from its config alone.
 
     config (PretrainedConfig): The decoder's config.
-    RETURNS (dict[str, tuple[int, ...]]): In the order of the modules.
+    RETURNS (Expected): In the order of the modules.
     """
-    return {name: tuple(t.shape) for name, t in build_skeleton(config).state_dict().items()}
+    skeleton: Any = build_skeleton(config)
+    return Expected(stored_forms(skeleton), skeleton._keys_to_ignore_on_load_unexpected or ())
 
 
-def match_weights(
-    tensors: dict[str, StoredTensor], expected: dict[str, tuple[int, ...]], *, where: str
-) -> str:
+def find_decoder(
+    stored: Collection[str], expected: Expected, *, where: str, fits: Callable[..., bool] | None
+) -> tuple[str, ShapesT]:
+    """Find a decoder among the names in a checkpoint.
+
+    stored (Collection[str]): The names.
+    expected (Expected): From decoder_shapes.
+    where (str): The checkpoint, for the message.
+    fits (Callable | None): Whether the tensor of a name has a shape, if that is known.
+    RETURNS (tuple[str, dict]): The prefix and the form under which most of the weights are found.
+        Raises ValueError when all are found under several prefixes.
+    """
+    found = []
+    for form in expected.forms:
+        prefix = _find_prefix(stored, form, where)
+        names = [name for name in form if prefix + name in stored]
+        n_fitting = len(names)
+        if fits is not None:
+            n_fitting = sum(fits(prefix + name, form[name]) for name in names)
+        # Forms have different numbers of weights.
+        found.append((len(names) / len(form), n_fitting / len(form), prefix, form))
+    return max(found, key=itemgetter(0, 1))[2:]
+
+
+def match_weights(tensors: dict[str, StoredTensor], expected: Expected, *, where: str) -> str:
     """Find a decoder among the tensors of a checkpoint.
 
     tensors (dict[str, StoredTensor]): From read_headers.
-    expected (dict[str, tuple[int, ...]]): From decoder_shapes.
+    expected (Expected): From decoder_shapes.
     where (str): The checkpoint, for messages.
     RETURNS (str): What its weights' names begin with there, such as "model.", or "". Raises
         ValueError naming weights that are missing, that the decoder does not have (except for
-        heads beside it), or that have another shape.
+        heads and towers beside it), or that have another shape, and quantized experts that
+        would have to be joined.
     """
-    prefix = _find_prefix(tensors, expected, where)
+
+    def fits(name: str, shape: tuple[int, ...]) -> bool:
+        return _fits(name, shape, tensors)
+
+    prefix, form = find_decoder(tensors, expected, where=where, fits=fits)
     stored = {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}
-    missing = [name for name in expected if name not in stored]
+    missing = [name for name in form if name not in stored]
     if missing:
-        raise _mismatch(where, "does not hold", [prefix + name for name in missing], len(expected))
-    children = {name.split(".")[0] for name in expected}
+        raise _mismatch(where, "does not hold", [prefix + name for name in missing], len(form))
+    children = {name.split(".")[0] for name in form}
     unexpected = [
         prefix + name
         for name in stored
-        if name not in expected
+        if name not in form
         and name.split(".")[0] in children
         and not _CONSTANTS.search(name)
+        and not any(re.search(pattern, prefix + name) for pattern in expected.ignored)
         and not _is_quantization_state(name, stored)
     ]
     if unexpected:
@@ -141,11 +185,19 @@ def match_weights(
     differing = [
         f"{prefix}{name} of shape {list(stored[name].shape)} ({stored[name].dtype}) instead of "
         f"{list(shape)}"
-        for name, shape in expected.items()
+        for name, shape in form.items()
         if not _fits(name, shape, stored)
     ]
     if differing:
-        raise _mismatch(where, "does not fit its config, with", differing, len(expected))
+        raise _mismatch(where, "does not fit its config, with", differing, len(form))
+    joined = form.keys() - expected.forms[0].keys()
+    quantized = [name for name in form if name in joined and _is_quantized(name, stored)]
+    if quantized:
+        raise ValueError(
+            f"The checkpoint {where!r} holds {len(quantized)} quantized weights of experts, such "
+            f"as {prefix}{quantized[0]}, which the installed version of transformers keeps in one "
+            "tensor, unquantized. Name the unquantized decoder, or install transformers 4.53."
+        )
     return prefix
 
 
@@ -169,19 +221,17 @@ def staged(files: Iterable[Path]) -> Iterator[Path]:
         yield Path(name)
 
 
-def _find_prefix(
-    tensors: dict[str, StoredTensor], expected: dict[str, tuple[int, ...]], where: str
-) -> str:
+def _find_prefix(stored: Collection[str], expected: ShapesT, where: str) -> str:
     """The prefix under which most of the expected names are found."""
     names = list(expected)
     anchors = {names[0], names[len(names) // 2], names[-1]}  # any of them may be missing
     found = {
         name.removesuffix(anchor)
-        for name in tensors
+        for name in stored
         for anchor in anchors
         if name == anchor or name.endswith(f".{anchor}")
     }
-    counts = {prefix: sum(prefix + name in tensors for name in names) for prefix in found}
+    counts = {prefix: sum(prefix + name in stored for name in names) for prefix in found}
     complete = sorted(prefix for prefix, count in counts.items() if count == len(names))
     if len(complete) > 1:
         raise ValueError(
@@ -201,6 +251,10 @@ def _is_quantization_state(name: str, stored: dict[str, StoredTensor]) -> bool:
 
 def _is_4bit(name: str, stored: dict[str, StoredTensor]) -> bool:
     return any(f"{name}.{_STATES_4BIT}{kind}" in stored for kind in ("nf4", "fp4"))
+
+
+def _is_quantized(name: str, stored: dict[str, StoredTensor]) -> bool:
+    return _is_4bit(name, stored) or name.removesuffix("weight") + "SCB" in stored
 
 
 def _fits(name: str, shape: tuple[int, ...], stored: dict[str, StoredTensor]) -> bool:

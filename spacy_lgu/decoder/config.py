@@ -2,6 +2,9 @@
 
 transformers' own reader follows file names in it, on disk and on the network, to other configs and
 other weights, and accepts values of any type until some line of a model file fails on them.
+
+A model that reads images or sound besides text describes its decoder in a part of its config, and
+that part is all that counts here.
 """
 
 from pathlib import Path
@@ -12,7 +15,7 @@ from transformers import CONFIG_MAPPING, PretrainedConfig
 
 from ..inputs import shorten
 from .reading import damaged, read_json, take
-from .versions import find_unread, read_floats
+from .versions import DTYPE, find_unread, read_floats
 
 # What transformers' config and model files, written for valid values, raise for others: any error
 # at all, except those about this machine rather than the config (OSError, MemoryError).
@@ -32,41 +35,55 @@ _FILES = ("transformers_weights", "configuration_files")
 # Fields that change the form of a decoder's output, of which only the default is used.
 _OUTPUT = ("return_dict", "use_return_dict", "torchscript")
 _NUMBERS = (
-    "hidden_size", "layer_norm_eps", "max_position_embeddings", "num_attention_heads",
-    "num_hidden_layers", "rms_norm_eps", "rope_theta", "vocab_size",
+    "hidden_size", "max_position_embeddings", "num_attention_heads", "num_hidden_layers",
+    "rope_theta", "vocab_size",
 )  # fmt: skip
-_NUMBERS_OR_NULL = ("head_dim", "num_key_value_heads", "sliding_window")
-# Two hundred are many; checking millions would take hours.
+_NUMBERS_OR_NULL = (
+    "head_dim", "layer_norm_eps", "num_key_value_heads", "rms_norm_eps", "sliding_window"
+)  # fmt: skip
+# Two hundred are many; checking millions, or listing their kinds, would take hours.
+_LAYERS = "num_hidden_layers"
 _MAX_LAYERS = 1000
 _MAX = 1e15
+_TEXT = "text_config"
+# What a config says of the whole model and its weights, and holds for the decoder in it.
+_WHOLE = ("quantization_config", "tie_word_embeddings", "transformers_version")
 
 
 def make_config(file: Path) -> PretrainedConfig:
     """Read a decoder's config; no code but that of transformers is run.
 
     file (Path): config.json.
-    RETURNS (PretrainedConfig): Raises ValueError that names the file, and the field where possible,
-        when it is damaged, is of a family that transformers does not have, has a value of a wrong
-        type or names other files.
+    RETURNS (PretrainedConfig): Of a model that reads more than text, the config of its decoder.
+        Raises ValueError that names the file, and the field where possible, when it is damaged, is
+        of a family that transformers does not have, has a value of a wrong type or names other
+        files.
+    """
+    return _take_decoder(make_whole_config(file), file)
+
+
+def make_whole_config(file: Path) -> PretrainedConfig:
+    """Read the config of a model, of which a decoder may be part.
+
+    file (Path): config.json.
+    RETURNS (PretrainedConfig): Raises ValueError as make_config does.
     """
     values = read_json(file)
-    for field in _FILES:
-        if values.get(field):
-            raise ValueError(
-                f"{str(file)!r}: {field} is {shorten(values[field])}, but config and weights are "
-                "only read from the files beside it. Put the right ones there, and remove the "
-                "field."
-            )
     family = take(values, "model_type", (str,), file)
     if family not in CONFIG_MAPPING:
         raise ValueError(
             f"{str(file)!r}: the installed version of transformers has no model_type "
             f"{shorten(family)}. Name a decoder of a family that it has."
         )
-    _check_types(values, file)
-    if unread := find_unread(values):
-        raise damaged(file, unread)
+    part = take(values, _TEXT, (dict, None), file) or {}
+    for fields, where in ((values, ""), (part, f"{_TEXT}.")):
+        _check_files(fields, where, file)
+        _check_types(fields, where, file)
+        if unread := find_unread(fields):
+            raise damaged(file, unread)
     values = {name: value for name, value in values.items() if name not in _OUTPUT}
+    if part:
+        values[_TEXT] = {name: value for name, value in part.items() if name not in _OUTPUT}
     kind: Any = CONFIG_MAPPING[family]
     try:
         config: PretrainedConfig = kind.from_dict(read_floats(values))
@@ -74,14 +91,56 @@ def make_config(file: Path) -> PretrainedConfig:
         raise damaged(
             file, f"transformers cannot read it ({type(error).__name__}: {str(error)[:200]})"
         ) from error
-    n_layers = getattr(config, "num_hidden_layers", None)
-    if isinstance(n_layers, int) and n_layers > _MAX_LAYERS:
-        raise damaged(file, f"'num_hidden_layers' is {shorten(n_layers)}, over {_MAX_LAYERS:,}")
     return config
 
 
-def _check_types(values: dict[str, Any], file: Path) -> None:
-    """Check the fields that are read here, or that model files read only when they run."""
+def is_part(file: Path, config: PretrainedConfig) -> bool:
+    """Whether a decoder is part of a model that reads more than text.
+
+    file (Path): The config.json that the config was read from.
+    config (PretrainedConfig): From make_config.
+    """
+    return bool(read_json(file).get("model_type") != config.model_type)
+
+
+def _take_decoder(config: Any, file: Path) -> PretrainedConfig:
+    """The decoder's part of a config, with what the whole says of it."""
+    decoder = config
+    if not config.is_encoder_decoder:
+        try:
+            decoder = config.get_text_config(decoder=True)
+        except MODEL_ERRORS as error:
+            raise damaged(file, f"it has no one decoder ({str(error)[:200]})") from error
+    n_layers = getattr(decoder, _LAYERS, None)
+    if isinstance(n_layers, int) and n_layers > _MAX_LAYERS:  # under another name in the file
+        raise _too_many(n_layers, "", file)
+    if decoder is not config:
+        values = read_json(file)
+        part = values.get(_TEXT) or {}
+        for name in _WHOLE:
+            if values.get(name) is not None and name not in part:
+                setattr(decoder, name, values[name])
+        if getattr(decoder, DTYPE, None) is None:
+            setattr(decoder, DTYPE, getattr(config, DTYPE, None))
+    return decoder
+
+
+def _check_files(values: dict[str, Any], where: str, file: Path) -> None:
+    """Check that no other files are named, from which something would be read."""
+    for field in _FILES:
+        if values.get(field):
+            raise ValueError(
+                f"{str(file)!r}: {where}{field} is {shorten(values[field])}, but config and "
+                "weights are only read from the files beside it. Put the right ones there, and "
+                "remove the field."
+            )
+
+
+def _check_types(values: dict[str, Any], where: str, file: Path) -> None:
+    """Check the fields that are read here, or that model files read only when they run.
+
+    where (str): What the names of the fields begin with in messages.
+    """
     for field in (*_NUMBERS, *_NUMBERS_OR_NULL):
         value: Any = values.get(field)
         if field not in values or (value is None and field in _NUMBERS_OR_NULL):
@@ -89,12 +148,25 @@ def _check_types(values: dict[str, Any], file: Path) -> None:
         lowest = 0 if field in _NUMBERS else -_MAX
         if type(value) not in (int, float) or not lowest < value < _MAX:
             raise damaged(
-                file, f"expected a number above 0 in {field!r}, but found {shorten(value)}"
+                file, f"expected a number above 0 in {where + field!r}, but found {shorten(value)}"
             )
+        if field == _LAYERS and value > _MAX_LAYERS:
+            raise _too_many(value, where, file)
     for field in ("quantization_config", "rope_parameters", "rope_scaling"):
-        take(values, field, (dict, None), file)
-    names = take(values, "architectures", (list, None), file) or []
-    if not all(isinstance(name, str) for name in names):
+        if not isinstance(values.get(field), dict | None):
+            raise damaged(
+                file,
+                f"expected an object or null in {where + field!r}, but found "
+                f"{shorten(values[field])}",
+            )
+    names = values.get("architectures") or []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise damaged(
-            file, f"expected a list of strings in 'architectures', but found {shorten(names)}"
+            file,
+            f"expected a list of strings in {where + 'architectures'!r}, but found "
+            f"{shorten(names)}",
         )
+
+
+def _too_many(n_layers: float, where: str, file: Path) -> ValueError:
+    return damaged(file, f"{where + _LAYERS!r} is {shorten(n_layers)}, over {_MAX_LAYERS:,}")

@@ -2,8 +2,8 @@
 
 import copy
 import logging
-import re
 import weakref
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,11 +11,12 @@ from safetensors import SafetensorError
 from transformers import MODEL_MAPPING, AutoModel, BitsAndBytesConfig, PretrainedConfig
 
 from .attention import ATTENTION, register_attention
-from .checkpoint import match_weights, read_headers, staged
+from .checkpoint import match_weights, read_headers
+from .experts import EXPERTS
 from .locking import LOADING
 from .source import Source
-from .versions import dtype_option
-from .weights import INDEX, WEIGHTS, fetch_weights, weight_shapes
+from .versions import dtype_option, forget_renaming, rename_prefix
+from .weights import fetch_weights, stage_weights, weight_shapes
 
 TORCH_DTYPES = {
     "float32": torch.float32,
@@ -150,18 +151,18 @@ def load_decoder(
         if prefix is None:
             shapes = weight_shapes(source, config)
             prefix = match_weights(read_headers(files), shapes, where=source.name)
-        known: Any = MODEL_MAPPING[type(config)]
-        if prefix not in ("", f"{known.base_model_prefix}."):
-            options["key_mapping"] = {f"^{re.escape(prefix)}": ""}
+        renamed = rename_prefix(prefix, MODEL_MAPPING[type(config)], partial(read_headers, files))
+        if renamed:
+            options["key_mapping"] = renamed
         try:
-            index = [] if files[0].name == WEIGHTS else [files[0].with_name(INDEX)]
-            with staged([*files, *index]) as folder:
+            with stage_weights(files) as folder:
                 decoder, info = AutoModel.from_pretrained(
                     folder,
                     config=config,
                     use_safetensors=True,
                     trust_remote_code=False,
                     attn_implementation=ATTENTION,
+                    **EXPERTS,
                     output_loading_info=True,
                     **dtype_option(TORCH_DTYPES[dtype]),
                     **options,
@@ -177,6 +178,7 @@ def load_decoder(
                 f"initialized them at random: {', '.join(lost[:3])}. The files do hold them: "
                 "please report this decoder and the version of transformers."
             )
+        forget_renaming(decoder, renamed)
         decoder.config._name_or_path = source.name  # instead of the staged folder
         if quantization == "none":
             decoder.to(device)

@@ -13,6 +13,7 @@ from ..replacing import finished_folder
 from .adapter_parameters import expert_parameters
 from .adapter_weights import linear_layers
 from .checkpoint import build_skeleton
+from .experts import count_active
 from .families import check_family
 from .mixers import layer_kinds
 from .shape import DecoderShape
@@ -80,12 +81,14 @@ def measure_shape(config: PretrainedConfig) -> DecoderShape:
     """RETURNS (DecoderShape): The sizes of a decoder with this config."""
     skeleton = build_skeleton(config)
     n_heads = config.num_attention_heads
+    n_experts, inner_width = count_active(config, skeleton)
     return DecoderShape(
         family=config.model_type,
         n_layers=config.num_hidden_layers,
         n_parameters=sum(parameter.numel() for parameter in skeleton.parameters()),
         width=config.hidden_size,
-        inner_width=getattr(config, "intermediate_size", None) or 4 * config.hidden_size,
+        inner_width=inner_width,
+        n_experts=n_experts,
         n_heads=n_heads,
         n_key_value_heads=getattr(config, "num_key_value_heads", None) or n_heads,
         head_width=getattr(config, "head_dim", None) or config.hidden_size // n_heads,

@@ -14,7 +14,6 @@ TESTED_FAMILIES = (
 
 # Refused by name: the reason is known, and the layer check alone could miss it.
 REFUSED = {
-    "gemma3": "it is a vision-language model; use a text-only decoder (gemma3_text)",
     "gemma3n_text": "its upper layers read the keys and values of lower ones",
     "bloom": "its attention uses ALiBi, which packed attention does not compute",
     "mpt": "its attention uses ALiBi, which packed attention does not compute",

@@ -13,7 +13,9 @@ class DecoderShape:
     n_layers (int): Decoder layers.
     n_parameters (int): Weights, without an LM head.
     width (int): Width of a vector.
-    inner_width (int): Width of the MLP's hidden layer.
+    inner_width (int): Width of the MLP's hidden layer; of the experts that a subtoken is sent to,
+        all together.
+    n_experts (float): Experts that a subtoken is sent to, on average over the layers.
     n_heads, n_key_value_heads, head_width (int): The heads of attention, and their width.
     vocab_size (int): Rows of the embedding table.
     context (int): Most subtokens of a sequence.
@@ -34,5 +36,11 @@ class DecoderShape:
     vocab_size: int
     context: int
     kinds: tuple[LayerKind, ...]
+    n_experts: float = 0.0
     linear: dict[str, tuple[int, int]]
     experts: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+
+    @property
+    def n_joined(self) -> int:
+        """RETURNS (int): Weights of experts that are not in linear modules."""
+        return sum(n * inputs * outputs for n, inputs, outputs in self.experts.values())

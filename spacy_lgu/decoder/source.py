@@ -177,10 +177,9 @@ def check_prequantized(source: Source, config: PretrainedConfig, quantization: s
     config (PretrainedConfig): From read_config.
     quantization (str): As in DecoderSettings.
     """
-    stored = getattr(config, "quantization_config", None)
-    if stored is None:
+    stored = read_quantization(config)
+    if not stored:
         return
-    stored = stored if isinstance(stored, dict) else stored.to_dict()
     kinds = {
         "nf4": stored.get("load_in_4bit") and stored.get("bnb_4bit_quant_type") == "nf4",
         "int8": stored.get("load_in_8bit"),
@@ -192,6 +191,13 @@ def check_prequantized(source: Source, config: PretrainedConfig, quantization: s
             f"{quantization!r}. Name the unquantized decoder, or set the quantization "
             "it was saved with (bitsandbytes only)."
         )
+
+
+def read_quantization(config: PretrainedConfig) -> dict[str, Any]:
+    """RETURNS (dict[str, Any]): How a decoder's weights were quantized before they were saved;
+    empty if they were not."""
+    stored = getattr(config, "quantization_config", None) or {}
+    return stored if isinstance(stored, dict) else stored.to_dict()
 
 
 def load_tokenizer(

@@ -7,6 +7,7 @@ import torch
 from transformers import AutoModel, PretrainedConfig
 
 from .attention import register_attention
+from .experts import EXPERTS
 from .locking import LOADING
 from .refusals import refusal
 from .versions import dtype_option, without_rotary_scaling
@@ -136,7 +137,10 @@ def build_tiny(config: PretrainedConfig, attention: str, *, window: int) -> Any:
             # Checkpoints in half precision are checked in float32, which tells errors from
             # rounding.
             decoder = AutoModel.from_config(
-                tiny, attn_implementation=attention, **dtype_option(torch.float32)
+                tiny,
+                attn_implementation=attention,
+                **EXPERTS,
+                **dtype_option(torch.float32),
             )
     _draw_weights(decoder)
     return decoder.eval()

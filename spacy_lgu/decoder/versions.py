@@ -9,13 +9,15 @@ checkpointing             gradient_checkpointing_...    activation_checkpointing
 a head left out           nothing                       a warning with a table
 kinds of layers           some families: layer_types    layer_types
 infinity in a config      Infinity                      an object
+names that were mapped    are not restored              are restored in a save
 tokenizer classes         read tokenizer.json           build parts of it anew
 add_prefix_space          for all byte-level ones       only in classes that know it
 """
 
 import logging
+import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from threading import get_ident
@@ -32,18 +34,18 @@ TRANSFORMERS = version("transformers")
 _CLASS_WARNING = "is not the same type as the class this function is called from"
 # Their code decides what vectors a decoder gives.
 _LIBRARIES = ("transformers", "peft", "bitsandbytes", "torch")
-# Not part of a scaling: Ministral 3 also scales its queries by their positions.
-_KEPT_ROTARY = {
-    "rope_theta",
-    "partial_rotary_factor",
-    "llama_4_scaling_beta",
+# Rotary settings without which a model file of 5 does not run, whatever the scaling.
+_ROTARY_FORM = (
+    "rope_theta", "partial_rotary_factor", "mrope_interleaved", "llama_4_scaling_beta",
     "original_max_position_embeddings",
-}
+)  # fmt: skip
 _IS_5 = Version(TRANSFORMERS).major >= 5
 _FLOATS = ("Infinity", "-Infinity", "NaN")
 # Whether decoders with state-space layers take packed batches: 4.53 builds masks for them, passes
 # no arguments on, and has no layer_types in their configs.
 PACKS_STATE_SPACES = _IS_5
+# What the dtype is called, in a config and by from_pretrained. 5 warns of the name that 4.53 has.
+DTYPE = "dtype" if _IS_5 else "torch_dtype"
 
 
 def library_versions() -> dict[str, str]:
@@ -89,14 +91,13 @@ def check_newer(libraries: dict[str, str], where: str) -> None:
 
 
 def dtype_option(dtype: torch.dtype) -> dict[str, torch.dtype]:
-    """RETURNS (dict): The keyword argument with which from_pretrained takes a dtype. 5 warns of the
-    name that 4.53 has."""
-    return {"dtype" if _IS_5 else "torch_dtype": dtype}
+    """RETURNS (dict): The keyword argument with which from_pretrained takes a dtype."""
+    return {DTYPE: dtype}
 
 
 def config_dtype(config: PretrainedConfig) -> torch.dtype | None:
     """RETURNS (dtype | None): The dtype that a config names."""
-    dtype = getattr(config, "dtype" if _IS_5 else "torch_dtype", None)
+    dtype = getattr(config, DTYPE, None)
     return getattr(torch, dtype) if isinstance(dtype, str) else dtype
 
 
@@ -132,15 +133,31 @@ def without_rotary_scaling(values: dict[str, Any]) -> dict[str, Any]:
     values (dict[str, Any]): From to_dict.
     RETURNS (dict[str, Any]): The values, changed in place.
     """
-    values.pop("rope_scaling", None)
+    scaling = values.pop("rope_scaling", None) or {}
+    if "mrope_section" in scaling:
+        sections = _share_frequencies(values, values.get("partial_rotary_factor"))
+        values["rope_scaling"] = {"type": "default", "mrope_section": sections}
     settings = values.get("rope_parameters") or {}
     nested = [value for value in settings.values() if isinstance(value, dict)]
     for one in nested or ([settings] if settings else []):
-        kept = _KEPT_ROTARY & one.keys()
-        plain = {"rope_type": "default", **{name: one[name] for name in kept}}
+        plain = {"rope_type": "default", **{n: one[n] for n in _ROTARY_FORM if n in one}}
+        if "mrope_section" in one:
+            plain["mrope_section"] = _share_frequencies(values, one.get("partial_rotary_factor"))
         one.clear()
         one.update(plain)
     return values
+
+
+def _share_frequencies(values: dict[str, Any], factor: float | None) -> list[int]:
+    """M-RoPE shares the frequencies of a head out to three kinds of positions, which are all the
+    same in text (Qwen2-VL, arXiv 2409.12191, section 2.1).
+
+    RETURNS (list[int]): How many each gets in a head of the decoder with these values.
+    """
+    width = values.get("head_dim") or values["hidden_size"] // values["num_attention_heads"]
+    n_frequencies = int(width * (factor or 1.0)) // 2
+    part = n_frequencies // 4
+    return [n_frequencies - 2 * part, part, part]
 
 
 def find_unread(values: dict[str, Any]) -> str | None:
@@ -197,6 +214,38 @@ def find_contradiction(config: PretrainedConfig) -> str | None:
                 f"{quotient:g}, transformers 5 with {factor:g}"
             )
     return None
+
+
+def rename_prefix(prefix: str, decoder: Any, names: Callable[[], Iterable[str]]) -> dict[str, str]:
+    """How transformers finds a decoder's weights that are stored under any prefix.
+
+    prefix (str): What their names begin with in the file.
+    decoder (type): The decoder's class, of which transformers knows one prefix.
+    names (Callable): Gives the names of all weights in the file; called where they matter. If any
+        begins with the prefix that it knows, 4.53 looks for all weights under that.
+    RETURNS (dict[str, str]): Replacements by pattern, the argument key_mapping of from_pretrained;
+        empty if transformers finds them by itself.
+    """
+    known: str = decoder.base_model_prefix
+    if prefix in ("", f"{known}."):
+        return {}
+    is_sought = not _IS_5 and known and any(name.startswith(known) for name in names())
+    return {f"^{re.escape(prefix)}": f"{known}." if is_sought else ""}
+
+
+def forget_renaming(decoder: Any, key_mapping: dict[str, str]) -> None:
+    """Let a decoder be saved under its own names, not under those it was read from, to which 5
+    returns.
+
+    decoder (PreTrainedModel): Changed in place.
+    key_mapping (dict[str, str]): With which it was loaded.
+    """
+    if _IS_5 and key_mapping:
+        decoder._weight_conversions = [
+            conversion
+            for conversion in decoder._weight_conversions
+            if not key_mapping.keys() & set(conversion._original_source_patterns)
+        ]
 
 
 def enable_checkpointing(decoder: Any) -> None:

@@ -1,13 +1,28 @@
-"""The files of a decoder's weights: named, checked and, where they are on the hub, downloaded."""
+"""The files of a decoder's weights: named, checked and, where they are on the hub, downloaded.
 
+Of a model that reads more than text, only the files that hold weights of its decoder are meant: the
+index says which. What the others hold does not matter, nor whether they are there.
+"""
+
+import contextlib
+import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import HfApi, constants
 from transformers import PretrainedConfig
 
 from .adapter_config import ADAPTER_CONFIG
-from .checkpoint import decoder_shapes, match_weights, read_headers
-from .config import MODEL_ERRORS
+from .checkpoint import (
+    Expected,
+    decoder_shapes,
+    find_decoder,
+    match_weights,
+    read_headers,
+    staged,
+)
+from .config import MODEL_ERRORS, is_part, make_config
 from .reading import damaged, find_inside, read_json, take
 from .source import CONFIG, Source, download
 
@@ -52,13 +67,13 @@ def check_weights(source: Source, config: PretrainedConfig) -> str | None:
     return match_weights(tensors, weight_shapes(source, config), where=source.name)
 
 
-def weight_shapes(source: Source, config: PretrainedConfig) -> dict[str, tuple[int, ...]]:
+def weight_shapes(source: Source, config: PretrainedConfig) -> Expected:
     """Names and shapes of a decoder's weights, from its config alone.
 
     source (Source): Where the config comes from, for the message.
     config (PretrainedConfig): From read_config.
-    RETURNS (dict[str, tuple[int, ...]]): As decoder_shapes. Raises ValueError that names
-        config.json when it does not describe a decoder.
+    RETURNS (Expected): As decoder_shapes. Raises ValueError that names config.json when it does
+        not describe a decoder.
     """
     try:
         return decoder_shapes(config)
@@ -82,6 +97,51 @@ def fetch_weights(source: Source) -> list[Path]:
         for file in _named_files(source.folder):
             download(source.name, file.name, revision=source.commit)
     return weight_files(source.folder)
+
+
+@contextlib.contextmanager
+def stage_weights(files: Sequence[Path]) -> Iterator[Path]:
+    """A temporary folder with a decoder's weights alone; see staged.
+
+    files (Sequence[Path]): From fetch_weights.
+    YIELDS (Path): The folder, with an index of these files if there is one.
+    """
+    with staged(files) as folder:
+        if files[0].name != WEIGHTS:
+            values = read_json(files[0].with_name(INDEX))
+            names = {file.name for file in files}
+            values["weight_map"] = {k: v for k, v in values["weight_map"].items() if v in names}
+            (folder / INDEX).write_text(json.dumps(values), encoding="utf8")
+        yield folder
+
+
+def find_tensor(source: Source, name: str) -> tuple[Path, str] | None:
+    """A weight that is not the decoder's, such as that of a head, downloaded if it is on the hub.
+
+    source (Source): From find_source.
+    name (str): What its name ends with, in whole parts: "lm_head.weight" is also found as
+        "language_model.lm_head.weight".
+    RETURNS (tuple[Path, str] | None): Its file and its name there. None: there is none. Raises
+        ValueError when there are several.
+    """
+    files = fetch_weights(source)
+    index = files[0].with_name(INDEX)
+    if files[0].name == WEIGHTS:
+        where = {name: tensor.file for name, tensor in read_headers(files).items()}
+    else:
+        where = take(read_json(index), "weight_map", (dict,), index)
+    found = [stored for stored in where if stored == name or stored.endswith(f".{name}")]
+    if len(found) > 1:
+        raise ValueError(
+            f"The checkpoint {source.name!r} holds {len(found)} weights {name!r}: "
+            f"{', '.join(found)}. Expected one: save the right one by itself."
+        )
+    if not found:
+        return None
+    file = find_inside(source.folder, take(where, found[0], (str,), index), named_in=index)
+    if not source.is_local:
+        file = download(source.name, file.name, revision=source.commit)
+    return file, found[0]
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -125,5 +185,21 @@ def _named_files(folder: Path) -> list[Path]:
     if (folder / WEIGHTS).is_file() or not index.is_file():
         return [folder / WEIGHTS]
     weight_map = take(read_json(index), "weight_map", (dict,), index)
-    names = {take(weight_map, weight, (str,), index) for weight in weight_map}
+    names = {take(weight_map, weight, (str,), index) for weight in _needed(weight_map, folder)}
     return sorted(find_inside(folder, name, named_in=index) for name in names)
+
+
+def _needed(weight_map: dict[str, Any], folder: Path) -> list[str]:
+    """RETURNS (list[str]): The weights of the decoder, and of a plain one all."""
+    config = make_config(folder / CONFIG)
+    if not is_part(folder / CONFIG, config):
+        return list(weight_map)
+    expected = weight_shapes(Source(str(folder), folder, None), config)
+    prefix, form = find_decoder(weight_map, expected, where=str(folder), fits=None)
+    children = {name.split(".")[0] for name in form}
+    found = [
+        name
+        for name in weight_map
+        if name.startswith(prefix) and name[len(prefix) :].split(".")[0] in children
+    ]
+    return found or list(weight_map)  # what is missing is reported by name later

@@ -12,7 +12,7 @@ from ..decoder.families import check_family
 from ..decoder.local import LocalDecoder, read_local
 from ..decoder.reading import find_inside
 from ..decoder.shape import DecoderShape
-from ..decoder.source import Source, load_tokenizer
+from ..decoder.source import Source, check_prequantized, load_tokenizer, read_quantization
 from ..decoder.weights import check_weights
 from ..inputs import named_path
 
@@ -44,6 +44,8 @@ def find_problem(decoder: LocalDecoder) -> str | None:
     """
     try:
         check_family(decoder.config)
+        if read_quantization(decoder.config).get("quant_method") not in (None, "bitsandbytes"):
+            check_prequantized(decoder.source, decoder.config, "none")
         if decoder.source.is_local:
             check_weights(decoder.source, decoder.config)
     except ValueError as error:

@@ -88,6 +88,7 @@ def decoder_facts(settings: DecoderSettings, load: Load, *, offline: bool) -> Fa
         decoder that cannot be found and settings that do not fit it.
     """
     from ..decoder.adapter import find_targets
+    from ..decoder.experts import describe_unquantized
     from ..decoder.local import read_decoder
     from . import decoders
 
@@ -107,6 +108,11 @@ def decoder_facts(settings: DecoderSettings, load: Load, *, offline: bool) -> Fa
             "Its weights are not on this machine: `python -m spacy lgu fetch "
             f"{settings.name}` downloads them."
         )
+    left = describe_unquantized(
+        found.shape.n_joined, found.shape.n_parameters, settings.quantization
+    )
+    if left is not None:
+        notes.append(left)
     facts = {
         "component": None,
         "base": {

@@ -148,6 +148,10 @@ def kept_per_layer(shape: DecoderShape, use: Use) -> int:
         LoRA, each module      4 * input + 4 * rank      -
           with dropout         8 * input + 4 * rank on a CPU, whose masks are floats; 5 on a GPU
           DoRA                 (4 + b) * output more: outputs of the base, and of A and B
+        k experts, besides     kbW (weighted outputs)    8kW (inputs as well)
+
+    I is the inner width of all experts that a subtoken is sent to. In full tuning that computes in
+    half precision, copies of the weights of experts in one tensor count with the weights.
     """
     n_bytes = BYTES[use.dtype]
     W, inner = shape.width, shape.inner_width
@@ -155,7 +159,8 @@ def kept_per_layer(shape: DecoderShape, use: Use) -> int:
     attention = (n_bytes if use.gpu else 4) * (2 * Q + 2 * K)
     if use.tuning == "full":
         own = 8 * W if n_bytes == 4 else 5 * n_bytes * W
-        return 16 * W + own + attention + n_bytes * Q + 4 * n_bytes * inner
+        routed = round(8 * shape.n_experts * W)
+        return 16 * W + own + attention + n_bytes * Q + 4 * n_bytes * inner + routed
     per_input = (5 if use.gpu else 8) if use.dropout else 4
     per_output = 4 + n_bytes if use.dora else 0
     adapted = sum(
@@ -163,7 +168,8 @@ def kept_per_layer(shape: DecoderShape, use: Use) -> int:
         for name, rank in use.adapted.items()
         if name in shape.linear
     )
-    return 8 * W + attention + 3 * n_bytes * inner + adapted // shape.n_layers
+    routed = round(n_bytes * shape.n_experts * W)
+    return 8 * W + attention + 3 * n_bytes * inner + routed + adapted // shape.n_layers
 
 
 def _computed_per_layer(shape: DecoderShape, use: Use) -> int:
@@ -203,7 +209,7 @@ def _loaded(shape: DecoderShape, use: Use) -> int:
     if use.quantization != "none":
         copied = n_bytes * max(linear)
     elif use.tuning == "full" and n_bytes != 4:
-        copied = n_bytes * sum(linear)
+        copied = n_bytes * (sum(linear) + shape.n_joined)
     adapted = [math.prod(_sizes(shape, name)) for name in use.adapted]
     if use.dora and adapted:
         copied = max(copied, (n_bytes + 8) * max(adapted))

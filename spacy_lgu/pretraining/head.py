@@ -7,11 +7,13 @@ import torch
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM, PretrainedConfig
 
+from ..decoder.config import make_whole_config
+from ..decoder.experts import stored_forms
 from ..decoder.locking import LOADING
 from ..decoder.refusals import FamilyError
-from ..decoder.source import Source
+from ..decoder.source import CONFIG, Source
 from ..decoder.tiny import tiny_config
-from ..decoder.weights import fetch_weights
+from ..decoder.weights import find_tensor
 
 
 def check_head(config: PretrainedConfig) -> None:
@@ -47,20 +49,29 @@ def load_head(base: Any, source: Source) -> torch.Tensor:
 
     base (PreTrainedModel): The decoder.
     source (Source): Where it came from.
-    RETURNS (Tensor): Shape: (vocab, width), the decoder's own embeddings if the two are tied.
+    RETURNS (Tensor): Shape: (vocab, width), the decoder's own embeddings if the two are tied: where
+        the decoder is part of a model that reads more than text, what is in the weights decides.
         Raises ValueError when the weights hold no head.
     """
     embeddings: torch.Tensor = base.get_input_embeddings().weight
-    if base.config.tie_word_embeddings:
+    whole = make_whole_config(source.folder / CONFIG)
+    is_part = whole.model_type != base.config.model_type
+    if base.config.tie_word_embeddings and not is_part:
         return embeddings
     with LOADING, torch.device("meta"):
         skeleton = AutoModelForCausalLM.from_config(copy.deepcopy(base.config))
     wanted = skeleton.get_output_embeddings().weight
     name = next(name for name, p in skeleton.named_parameters() if p is wanted)
-    for file in fetch_weights(source):
-        with safe_open(file, framework="pt", device=str(embeddings.device)) as weights:
-            if name in weights.keys():  # noqa: SIM118  safe_open is not a mapping
-                return weights.get_tensor(name).to(embeddings.dtype)
+    own, *published = stored_forms(skeleton)
+    # transformers 5 renames the head of GPT-NeoX while it reads it.
+    others = [n for form in published for n in form.keys() - own if form[n] == own[name]]
+    for wanted_name in (name, *others):
+        if (found := find_tensor(source, wanted_name)) is not None:
+            file, stored = found
+            with safe_open(file, framework="pt", device=str(embeddings.device)) as weights:
+                return weights.get_tensor(stored).to(embeddings.dtype)
+    if is_part and (base.config.tie_word_embeddings or whole.tie_word_embeddings):
+        return embeddings
     raise ValueError(
         f"The weights of {source.name!r} hold no LM head ({name!r} is missing), which adaptation "
         "needs: it predicts subtokens. Name the decoder as it was published, with its head."

@@ -76,6 +76,7 @@ def test_what_is_loaded_is_downloaded_and_no_more(copied_folder, tmp_path, monke
         shard(copied_folder)
     cache, asked = tmp_path / "cache", set()
     cache.mkdir()
+    shutil.copy(copied_folder / "config.json", cache)
     names = [*(file.name for file in copied_folder.iterdir()), "pytorch_model.bin"]
 
     def download(name, file, *, revision, cache_dir):

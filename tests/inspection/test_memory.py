@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy
 import pytest
 import torch
+from transformers import MixtralConfig, MixtralForCausalLM
 
 from spacy_lgu.decoder.building import build_decoder, check_settings
 from spacy_lgu.decoder.decoder import _CPU_ITEMS
@@ -23,6 +24,8 @@ from spacy_lgu.inspection.memory import (
     weights_bytes,
 )
 from spacy_lgu.unmasking import LayerKind
+
+from ..conftest import IS_5, make_tokenizer
 
 SHAPE = DecoderShape(
     family="mistral",
@@ -140,6 +143,59 @@ def test_what_autograd_keeps(tuning, quantization, dtype, variant, dropout, deco
     # Of what lies around the layers, which counts more in few of them: embedding and last norm.
     around = 3 * 4 * shape.width / shape.n_layers
     assert kept == pytest.approx(kept_per_layer(shape, use) + around, rel=0.15)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("tuning", ["lora", "full"])
+def test_what_autograd_keeps_of_experts(tuning, dtype, tmp_path):
+    save_mixtral(tmp_path)
+    settings = DecoderSettings(
+        name=str(tmp_path),
+        unmasking="cb",
+        tuning=tuning,
+        dtype=dtype,
+        quantization="none",
+        lora=LoraSettings(rank=8),
+        self_test=False,
+    )
+    decoder = build_decoder(check_settings(settings, {}), device=torch.device("cpu")).decoder
+    shape = read_decoder(str(tmp_path)).shape
+    assert (shape.n_experts, shape.inner_width) == (2, 2 * 48)
+    adapted = match_modules(shape, ["q_proj", "v_proj"], 8) if tuning == "lora" else {}
+    use = make_use(tuning=tuning, dtype=dtype, adapted=adapted)
+    lengths = [32] * 32
+    kept = count_kept(decoder.train(), lengths) / sum(lengths) / shape.n_layers
+    around = 3 * 4 * shape.width / shape.n_layers
+    assert kept == pytest.approx(kept_per_layer(shape, use) + around, rel=0.15)
+
+
+def test_weights_of_experts_in_one_tensor_are_not_quantized(tmp_path):
+    save_mixtral(tmp_path)
+    shape = read_decoder(str(tmp_path)).shape
+    n_experts = 4 * 4 * 3 * 64 * 48  # layers, experts, matrices
+    assert shape.n_joined == (n_experts if IS_5 else 0)
+    found = weights_bytes(shape, make_use(dtype="bfloat16", quantization="nf4"))
+    left = shape.n_parameters - sum(a * b for a, b in shape.linear.values())
+    assert left > n_experts if IS_5 else left < n_experts
+    assert found == pytest.approx(2 * left + 0.516 * (shape.n_parameters - left), rel=1e-3)
+
+
+def save_mixtral(folder):
+    tokenizer = make_tokenizer()
+    config = MixtralConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=48,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        num_local_experts=4,
+        max_position_embeddings=64,
+        sliding_window=None,
+    )
+    torch.manual_seed(0)
+    MixtralForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
 
 
 def count_kept(decoder, lengths: list[int]) -> int:

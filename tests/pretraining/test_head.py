@@ -1,5 +1,6 @@
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch.testing import assert_close
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
@@ -56,6 +57,15 @@ def test_a_head_of_its_own_is_read_from_the_weights(decoder_folder):
     base = AutoModel.from_pretrained(decoder_folder)
     assert not base.config.tie_word_embeddings
     assert_close(*logits_by_hand(decoder_folder, base))
+
+
+def test_a_head_under_another_name(tmp_path):
+    """GPT-NeoX is published with its head as embed_out."""
+    model = AutoModelForCausalLM.from_config(Family("gpt_neox", "gpt_neox", {}).config())
+    model.save_pretrained(tmp_path)
+    assert "embed_out.weight" in load_file(tmp_path / "model.safetensors")
+    base = AutoModel.from_pretrained(tmp_path)
+    assert_close(*logits_by_hand(tmp_path, base))
 
 
 def test_a_tied_head_is_the_embeddings(tmp_path):
