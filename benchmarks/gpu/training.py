@@ -13,6 +13,8 @@ from spacy.tokens import Doc, Span
 from spacy.training import Example
 from transformers import AutoModelForTokenClassification, AutoTokenizer
 
+from spacy_lgu.decoder.versions import enable_checkpointing
+
 from .clock import DEVICE, median_seconds, peak_gib, reset_peak
 from .inference import load_model, make_pipeline
 from .shapes import draw_sentences
@@ -62,11 +64,9 @@ def measure_peer(decoder: Path, sizes: list[int], steps: int) -> list[dict[str, 
     for checkpointing in (False, True):
         n_labels = 2 * len(_LABELS) + 1
         model = load_model(AutoModelForTokenClassification, decoder, "nf4", num_labels=n_labels)
-        model = peft.prepare_model_for_kbit_training(
-            model,
-            use_gradient_checkpointing=checkpointing,
-            gradient_checkpointing_kwargs={"use_reentrant": False},
-        )
+        model = peft.prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+        if checkpointing:
+            enable_checkpointing(model)
         config = peft.LoraConfig(
             task_type=peft.TaskType.TOKEN_CLS,
             r=LORA["rank"],

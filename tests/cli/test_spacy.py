@@ -65,10 +65,12 @@ def test_fill_config(tmp_path):
         "self_test": True,
         "lora": {
             "@misc": "spacy-lgu.lora.v1",
+            "variant": "lora",
             "rank": 64,
             "alpha": 16,
             "dropout": 0.1,
             "modules": "attention",
+            "parameters": [],
             "path": None,
         },
         "get_spans": {"@span_getters": "spacy-lgu.doc_spans.v1"},

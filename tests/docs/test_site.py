@@ -137,7 +137,7 @@ def test_every_command_has_a_page_with_its_options():
 def test_tables_are_made_from_the_code():
     table = settings_table("misc", "spacy-lgu.lora.v1").splitlines()
     assert table[0] == "| setting | type | default |  |"
-    assert table[2] == "| `rank` | `int` | `64` | Rank of each update, at least 1. |"
+    assert table[3] == "| `rank` | `int` | `64` | Rank of each update, at least 1. |"
     assert "| `max_batch_items` | `int` | `4096` |" in settings_table(
         "factories", "lgu_transformer"
     )

@@ -15,6 +15,7 @@ from spacy_lgu.unmasking import parse_pattern
 
 from ..conftest import ENTITY_TEXTS, entity_examples, layer_config
 from ..decoder.reference import (
+    BY_NAME,
     FAMILIES,
     VOCAB,
     make_lgu,
@@ -53,9 +54,18 @@ def on_cpu(on_device):
     return switch
 
 
+# Rounded to half precision, texts reach other experts, and scores of tiny random decoders are large.
+ROUNDED = [
+    ("bfloat16", 0.04, BY_NAME[name])
+    for name in ("llama", "mistral-sliding", "qwen2-sliding", "phi3", "gemma3", "gpt_neox")
+]
+
+
 @pytest.mark.parametrize("pattern", ["cccc", "bbbb", "ccbb", "cbbc"])
-@pytest.mark.parametrize("family", FAMILIES, ids=[family.name for family in FAMILIES])
-@pytest.mark.parametrize(("dtype", "tolerance"), [("bfloat16", 0.04), ("float32", 1e-4)])
+@pytest.mark.parametrize(
+    ("dtype", "tolerance", "family"),
+    [*(("float32", 1e-4, family) for family in FAMILIES), *ROUNDED],
+)
 def test_vectors_and_gradients_equal_the_reference(family, pattern, dtype, tolerance):
     packed, eager = make_pair(family)
     unmasked = parse_pattern(pattern)

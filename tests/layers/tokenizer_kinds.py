@@ -94,10 +94,9 @@ def joining_tokenizer() -> PreTrainedTokenizerFast:
 def trimming_tokenizer() -> PreTrainedTokenizerFast:
     """As in GPT-2 and Llama 3: offsets without the space before a word, a space before the text."""
     backend = _train_byte_level([*TEXTS, *JOINED])
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     backend.post_processor = processors.ByteLevel(trim_offsets=True)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=backend, bos_token="<s>", eos_token="</s>", add_prefix_space=True
-    )
+    return PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", eos_token="</s>")
 
 
 def prepending_tokenizer() -> PreTrainedTokenizerFast:
