@@ -54,7 +54,7 @@ def on_cpu(on_device):
     return switch
 
 
-# Rounded to half precision, texts reach other experts, and scores of tiny random decoders are large.
+# Not all: rounded to half precision, texts reach other experts.
 ROUNDED = [
     ("bfloat16", 0.04, BY_NAME[name])
     for name in ("llama", "mistral-sliding", "qwen2-sliding", "phi3", "gemma3", "gpt_neox")
@@ -92,7 +92,7 @@ def test_lengths_that_kernels_treat_apart(lengths):
     decoder = make_lgu(packed.to(DEVICE), unmasked, dtype="bfloat16")
     with torch.no_grad():
         Y = decoder(PackedBatch.pack(ids, lengths, device=DEVICE))
-    assert relative_error(Y.cpu(), expected) < 0.03
+    assert relative_error(Y.cpu(), expected.detach()) < 0.04
 
 
 def test_micro_batches_equal_a_single_pass():
