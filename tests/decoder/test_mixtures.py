@@ -346,10 +346,10 @@ def test_rounding_of_experts_is_no_change_of_direction():
     Y = torch.ones(12, 2)
     Y[8] += 2e-7  # with the experts' batch
     Y[11] += 1
-    assert _find_moved(Y[None]) == [0, 3]
-    assert _find_moved(Y[None], has_experts=True) == [3]
+    assert _find_moved(Y[None], 0.0) == [0, 3]
+    assert _find_moved(Y[None], 0.0, has_experts=True) == [3]
     Y[9] += 1e-5
-    assert _find_moved(Y[None], has_experts=True) == [1, 3]
+    assert _find_moved(Y[None], 0.0, has_experts=True) == [1, 3]
 
 
 TINY_MIXTURES = [

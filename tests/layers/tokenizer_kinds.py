@@ -96,7 +96,10 @@ def trimming_tokenizer() -> PreTrainedTokenizerFast:
     backend = _train_byte_level([*TEXTS, *JOINED])
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     backend.post_processor = processors.ByteLevel(trim_offsets=True)
-    return PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", eos_token="</s>")
+    # 4.53 sets the splitting rule by its own option, 5 leaves it as it is.
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend, bos_token="<s>", eos_token="</s>", add_prefix_space=True
+    )
 
 
 def prepending_tokenizer() -> PreTrainedTokenizerFast:
