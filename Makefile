@@ -20,12 +20,12 @@ install: .venv/installed
 install-transformers4: .venv-transformers4/installed
 
 .venv/installed: pyproject.toml constraints.txt
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv --clear .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $@
 
 .venv-transformers4/installed: pyproject.toml constraints-transformers4.txt
-	$(PYTHON) -m venv .venv-transformers4
+	$(PYTHON) -m venv --clear .venv-transformers4
 	$(BIN4)/pip install --quiet --constraint constraints-transformers4.txt --editable ".[dev,spacy-transformers]"
 	touch $@
 
