@@ -21,9 +21,7 @@ Source of the rule that an unmasked layer also loses its sliding window: Dukić 
 """
 
 from collections.abc import Callable
-from functools import cache, partial
-from importlib.util import find_spec
-from inspect import signature
+from functools import partial
 from typing import Any
 
 import torch
@@ -32,6 +30,7 @@ from transformers import AttentionInterface
 
 from .packing import PackedBatch
 from .plain_attention import attend_plainly
+from .varlen import attend_varlen, fits_varlen
 
 ATTENTION = "spacy_lgu_packed"
 
@@ -112,67 +111,21 @@ def packed_attention(
         query, key, value = (X.float() for X in (query, key, value))
     options: dict[str, Any] = {"unmasked": is_unmasked, "window": window, "scaling": scaling}
     is_plain = softcap is not None or s_aux is not None
-    if _has_varlen_kernel(query, value) and not dropout and not is_plain:
-        output = _varlen(query, key, value, packed, **options)
+    if fits_varlen(query, value, window) and not dropout and not is_plain:
+        output = attend_varlen(query, key, value, packed, **options)
     else:
         attend: Callable[..., torch.Tensor] = _attend
-        if is_plain:
+        if is_plain or _is_on_gpu(query):
+            # On a GPU, SDPA may take a kernel that plans for each new shape, of which every batch
+            # has some; which one it takes is set for the whole process, for other threads too.
             attend = partial(attend_plainly, softcap=softcap, sinks=s_aux)
         with torch.autocast(query.device.type, enabled=False):
             output = _bucketed(attend, query, key, value, packed, dropout=dropout, **options)
     return output[None].to(dtype), None
 
 
-def _has_varlen_kernel(query: torch.Tensor, value: torch.Tensor) -> bool:
-    """The flash kernel needs half precision, Ampere or newer, and heads of one width up to 256."""
-    return (
-        query.is_cuda
-        and query.shape[-1] == value.shape[-1]
-        and query.dtype in (torch.bfloat16, torch.float16)
-        and query.shape[-1] <= 256
-        and query.shape[-1] % 8 == 0
-        and torch.cuda.get_device_capability(query.device) >= (8, 0)
-        and torch_has_varlen()
-    )
-
-
-@cache
-def torch_has_varlen() -> bool:
-    """Whether torch has the kernel with windows and grouped keys, which came some versions after
-    torch 2.10, the first with the kernel."""
-    if find_spec("torch.nn.attention.varlen") is None:
-        return False
-    from torch.nn.attention.varlen import varlen_attn
-
-    return {"window_size", "enable_gqa"} <= set(signature(varlen_attn).parameters)
-
-
-def _varlen(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    packed: PackedBatch,
-    *,
-    unmasked: bool,
-    window: int | None,
-    scaling: float | None,
-) -> torch.Tensor:
-    from torch.nn.attention.varlen import varlen_attn  # see torch_has_varlen
-
-    left = -1 if window is None else window - 1
-    output: Any = varlen_attn(
-        query[0].transpose(0, 1),  # (total, heads, head_width)
-        key[0].transpose(0, 1),
-        value[0].transpose(0, 1),
-        packed.cu_seqlens,
-        packed.cu_seqlens,
-        packed.max_length,
-        packed.max_length,
-        scale=scaling,
-        window_size=(-1, -1) if unmasked else (left, 0),
-        enable_gqa=query.shape[1] != key.shape[1],
-    )
-    return output  # (total, heads, head_width)
+def _is_on_gpu(X: torch.Tensor) -> bool:
+    return X.is_cuda
 
 
 def _bucketed(

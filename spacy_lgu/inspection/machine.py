@@ -97,13 +97,13 @@ def attention_kind(dtype: str, head_width: int, *, gpu: Gpu | None) -> str:
     gpu (Gpu | None): None: the CPU.
     RETURNS (str): In words.
     """
-    from ..decoder import attention
+    from ..decoder import varlen
 
     is_short = head_width <= 256 and head_width % 8 == 0
     if gpu is not None and gpu.capability >= (8, 0) and dtype != "float32" and is_short:
-        if attention.torch_has_varlen():
+        if varlen.varlen_parameters():
             return "varlen_attn, nothing padded"
-        return "scaled_dot_product_attention by length; a newer torch has the faster varlen_attn"
+        return "plain math by length; a newer torch has the faster varlen_attn"
     return "scaled_dot_product_attention, sequences of similar length together"
 
 

@@ -1,5 +1,4 @@
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import numpy
 import pytest
@@ -8,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from spacy_lgu.decoder import attention
 from spacy_lgu.decoder.adapter import BaseReference, LoraTargets, add_adapter
 from spacy_lgu.decoder.attention import ATTENTION, packed_attention, register_attention
 from spacy_lgu.decoder.building import enable_gradient_checkpointing
@@ -316,92 +314,6 @@ def test_training_on_a_cpu_attends_in_float32():
     for X, X_exact in zip(Xs, exact, strict=True):
         assert torch.equal(X.grad, X_exact.grad.to(torch.bfloat16))
     assert not torch.equal(attend(given), Y)
-
-
-def varlen_by_hand(  # the signature and the windows of torch.nn.attention.varlen.varlen_attn
-    query, key, value, cu_q, cu_k, max_q, max_k, *, scale, window_size, enable_gqa
-):
-    left, right = (float("inf") if size == -1 else size for size in window_size)
-    assert (max_q, max_k) == (int(cu_q.diff().max()), int(cu_k.diff().max()))
-    repeats = query.shape[1] // key.shape[1]
-    assert enable_gqa == (repeats > 1)
-    Ys = []
-    for start, end in zip(cu_q[:-1].tolist(), cu_q[1:].tolist(), strict=True):
-        Q = query[start:end].transpose(0, 1)  # (heads, length, head_width)
-        K, V = (
-            X[start:end].transpose(0, 1).repeat_interleave(repeats, dim=0) for X in (key, value)
-        )
-        back = torch.arange(end - start)[:, None] - torch.arange(end - start)[None]
-        scores = Q @ K.mT * (scale or Q.shape[-1] ** -0.5)
-        scores = scores.masked_fill((back > left) | (-back > right), -torch.inf)
-        Ys.append((scores.softmax(-1) @ V).transpose(0, 1))
-    return torch.cat(Ys)
-
-
-@pytest.mark.parametrize("n_key_heads", [1, 4])
-@pytest.mark.parametrize("scaling", [None, 0.2])
-@pytest.mark.parametrize("window", [None, 3, 100])
-@pytest.mark.parametrize("unmasked", [True, False])
-def test_the_flash_kernel_is_asked_for_the_same(
-    monkeypatch, unmasked, window, scaling, n_key_heads
-):
-    """The kernel itself needs a GPU; here, one written by hand stands in for it."""
-    packed = PackedBatch.pack(numpy.arange(sum(MIXED)), MIXED, device=CPU)
-    Q = heads(4, sum(MIXED))
-    K, V = (heads(n_key_heads, sum(MIXED), seed=seed) for seed in (1, 2))
-    options = {"packed": packed, "unmasked": (unmasked,), "scaling": scaling}
-    expected, _ = packed_attention(Layer(), Q, K, V, None, sliding_window=window, **options)
-    monkeypatch.setattr(attention, "_has_varlen_kernel", lambda query, value: True)
-    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", varlen_by_hand)
-    Y, _ = packed_attention(Layer(), Q, K, V, None, sliding_window=window, **options)
-    assert Y.shape == expected.shape
-    assert relative_error(Y, expected) < 1e-5
-
-
-@dataclass
-class OnGPU:
-    """What a tensor on a GPU says of itself."""
-
-    dtype: torch.dtype = torch.bfloat16
-    width: int = 64
-    is_cuda: bool = True
-    device: str = "cuda"
-
-    @property
-    def shape(self):
-        return (1, 4, 100, self.width)
-
-
-@pytest.mark.parametrize(
-    ("query", "value", "capability", "fits"),
-    [
-        (OnGPU(), OnGPU(), (8, 0), True),
-        (OnGPU(torch.float16, 256), OnGPU(torch.float16, 256), (9, 0), True),
-        (OnGPU(torch.float32), OnGPU(torch.float32), (8, 0), False),
-        (OnGPU(width=512), OnGPU(width=512), (8, 0), False),
-        (OnGPU(width=20), OnGPU(width=20), (8, 0), False),
-        (OnGPU(width=192), OnGPU(width=128), (8, 0), False),
-        (OnGPU(), OnGPU(), (7, 5), False),
-        (OnGPU(is_cuda=False), OnGPU(is_cuda=False), (8, 0), False),
-    ],
-)
-def test_what_the_flash_kernel_is_for(monkeypatch, query, value, capability, fits):
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
-    monkeypatch.setattr(attention, "torch_has_varlen", lambda: True)
-    assert attention._has_varlen_kernel(query, value) == fits
-    monkeypatch.setattr(attention, "torch_has_varlen", lambda: False)
-    assert not attention._has_varlen_kernel(query, value)
-
-
-def test_older_versions_of_torch_have_no_flash_kernel(monkeypatch):
-    probe = attention.torch_has_varlen.__wrapped__
-    with monkeypatch.context() as patch:
-        patch.setattr("torch.nn.attention.varlen.varlen_attn", lambda query, is_causal: None)
-        assert not probe()
-        patch.setattr(attention, "find_spec", lambda name: None)
-        assert not probe()
-    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", varlen_by_hand)
-    assert probe()
 
 
 PACKED = PackedBatch.pack(numpy.arange(5), [5], device=CPU)
