@@ -90,7 +90,7 @@ def resolve_dtype(dtype: str, *, gpu: bool) -> str:
 
 
 def attention_kind(dtype: str, head_width: int, *, gpu: Gpu | None) -> str:
-    """Which of the two ways of decoder/attention.py a decoder takes at inference.
+    """Which way of decoder/attention.py a decoder with plain scores takes at inference.
 
     dtype (str): "float32", "bfloat16" or "float16".
     head_width (int): Of attention.
@@ -99,12 +99,14 @@ def attention_kind(dtype: str, head_width: int, *, gpu: Gpu | None) -> str:
     """
     from ..decoder import varlen
 
-    is_short = head_width <= 256 and head_width % 8 == 0
-    if gpu is not None and gpu.capability >= (8, 0) and dtype != "float32" and is_short:
-        if varlen.varlen_parameters():
-            return "varlen_attn, nothing padded"
-        return "plain math by length; a newer torch has the faster varlen_attn"
-    return "scaled_dot_product_attention, sequences of similar length together"
+    together = "sequences of similar length together"
+    if gpu is None:
+        return f"scaled_dot_product_attention, {together}"
+    if gpu.capability < (8, 0) or dtype == "float32" or head_width > 256 or head_width % 8:
+        return f"plain math, {together}"
+    if varlen.varlen_parameters():
+        return "varlen_attn, nothing padded"
+    return f"plain math, {together}; a newer torch has the faster varlen_attn"
 
 
 def _look_at_gpu(gpu_id: int) -> Gpu:
