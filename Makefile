@@ -14,7 +14,7 @@ ROOMS4 = decoder layers listeners pipeline pretraining
 TESTS4 = $(ROOMS4:%=tests/%) tests/compatibility tests/inspection tests/test_architectures.py \
 	tests/cli/test_spacy.py tests/study/test_benchmark_config.py tests/study/test_checking.py
 
-.PHONY: install install-transformers4 demo test lint types docs check check-transformers4 clean
+.PHONY: install install-transformers4 demo test lint types docs check check-transformers4 test-gpu clean
 
 install: .venv/installed
 install-transformers4: .venv-transformers4/installed
@@ -56,6 +56,10 @@ check: install
 
 check-transformers4: install-transformers4
 	$(BIN4)/python $(PYTEST) $(ROOMS4:%=--cov=spacy_lgu/%) $(TESTS4)
+
+# What only a GPU shows; `make check` has these tests as well. On a CPU they run, but show less.
+test-gpu: install
+	$(BIN)/python -m pytest -m gpu -q
 
 clean:
 	rm -rf .venv .venv-transformers4 corpus training metrics visualizations packages site project.lock

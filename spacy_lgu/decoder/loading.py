@@ -170,7 +170,7 @@ def load_decoder(
         except SafetensorError as error:
             raise ValueError(
                 f"The weights of {source.name!r} are damaged: {error}. Delete them from the cache "
-                "(`huggingface-cli delete-cache`) and download them again."
+                "(`hf cache`) and download them again."
             ) from error
         if lost := sorted({*info["missing_keys"], *map(str, info["mismatched_keys"])}):
             raise ValueError(

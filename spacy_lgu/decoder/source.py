@@ -124,7 +124,7 @@ def _find_snapshot(name: str, revision: str | None) -> Path:
     except GatedRepoError as error:
         raise OSError(
             f"The decoder {at} is gated: accept its licence on its page at the Hugging Face hub, "
-            "then log in with `huggingface-cli login` or set HF_TOKEN to a token with access."
+            "then log in with `hf auth login` or set HF_TOKEN to a token with access."
         ) from error
     except RevisionNotFoundError as error:
         raise ValueError(

@@ -72,7 +72,7 @@ _NEEDED = (
     "head_dim", "num_key_value_heads", "num_experts_per_tok", "n_routed_experts",
     "n_shared_experts",
 )  # fmt: skip
-# Names of windows, and how many times what a position sees they count (both sides of it, in one).
+# Windows by name, in units of what a causal position sees: the last one counts both its sides.
 _WINDOWS = {"sliding_window": 1, "attention_chunk_size": 1, "local_attention": 2}
 # A family whose sizes have other names must not fill the memory with its real ones.
 _MAX_PARAMETERS = 50_000_000
