@@ -13,6 +13,9 @@ from .mixers import layer_kinds
 from .refusals import REFUSED, REFUSED_SETTINGS, TESTED_FAMILIES, refusal
 from .versions import rotary_settings
 
+# Without these, neither windows nor memory can be planned.
+_SIZES = ("hidden_size", "num_attention_heads", "vocab_size", "max_position_embeddings")
+
 
 def check_family(config: PretrainedConfig) -> None:
     """Refuse, by name, a decoder whose layers packed attention would compute wrongly.
@@ -48,5 +51,16 @@ def check_family(config: PretrainedConfig) -> None:
         raise refusal(
             family, "none of its layers has softmax attention, so there is no causal mask to remove"
         )
+    if missing := find_missing(config):
+        raise refusal(family, f"its config does not say {' and '.join(missing)}")
     if family not in TESTED_FAMILIES:
         check_layers(config)
+
+
+def find_missing(config: PretrainedConfig) -> list[str]:
+    """Sizes that a config lacks, as those of Bloom and of state-space models do.
+
+    config (PretrainedConfig): Of any model.
+    RETURNS (list[str]): Their names; check_family refuses a config that lacks any.
+    """
+    return [name for name in _SIZES if getattr(config, name, None) is None]
