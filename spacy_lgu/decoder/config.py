@@ -15,6 +15,7 @@ from transformers import CONFIG_MAPPING, PretrainedConfig
 
 from ..inputs import shorten
 from .reading import damaged, read_json, take
+from .rotary import check_rotary_form, check_rotary_values
 from .versions import DTYPE, find_unread, read_floats
 
 # What transformers' config and model files, written for valid values, raise for others: any error
@@ -79,6 +80,7 @@ def make_whole_config(file: Path) -> PretrainedConfig:
     for fields, where in ((values, ""), (part, f"{_TEXT}.")):
         _check_files(fields, where, file)
         _check_types(fields, where, file)
+        check_rotary_values(fields, where, file)
         if unread := find_unread(fields):
             raise damaged(file, unread)
     values = {name: value for name, value in values.items() if name not in _OUTPUT}
@@ -111,12 +113,13 @@ def _take_decoder(config: Any, file: Path) -> PretrainedConfig:
             decoder = config.get_text_config(decoder=True)
         except MODEL_ERRORS as error:
             raise damaged(file, f"it has no one decoder ({str(error)[:200]})") from error
+    values = read_json(file)
+    part = values if decoder is config else values.get(_TEXT) or {}
+    check_rotary_form(read_floats(part), decoder, file)
     n_layers = getattr(decoder, _LAYERS, None)
     if isinstance(n_layers, int) and n_layers > _MAX_LAYERS:  # under another name in the file
         raise _too_many(n_layers, "", file)
     if decoder is not config:
-        values = read_json(file)
-        part = values.get(_TEXT) or {}
         for name in _WHOLE:
             if values.get(name) is not None and name not in part:
                 setattr(decoder, name, values[name])
