@@ -257,7 +257,7 @@ def test_recurrent_layers_are_named(tmp_path):
     ],
 )
 def test_families_whose_configs_lack_sizes(tmp_path, values, reason):
-    config = {"hidden_size": 32, "vocab_size": 64, **values}
+    config = {"hidden_size": 48, "vocab_size": 64, **values}
     (tmp_path / "config.json").write_text(json.dumps(config))
     for args in (("inspect", tmp_path), ("init-config", "-", "--decoder", tmp_path)):
         message = " ".join(failure("lgu", *args).split())
