@@ -253,7 +253,10 @@ def test_recurrent_layers_are_named(tmp_path):
         ({"model_type": "bloom", "n_layer": 2, "n_head": 4}, "ALiBi, which packed attention does"),
         ({"model_type": "mamba", "num_hidden_layers": 2}, "it has state-space layers"),
         ({"model_type": "vit", "num_hidden_layers": 2}, "it is not a language model that reads"),
-        ({"model_type": "rwkv", "num_hidden_layers": 2}, "its config does not say num_attention_heads"),
+        (
+            {"model_type": "rwkv", "num_hidden_layers": 2},
+            "its config does not say num_attention_heads",
+        ),
     ],
 )
 def test_families_whose_configs_lack_sizes(tmp_path, values, reason):
