@@ -92,7 +92,7 @@ def _check_one(settings: dict[str, Any], path: str, file: Path) -> None:
                 f"expected a string in '{path}.{name}', but found {shorten(settings[name])}",
             )
     for name in _NUMBERS:
-        value = settings.get(name)
+        value: Any = settings.get(name)
         if name not in settings or (value is None and name != _BASE):
             continue
         if type(value) not in (int, float) or not 0 < value < float("inf"):

@@ -255,7 +255,7 @@ def test_recurrent_layers_are_named(tmp_path):
         ({"model_type": "vit", "num_hidden_layers": 2}, "it is not a language model that reads"),
         (
             {"model_type": "rwkv", "num_hidden_layers": 2},
-            "its config does not say num_attention_heads",
+            "does not say num_attention_heads",
         ),
     ],
 )
