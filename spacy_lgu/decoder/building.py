@@ -24,6 +24,7 @@ from .loading import SharedBase, load_decoder, load_shared_base, resolve_dtype
 from .local import measure_shape
 from .locking import one_at_a_time
 from .mixers import layer_kinds
+from .refusals import FamilyError
 from .self_test import check_decoder
 from .settings import DecoderSettings
 from .source import Source, check_prequantized, find_source, load_tokenizer, read_config
@@ -114,7 +115,10 @@ def check_settings(settings: DecoderSettings, tokenizer_config: dict[str, Any]) 
         check_dtype(settings.dtype)
     source = find_source(settings.name, settings.revision)
     config = read_config(source)
-    check_family(config)
+    try:
+        check_family(config)
+    except FamilyError as error:
+        raise FamilyError(f"{settings.name!r}: {error}", reason=error.reason) from error
     if contradiction := find_contradiction(config):
         warnings.warn(f"{settings.name!r}: {contradiction}.", stacklevel=2)
     weight_shapes(source, config)

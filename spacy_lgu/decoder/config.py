@@ -15,6 +15,7 @@ from transformers import CONFIG_MAPPING, PretrainedConfig
 
 from ..inputs import shorten
 from .reading import damaged, read_json, take
+from .rotary import check_rotary_form, check_rotary_values
 from .versions import DTYPE, find_unread, read_floats
 
 # What transformers' config and model files, written for valid values, raise for others: any error
@@ -39,8 +40,14 @@ _NUMBERS = (
     "rope_theta", "vocab_size",
 )  # fmt: skip
 _NUMBERS_OR_NULL = (
-    "head_dim", "layer_norm_eps", "num_key_value_heads", "rms_norm_eps", "sliding_window"
+    "attn_logit_softcapping", "head_dim", "layer_norm_eps", "num_key_value_heads", "rms_norm_eps",
+    "sliding_window",
 )  # fmt: skip
+# Of these, numbers below zero have no meaning in any family.
+_ABOVE_0 = (*_NUMBERS, "attn_logit_softcapping")
+# How many experts a layer has, by the names of families, and how many compute a subtoken.
+_EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
+_CHOSEN = "num_experts_per_tok"
 # Two hundred are many; checking millions, or listing their kinds, would take hours.
 _LAYERS = "num_hidden_layers"
 _MAX_LAYERS = 1000
@@ -79,6 +86,7 @@ def make_whole_config(file: Path) -> PretrainedConfig:
     for fields, where in ((values, ""), (part, f"{_TEXT}.")):
         _check_files(fields, where, file)
         _check_types(fields, where, file)
+        check_rotary_values(fields, where, file)
         if unread := find_unread(fields):
             raise damaged(file, unread)
     values = {name: value for name, value in values.items() if name not in _OUTPUT}
@@ -111,12 +119,16 @@ def _take_decoder(config: Any, file: Path) -> PretrainedConfig:
             decoder = config.get_text_config(decoder=True)
         except MODEL_ERRORS as error:
             raise damaged(file, f"it has no one decoder ({str(error)[:200]})") from error
+    values = read_json(file)
+    part = values if decoder is config else values.get(_TEXT) or {}
+    if decoder is not config:
+        _check_family_of_part(part, decoder, file)
+    check_rotary_form(read_floats(part), decoder, file)
+    _check_experts(decoder, file)
     n_layers = getattr(decoder, _LAYERS, None)
     if isinstance(n_layers, int) and n_layers > _MAX_LAYERS:  # under another name in the file
         raise _too_many(n_layers, "", file)
     if decoder is not config:
-        values = read_json(file)
-        part = values.get(_TEXT) or {}
         for name in _WHOLE:
             if values.get(name) is not None and name not in part:
                 setattr(decoder, name, values[name])
@@ -145,7 +157,7 @@ def _check_types(values: dict[str, Any], where: str, file: Path) -> None:
         value: Any = values.get(field)
         if field not in values or (value is None and field in _NUMBERS_OR_NULL):
             continue
-        lowest = 0 if field in _NUMBERS else -_MAX
+        lowest = 0 if field in _ABOVE_0 else -_MAX
         if type(value) not in (int, float) or not lowest < value < _MAX:
             raise damaged(
                 file, f"expected a number above 0 in {where + field!r}, but found {shorten(value)}"
@@ -165,6 +177,31 @@ def _check_types(values: dict[str, Any], where: str, file: Path) -> None:
             file,
             f"expected a list of strings in {where + 'architectures'!r}, but found "
             f"{shorten(names)}",
+        )
+
+
+def _check_family_of_part(part: dict[str, Any], decoder: PretrainedConfig, file: Path) -> None:
+    """Check that the part is called what it is: most models have one kind of decoder, which
+    transformers builds whatever the part is called."""
+    found, expected = take(part, "model_type", (str, None), file), type(decoder).model_type
+    if found not in (None, expected):
+        raise damaged(
+            file,
+            f"'{_TEXT}.model_type' is {shorten(found)}, but transformers reads that part as "
+            f"{expected!r}",
+        )
+
+
+def _check_experts(decoder: PretrainedConfig, file: Path) -> None:
+    """Check that a subtoken is computed by at least one expert, and by no more than there are."""
+    # Not by attribute: sizes that differ between layers cannot be read so.
+    values, names = decoder.to_dict(), decoder.attribute_map
+    counts = [values.get(names.get(name, name)) for name in _EXPERTS]
+    n_experts = next((count for count in counts if type(count) is int and count > 0), None)
+    n_chosen = values.get(names.get(_CHOSEN, _CHOSEN))
+    if n_experts and type(n_chosen) is int and not 1 <= n_chosen <= n_experts:
+        raise damaged(
+            file, f"{_CHOSEN!r} is {n_chosen}, but its layers have {n_experts} experts each"
         )
 
 

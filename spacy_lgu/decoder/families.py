@@ -8,10 +8,14 @@ family's own eager attention, and each layer by itself has the direction it is g
 from transformers import PretrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
+from ..unmasking import LayerKind
 from .layer_check import check_layers
 from .mixers import layer_kinds
 from .refusals import REFUSED, REFUSED_SETTINGS, TESTED_FAMILIES, refusal
 from .versions import rotary_settings
+
+# Without these, neither windows nor memory can be planned.
+_SIZES = ("hidden_size", "num_attention_heads", "vocab_size", "max_position_embeddings")
 
 
 def check_family(config: PretrainedConfig) -> None:
@@ -44,9 +48,35 @@ def check_family(config: PretrainedConfig) -> None:
     for setting, reason in REFUSED_SETTINGS.items():
         if getattr(config, setting, None):
             raise refusal(family, reason)
-    if not any(kind.has_mask for kind in layer_kinds(config)):
+    kinds = layer_kinds(config)
+    # All have softmax attention in all layers, and some do not look at what their configs say.
+    if family in TESTED_FAMILIES and set(kinds) != {LayerKind.ATTENTION}:
+        raise refusal(
+            family, "its config's layer_types has kinds of layers that the family does not have"
+        )
+    if not any(kind.has_mask for kind in kinds):
         raise refusal(
             family, "none of its layers has softmax attention, so there is no causal mask to remove"
         )
+    if missing := find_missing(config):
+        raise refusal(family, f"its config does not say {' and '.join(missing)}")
     if family not in TESTED_FAMILIES:
         check_layers(config)
+
+
+def find_missing(config: PretrainedConfig) -> list[str]:
+    """Sizes that a config lacks, as those of Bloom and of state-space models do, or has for single
+    layers only.
+
+    config (PretrainedConfig): Of any model.
+    RETURNS (list[str]): Their names; check_family refuses a config that lacks any.
+    """
+    missing = []
+    for name in _SIZES:
+        try:
+            is_there = getattr(config, name, None) is not None
+        except RuntimeError:  # of transformers 5, for sizes that differ between layers
+            is_there = False
+        if not is_there:
+            missing.append(name)
+    return missing

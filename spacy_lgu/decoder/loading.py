@@ -209,6 +209,8 @@ def prepare_quantized_layers(decoder: torch.nn.Module, dtype: torch.dtype) -> No
     """Do now what bitsandbytes' layers would otherwise change at their first call."""
     import bitsandbytes
 
+    from .int8 import use_int8_linear
+
     has_int8 = False
     for module in decoder.modules():
         if isinstance(module, bitsandbytes.nn.Linear4bit):
@@ -219,6 +221,7 @@ def prepare_quantized_layers(decoder: torch.nn.Module, dtype: torch.dtype) -> No
             module.compute_type_is_set = True
         elif isinstance(module, bitsandbytes.nn.Linear8bitLt):
             has_int8 = True
+            use_int8_linear(module)
             weight: Any = module.weight
             if weight.CB is not None:
                 module.init_8bit_state()

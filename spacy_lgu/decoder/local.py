@@ -14,7 +14,7 @@ from .adapter_parameters import expert_parameters
 from .adapter_weights import linear_layers
 from .checkpoint import build_skeleton
 from .experts import count_active
-from .families import check_family
+from .families import check_family, find_missing
 from .mixers import layer_kinds
 from .shape import DecoderShape
 from .source import CONFIG, Source, find_source, read_config
@@ -78,7 +78,10 @@ def read_decoder(name: str, revision: str | None = None) -> LocalDecoder:
 
 
 def measure_shape(config: PretrainedConfig) -> DecoderShape:
-    """RETURNS (DecoderShape): The sizes of a decoder with this config."""
+    """RETURNS (DecoderShape): The sizes of a decoder with this config. Raises ValueError, as
+    check_family does, if the config does not say all of them."""
+    if find_missing(config):
+        check_family(config)
     skeleton = build_skeleton(config)
     n_heads = config.num_attention_heads
     n_experts, inner_width = count_active(config, skeleton)

@@ -20,6 +20,7 @@ import numpy
 import torch
 
 from ..unmasking import LayerKind
+from .config import MODEL_ERRORS
 from .decoder import LGUDecoder
 from .loading import TORCH_DTYPES
 from .mixers import layer_kinds
@@ -43,7 +44,8 @@ def check_decoder(decoder: LGUDecoder) -> None:
 
     decoder (LGUDecoder): The decoder, in evaluation mode.
     RETURNS (None): Raises ValueError naming the layer that does not have the direction of its
-        group, or the modules whose adapter was not applied, and for vectors that are not finite.
+        group, or the modules whose adapter was not applied, for vectors that are not finite, and
+        for a decoder that does not run.
     """
     layers, kinds = find_layers(decoder.base), layer_kinds(decoder.base.config)
     has_experts = any("experts" in name.split(".") for name, _ in decoder.base.named_modules())
@@ -72,6 +74,14 @@ def check_decoder(decoder: LGUDecoder) -> None:
     ids = numpy.tile((numpy.arange(_LENGTH) + 1) * 7919 % vocabulary, 3)
     try:
         Y = decoder(PackedBatch.pack(ids, [_LENGTH] * 3, device=decoder.device))
+    except torch.OutOfMemoryError:
+        raise
+    except MODEL_ERRORS as error:
+        raise ValueError(
+            f"The decoder {decoder.base.config._name_or_path!r} does not run: layer {len(moved)} "
+            f"or what is around it fails ({type(error).__name__}: {str(error)[:200]}). Its "
+            "config.json is damaged, or quantization, adapter or device do not suit it."
+        ) from error
     finally:
         for hook in hooks:
             hook.remove()

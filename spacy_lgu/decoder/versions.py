@@ -168,7 +168,12 @@ def find_unread(values: dict[str, Any]) -> str | None:
     RETURNS (str | None): What is wrong and what to do.
     """
     settings = values.get("rope_parameters")
-    if _IS_5 or not settings or {"rope_theta", "rope_scaling"} & values.keys():
+    if _IS_5 or not settings:
+        return None
+    by_layer = [value for value in settings.values() if isinstance(value, dict)]
+    is_plain = not by_layer and settings.get("rope_type", "default") == "default"
+    needed = {"rope_theta", "partial_rotary_factor"} & {"rope_theta", *settings}
+    if needed <= values.keys() and (is_plain or values.get("rope_scaling")):
         return None
     return (
         "'rope_parameters' are the rotary settings of transformers 5, which the installed "

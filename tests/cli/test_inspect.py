@@ -245,3 +245,24 @@ def test_recurrent_layers_are_named(tmp_path):
     assert decoder["kinds"] == ["recurrent", "attention", "recurrent", "attention"]
     message = failure("lgu", "inspect", folder, "--unmasking", "bccc")
     assert "in this decoder only layers 1, 3 can be unmasked" in " ".join(message.split())
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"model_type": "bloom", "n_layer": 2, "n_head": 4}, "ALiBi, which packed attention does"),
+        ({"model_type": "mamba", "num_hidden_layers": 2}, "it has state-space layers"),
+        ({"model_type": "vit", "num_hidden_layers": 2}, "it is not a language model that reads"),
+        (
+            {"model_type": "rwkv", "num_hidden_layers": 2},
+            "does not say num_attention_heads",
+        ),
+    ],
+)
+def test_families_whose_configs_lack_sizes(tmp_path, values, reason):
+    config = {"hidden_size": 48, "vocab_size": 64, **values}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    for args in (("inspect", tmp_path), ("init-config", "-", "--decoder", tmp_path)):
+        message = " ".join(failure("lgu", *args).split())
+        assert f"of the family '{values['model_type']}' cannot be unmasked: " in message
+        assert reason in message

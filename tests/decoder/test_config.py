@@ -51,6 +51,33 @@ def test_values_that_are_wrong(edited, values, message):
         build(folder)
 
 
+@pytest.mark.parametrize("cap", [0.0, -1.0, "50", False])
+def test_soft_caps_that_are_none(edited, cap):
+    folder, edit = edited
+    edit("config.json", model_type="gemma2", attn_logit_softcapping=cap)
+    with pytest.raises(ValueError, match="a number above 0 in 'attn_logit_softcapping', but found"):
+        make_config(folder / "config.json")
+
+
+@pytest.mark.parametrize("chosen", [-1, 0, 5])
+@pytest.mark.parametrize(
+    ("family", "name"),
+    [
+        ("qwen3_moe", "num_experts"),
+        ("mixtral", "num_local_experts"),
+        ("deepseek_v3", "n_routed_experts"),
+    ],
+)
+def test_experts_that_there_are_not(edited, family, name, chosen):
+    folder, edit = edited
+    edit("config.json", model_type=family, num_experts_per_tok=chosen, **{name: 4})
+    message = rf"config\.json' is damaged: 'num_experts_per_tok' is {chosen}, but .* have 4 experts"
+    with pytest.raises(ValueError, match=message):
+        make_config(folder / "config.json")
+    edit("config.json", num_experts_per_tok=4)
+    assert make_config(folder / "config.json").num_experts_per_tok == 4
+
+
 @pytest.mark.parametrize(
     "values",
     [

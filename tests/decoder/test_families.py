@@ -4,8 +4,9 @@ from transformers import CONFIG_MAPPING, AutoModel
 
 from spacy_lgu.decoder import layer_check
 from spacy_lgu.decoder import tiny as decoders
-from spacy_lgu.decoder.families import check_family
+from spacy_lgu.decoder.families import check_family, find_missing
 from spacy_lgu.decoder.layer_check import check_layers
+from spacy_lgu.decoder.local import measure_shape
 from spacy_lgu.decoder.refusals import REFUSED, TESTED_FAMILIES, FamilyError
 from spacy_lgu.decoder.tiny import build_tiny, find_layers, tiny_config
 
@@ -192,6 +193,27 @@ def test_other_rotary_embeddings_are_accepted():
 def test_settings_are_refused_in_any_family(setting, value, reason):
     with pytest.raises(FamilyError, match=f"'llama' .*{reason}"):
         check_family(tiny("llama", **{setting: value}))
+
+
+def test_sizes_that_a_config_lacks():
+    assert find_missing(CONFIG_MAPPING["llama"]()) == []
+    assert find_missing(CONFIG_MAPPING["gpt2"]()) == []  # under names of its own
+    assert find_missing(CONFIG_MAPPING["bloom"]()) == ["max_position_embeddings"]
+    assert find_missing(CONFIG_MAPPING["rwkv"]()) == ["num_attention_heads"]
+    if IS_5:  # for each layer
+        config = CONFIG_MAPPING["dots3_note_text"]()
+        assert find_missing(config) == ["num_attention_heads"]
+        with pytest.raises(FamilyError, match="an indexer picks"):
+            measure_shape(config)
+
+
+@pytest.mark.parametrize("family", ["qwen3", "qwen2"])
+@pytest.mark.parametrize("kind", ["linear_attention", "conv", "hybrid"])
+def test_kinds_of_layers_that_a_family_does_not_have(family, kind):
+    config = tiny(family)
+    config.layer_types = [kind, *["full_attention"] * 3]
+    with pytest.raises(FamilyError, match=f"'{family}' .*kinds of layers that the family does not"):
+        check_family(config)
 
 
 @pytest.mark.skipif(not IS_5, reason="4.53 has no gemma4_text")

@@ -50,6 +50,14 @@ def test_vectors_that_are_no_numbers(decoder_folder):
         check_decoder(decoder)
 
 
+def test_decoder_that_does_not_run(decoder_folder):
+    decoder = build(decoder_folder).decoder
+    decoder.base.layers[2].mlp.down_proj = torch.nn.Linear(95, 64)  # of 96
+    message = r"decoder '.*' does not run: layer 2 or .* fails .RuntimeError: .*96.*config\.json is"
+    with pytest.raises(ValueError, match=message):
+        check_decoder(decoder)
+
+
 def test_adapter_that_is_not_applied(decoder_folder):
     decoder = build(decoder_folder).decoder
     decoder.adapter.base_model.disable_adapter_layers()

@@ -100,6 +100,8 @@ def test_what_a_config_says_of_the_whole_holds_for_the_part(folder):
         ({"hidden_size": "64"}, "a number above 0 in 'text_config.hidden_size', but found '64'"),
         ({"rope_scaling": 5}, "object or null in 'text_config.rope_scaling', but found 5"),
         ({"architectures": 5}, "list of strings in 'text_config.architectures', but found 5"),
+        ({"model_type": 5}, "expected a string or null in 'model_type', but found 5"),
+        ({"model_type": "llama"}, "'text_config.model_type' is 'llama', but .* as 'gemma3_text'"),
         ({"num_hidden_layers": 10**9}, "'text_config.num_hidden_layers' is 1000000000, over 1,000"),
     ],
 )

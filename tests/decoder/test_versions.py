@@ -65,12 +65,20 @@ def test_dtype_of_a_config_under_both_names(decoder_folder, copied_folder, name)
         assert config_dtype(make_config(copied_folder / "config.json")) == torch.bfloat16
 
 
+_YARN = {"rope_type": "yarn", "rope_theta": 1e6, "factor": 4.0}
+
+
 @pytest.mark.parametrize(
     ("values", "is_read"),
     [
         ({"rope_parameters": {"rope_theta": 1e6}}, False),
         ({"rope_parameters": {"full_attention": {"rope_theta": 1e6}}}, False),
         ({"rope_parameters": {"rope_theta": 1e6}, "rope_theta": 1e6}, True),
+        ({"rope_parameters": {"rope_theta": 1e6}, "rope_scaling": {"factor": 2.0}}, False),
+        ({"rope_parameters": _YARN, "rope_theta": 1e6}, False),
+        ({"rope_parameters": _YARN, "rope_theta": 1e6, "rope_scaling": None}, False),
+        ({"rope_parameters": _YARN, "rope_theta": 1e6, "rope_scaling": _YARN}, True),
+        ({"rope_parameters": {"partial_rotary_factor": 0.5}, "rope_theta": 1e6}, False),
         ({"rope_parameters": None}, True),
         ({"rope_theta": 1e6}, True),
         ({}, True),
