@@ -185,7 +185,8 @@ def _check_types(values: dict[str, Any], where: str, file: Path) -> None:
     if type(dropped) not in (int, float) or not 0 <= dropped < 1:
         raise damaged(
             file,
-            f"expected a number from 0 to below 1 in {where + _DROPPED!r}, but found {shorten(dropped)}",
+            f"expected a number from 0 to below 1 in {where + _DROPPED!r}, but found "
+            f"{shorten(dropped)}",
         )
     names = values.get("architectures") or []
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
