@@ -48,6 +48,10 @@ _ABOVE_0 = (*_NUMBERS, "attn_logit_softcapping")
 # How many experts a layer has, by the names of families, and how many compute a subtoken.
 _EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
 _CHOSEN = "num_experts_per_tok"
+# DeepSeek's experts are in groups, of which some are chosen first.
+_GROUPS, _CHOSEN_GROUPS = "n_group", "topk_group"
+# The share of attention weights that is dropped in training, where an error would come late.
+_DROPPED = "attention_dropout"
 # Two hundred are many; checking millions, or listing their kinds, would take hours.
 _LAYERS = "num_hidden_layers"
 _MAX_LAYERS = 1000
@@ -171,6 +175,19 @@ def _check_types(values: dict[str, Any], where: str, file: Path) -> None:
                 f"expected an object or null in {where + field!r}, but found "
                 f"{shorten(values[field])}",
             )
+    if values.get("quantization_config") == {}:
+        raise damaged(
+            file,
+            f"{where + 'quantization_config'!r} is empty: expected a quant_method in it, or no "
+            "such field",
+        )
+    dropped = values.get(_DROPPED) or 0
+    if type(dropped) not in (int, float) or not 0 <= dropped < 1:
+        raise damaged(
+            file,
+            f"expected a number from 0 to below 1 in {where + _DROPPED!r}, but found "
+            f"{shorten(dropped)}",
+        )
     names = values.get("architectures") or []
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise damaged(
@@ -199,9 +216,20 @@ def _check_experts(decoder: PretrainedConfig, file: Path) -> None:
     counts = [values.get(names.get(name, name)) for name in _EXPERTS]
     n_experts = next((count for count in counts if type(count) is int and count > 0), None)
     n_chosen = values.get(names.get(_CHOSEN, _CHOSEN))
-    if n_experts and type(n_chosen) is int and not 1 <= n_chosen <= n_experts:
+    if not n_experts:
+        return
+    if type(n_chosen) is int and not 1 <= n_chosen <= n_experts:
         raise damaged(
             file, f"{_CHOSEN!r} is {n_chosen}, but its layers have {n_experts} experts each"
+        )
+    n_groups, n_chosen = values.get(_GROUPS), values.get(_CHOSEN_GROUPS)
+    if type(n_groups) is type(n_chosen) is int and not (
+        1 <= n_chosen <= n_groups <= n_experts and n_experts % n_groups == 0
+    ):
+        raise damaged(
+            file,
+            f"{n_experts} experts cannot be in {n_groups} groups ({_GROUPS!r}) of which {n_chosen} "
+            f"({_CHOSEN_GROUPS!r}) are chosen",
         )
 
 

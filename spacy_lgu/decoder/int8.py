@@ -10,7 +10,7 @@ import torch
 from bitsandbytes.nn import Linear8bitLt
 
 
-class Int8Linear(Linear8bitLt):
+class LinearInt8(Linear8bitLt):
     """bitsandbytes' module, with inputs as matrices."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -20,6 +20,6 @@ class Int8Linear(Linear8bitLt):
 
 
 def use_int8_linear(module: Linear8bitLt) -> None:
-    """Give a module of bitsandbytes the forward pass of Int8Linear; changed in place."""
+    """Give a module of bitsandbytes the forward pass of LinearInt8; changed in place."""
     if type(module) is Linear8bitLt:
-        module.__class__ = Int8Linear
+        module.__class__ = LinearInt8

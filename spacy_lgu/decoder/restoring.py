@@ -19,9 +19,9 @@ from .fingerprints import FingerprintsT, differing_files, fingerprint_folder, li
 from .locking import one_at_a_time
 from .mixers import layer_kinds
 from .reading import damaged, find_inside
+from .saved_with import check_newer, check_saved_with
 from .settings import DecoderSettings
 from .source import CONFIG, Source, find_source, load_tokenizer, read_config
-from .versions import check_newer, check_saved_with
 from .weights import check_weights
 
 _PARTS = ("adapter", "base", "tokenizer", "weights")

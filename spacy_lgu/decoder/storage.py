@@ -19,8 +19,8 @@ from .building import BuiltDecoder
 from .bundle import Bundle, write_bundle
 from .description import BASE_FOLDERS, DESCRIPTION, Description, dump_description
 from .fingerprints import FingerprintsT, fingerprint_folder, hash_files, list_files
+from .saved_with import library_versions
 from .verification import verify_decoder as verify_decoder  # part of this path's API
-from .versions import library_versions
 
 BASE_WEIGHTS = ("auto", "bundle", "link", "reference")
 # msgpack, in which spaCy's to_bytes packs everything, ends at 4 GiB per object.

@@ -32,62 +32,18 @@ from transformers.utils import hub
 
 TRANSFORMERS = version("transformers")
 _CLASS_WARNING = "is not the same type as the class this function is called from"
-# Their code decides what vectors a decoder gives.
-_LIBRARIES = ("transformers", "peft", "bitsandbytes", "torch")
 # Rotary settings without which a model file of 5 does not run, whatever the scaling.
 _ROTARY_FORM = (
     "rope_theta", "partial_rotary_factor", "mrope_interleaved", "llama_4_scaling_beta",
     "original_max_position_embeddings",
 )  # fmt: skip
-_IS_5 = Version(TRANSFORMERS).major >= 5
+IS_5 = Version(TRANSFORMERS).major >= 5
 _FLOATS = ("Infinity", "-Infinity", "NaN")
 # Whether decoders with state-space layers take packed batches: 4.53 builds masks for them, passes
 # no arguments on, and has no layer_types in their configs.
-PACKS_STATE_SPACES = _IS_5
+PACKS_STATE_SPACES = IS_5
 # What the dtype is called, in a config and by from_pretrained. 5 warns of the name that 4.53 has.
-DTYPE = "dtype" if _IS_5 else "torch_dtype"
-
-
-def library_versions() -> dict[str, str]:
-    """RETURNS (dict[str, str]): The installed versions by name, for the record in a save."""
-    return {name: str(Version(version(name))) for name in _LIBRARIES}
-
-
-def check_saved_with(libraries: dict[str, str], config: PretrainedConfig, where: str) -> None:
-    """Refuse a save that would silently compute other vectors under this version of transformers.
-
-    libraries (dict[str, str]): From lgu.json; empty for saves of 4.53 that do not say it.
-    config (PretrainedConfig): The config of its decoder.
-    where (str): The save, for the message.
-    RETURNS (None): Raises ValueError that says which versions compute what.
-    """
-    saved_with = libraries.get("transformers", "4.53")
-    if (Version(saved_with).major >= 5) == _IS_5:
-        return
-    if contradiction := find_contradiction(config):
-        raise ValueError(
-            f"{where!r} was saved with transformers {saved_with}, and under the installed "
-            f"{TRANSFORMERS} its vectors would differ: {contradiction}. Install the version it was "
-            "saved with, or write the number that was used into both fields of its config.json "
-            "and accept that with `python -m spacy lgu verify PIPELINE --record`."
-        )
-
-
-def check_newer(libraries: dict[str, str], where: str) -> None:
-    """Refuse a save of transformers 5 under 4.53, which reads neither its tokenizer nor the
-    rotary settings of its decoder.
-
-    libraries (dict[str, str]): From lgu.json.
-    where (str): The save, for the message.
-    RETURNS (None): Raises ValueError that says what to install.
-    """
-    saved_with = libraries.get("transformers", TRANSFORMERS)
-    if Version(saved_with).major >= 5 and not _IS_5:
-        raise ValueError(
-            f"{where!r} was saved with transformers {saved_with}, whose tokenizers and rotary "
-            f"settings the installed {TRANSFORMERS} does not read. Load it with "
-            "transformers>=5, or train it again with this version."
-        )
+DTYPE = "dtype" if IS_5 else "torch_dtype"
 
 
 def dtype_option(dtype: torch.dtype) -> dict[str, torch.dtype]:
@@ -114,7 +70,7 @@ def rotary_settings(config: PretrainedConfig) -> list[dict[str, Any]]:
     RETURNS (list[dict]): One, or in some families one per kind of layer, with at least "rope_type";
         none if there are no rotary embeddings.
     """
-    if not _IS_5:
+    if not IS_5:
         scaling = getattr(config, "rope_scaling", None) or {}
         theta = getattr(config, "rope_theta", None)
         if theta is None and not scaling:
@@ -168,7 +124,7 @@ def find_unread(values: dict[str, Any]) -> str | None:
     RETURNS (str | None): What is wrong and what to do.
     """
     settings = values.get("rope_parameters")
-    if _IS_5 or not settings:
+    if IS_5 or not settings:
         return None
     by_layer = [value for value in settings.values() if isinstance(value, dict)]
     is_plain = not by_layer and settings.get("rope_type", "default") == "default"
@@ -234,7 +190,7 @@ def rename_prefix(prefix: str, decoder: Any, names: Callable[[], Iterable[str]])
     known: str = decoder.base_model_prefix
     if prefix in ("", f"{known}."):
         return {}
-    is_sought = not _IS_5 and known and any(name.startswith(known) for name in names())
+    is_sought = not IS_5 and known and any(name.startswith(known) for name in names())
     return {f"^{re.escape(prefix)}": f"{known}." if is_sought else ""}
 
 
@@ -245,7 +201,7 @@ def forget_renaming(decoder: Any, key_mapping: dict[str, str]) -> None:
     decoder (PreTrainedModel): Changed in place.
     key_mapping (dict[str, str]): With which it was loaded.
     """
-    if _IS_5 and key_mapping:
+    if IS_5 and key_mapping:
         decoder._weight_conversions = [
             conversion
             for conversion in decoder._weight_conversions
@@ -259,7 +215,7 @@ def enable_checkpointing(decoder: Any) -> None:
     decoder (PreTrainedModel): Changed in place.
     """
     options = {"use_reentrant": False}
-    if _IS_5:
+    if IS_5:
         decoder.activation_checkpointing_enable(options)
     else:
         decoder.gradient_checkpointing_enable(options)

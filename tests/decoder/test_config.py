@@ -33,6 +33,9 @@ def edited(decoder_folder, tmp_path):
         ({"rms_norm_eps": True}, "expected a number above 0 in 'rms_norm_eps', but found true"),
         ({"rope_scaling": 5}, "expected an object or null in 'rope_scaling', but found 5"),
         ({"rope_parameters": 5}, "object or null in 'rope_parameters', but found 5"),
+        ({"quantization_config": {}}, "'quantization_config' is empty: expected a quant_method"),
+        ({"attention_dropout": 2}, "from 0 to below 1 in 'attention_dropout', but found 2"),
+        ({"attention_dropout": "x"}, "from 0 to below 1 in 'attention_dropout', but found 'x'"),
         ({"architectures": [5]}, r"expected a list of strings in 'architectures', but found \[5\]"),
         ({"num_hidden_layers": 10**9}, "'num_hidden_layers' is 1000000000, over 1,000"),
         ({"hidden_act": "nix"}, "cannot build a decoder from it .KeyError: 'nix'"),
@@ -59,6 +62,18 @@ def test_soft_caps_that_are_none(edited, cap):
         make_config(folder / "config.json")
 
 
+@pytest.mark.parametrize(("groups", "chosen"), [(0, 1), (-1, 1), (3, 1), (8, 1), (2, 0), (2, 3)])
+def test_groups_of_experts_that_there_are_not(edited, groups, chosen):
+    folder, edit = edited
+    experts = {"n_routed_experts": 4, "num_experts_per_tok": 2}
+    edit("config.json", model_type="deepseek_v3", n_group=groups, topk_group=chosen, **experts)
+    message = rf"4 experts cannot be in {groups} groups .'n_group'. of which {chosen} .'topk_group'"
+    with pytest.raises(ValueError, match=message):
+        make_config(folder / "config.json")
+    edit("config.json", n_group=2, topk_group=1)
+    assert make_config(folder / "config.json").n_group == 2
+
+
 @pytest.mark.parametrize("chosen", [-1, 0, 5])
 @pytest.mark.parametrize(
     ("family", "name"),
@@ -70,7 +85,8 @@ def test_soft_caps_that_are_none(edited, cap):
 )
 def test_experts_that_there_are_not(edited, family, name, chosen):
     folder, edit = edited
-    edit("config.json", model_type=family, num_experts_per_tok=chosen, **{name: 4})
+    groups = {"n_group": 2, "topk_group": 1} if family == "deepseek_v3" else {}
+    edit("config.json", model_type=family, num_experts_per_tok=chosen, **{name: 4}, **groups)
     message = rf"config\.json' is damaged: 'num_experts_per_tok' is {chosen}, but .* have 4 experts"
     with pytest.raises(ValueError, match=message):
         make_config(folder / "config.json")

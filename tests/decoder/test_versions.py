@@ -8,11 +8,10 @@ from transformers import LlamaConfig
 from spacy_lgu.decoder import versions
 from spacy_lgu.decoder.config import make_config
 from spacy_lgu.decoder.description import read_description
+from spacy_lgu.decoder.saved_with import check_newer, check_saved_with
 from spacy_lgu.decoder.tiny import tiny_config
 from spacy_lgu.decoder.verification import record_decoder
 from spacy_lgu.decoder.versions import (
-    check_newer,
-    check_saved_with,
     config_dtype,
     find_contradiction,
     find_unread,
@@ -85,12 +84,12 @@ _YARN = {"rope_type": "yarn", "rope_theta": 1e6, "factor": 4.0}
     ],
 )
 def test_rotary_settings_that_4_53_passes_over(monkeypatch, values, is_read):
-    monkeypatch.setattr(versions, "_IS_5", False)
+    monkeypatch.setattr(versions, "IS_5", False)
     unread = find_unread(values)
     assert (unread is None) == is_read
     if not is_read:
         assert "Install transformers>=5, or write them as 'rope_theta'" in unread
-    monkeypatch.setattr(versions, "_IS_5", True)
+    monkeypatch.setattr(versions, "IS_5", True)
     assert find_unread(values) is None
 
 
@@ -133,17 +132,17 @@ def test_contradicting_settings_are_refused_under_another_major_version():
 
 
 def test_what_5_saved_is_refused_under_4_53(monkeypatch):
-    monkeypatch.setattr(versions, "_IS_5", False)
+    monkeypatch.setattr(versions, "IS_5", False)
     with pytest.raises(ValueError, match=r"'x' was saved with transformers 5\.24\.0.*>=5, or"):
         check_newer({"transformers": "5.24.0"}, "x")
     check_newer({"transformers": "4.53.2"}, "x")
-    monkeypatch.setattr(versions, "_IS_5", True)
+    monkeypatch.setattr(versions, "IS_5", True)
     check_newer({"transformers": "5.24.0"}, "x")
 
 
 def test_a_save_of_another_version_is_refused_at_load(saved, monkeypatch):
     built, folder = saved
-    monkeypatch.setattr(versions, "_IS_5", False)
+    monkeypatch.setattr(versions, "IS_5", False)
     edit_description(folder, libraries={"transformers": "5.99.0"})
     with pytest.raises(ValueError, match=r"saved with transformers 5\.99\.0"):
         restore(folder, built)
