@@ -30,9 +30,9 @@ def check_saved_with(libraries: dict[str, str], config: PretrainedConfig, where:
     if contradiction := versions.find_contradiction(config):
         raise ValueError(
             f"{where!r} was saved with transformers {saved_with}, and under the installed "
-            f"{versions.TRANSFORMERS} its vectors would differ: {contradiction}. Install the version it was "
-            "saved with, or write the number that was used into both fields of its config.json "
-            "and accept that with `python -m spacy lgu verify PIPELINE --record`."
+            f"{versions.TRANSFORMERS} its vectors would differ: {contradiction}. Install the "
+            "version it was saved with, or write the number that was used into both fields of its "
+            "config.json and accept that with `python -m spacy lgu verify PIPELINE --record`."
         )
 
 
