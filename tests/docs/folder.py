@@ -40,7 +40,7 @@ DECODERS = {
     "allenai/OLMo-2-1124-7B": ("olmo2", 32),
     "microsoft/Phi-3-mini-4k-instruct": ("phi3", 32),
     "EleutherAI/pythia-160m": ("gpt_neox", 12),
-    # Is refused, which pages show.
+    # Is refused under transformers 4.53.
     "openai-community/gpt2": ("gpt2", 12),
 }
 COMMIT = "c0ffee" + "0" * 34
