@@ -30,7 +30,7 @@ from .settings import DecoderSettings
 from .source import Source, check_prequantized, find_source, load_tokenizer, read_config
 from .stepping import check_dtype
 from .versions import enable_checkpointing, find_contradiction
-from .weights import check_weights, weight_shapes
+from .weights import check_weights, place_experts, weight_shapes
 
 logger = logging.getLogger("spacy_lgu")
 
@@ -123,6 +123,7 @@ def check_settings(settings: DecoderSettings, tokenizer_config: dict[str, Any]) 
         warnings.warn(f"{settings.name!r}: {contradiction}.", stacklevel=2)
     weight_shapes(source, config)
     check_prequantized(source, config, settings.quantization)
+    config = place_experts(source, config, settings.quantization)
     if settings.quantization != "none":
         _warn_of_experts(config, settings.quantization)
     unmasked = unmask_layers(settings.unmasking, config.num_hidden_layers, layer_kinds(config))

@@ -12,7 +12,6 @@ the prefix is found from the names, and a missing weight is an error.
 """
 
 import contextlib
-import copy
 import math
 import os
 import re
@@ -27,8 +26,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from transformers import AutoModel, PretrainedConfig
 
-from .experts import ShapesT, stored_forms
+from .experts import ShapesT, Stored, are_separate, stored_forms, take_mark
 from .locking import one_at_a_time
+from .separate import separate_experts
+from .versions import IS_5
 
 # What bitsandbytes saves beside a quantized weight: "NAME.absmax" and so on in 4 bits, and in the
 # same module in 8 bits.
@@ -36,18 +37,19 @@ _STATES_4BIT = "quant_state.bitsandbytes__"
 _STATES_8BIT = ("SCB", "weight_format")
 # Constants that older versions of transformers saved with the weights.
 _CONSTANTS = re.compile(r"(^|\.)(rotary_emb\.inv_freq|attention\.(masked_)?bias)$")
+_EXPERT = re.compile(r"\.experts\.\d+\.\w+\.weight$")
 _INTEGERS = ("I", "U", "BOOL")
 
 
 class Expected(NamedTuple):
     """The weights that a decoder needs.
 
-    forms (list[dict[str, tuple[int, ...]]]): From stored_forms, of which a file has one.
+    stored (Stored): How they may be stored.
     ignored (Sequence[str]): Patterns of the names of others that published files hold, such as
         layers for speculative decoding.
     """
 
-    forms: list[ShapesT]
+    stored: Stored
     ignored: Sequence[str] = ()
 
 
@@ -109,11 +111,14 @@ def open_tensors(file: Path, *, what: str) -> Iterator[Any]:
 def build_skeleton(config: PretrainedConfig) -> torch.nn.Module:
     """A decoder without weights, from its config alone.
 
-    config (PretrainedConfig): The decoder's config.
+    config (PretrainedConfig): The decoder's config, perhaps from with_separate_experts.
     RETURNS (Module): On the device `meta`.
     """
     with torch.device("meta"):
-        return AutoModel.from_config(copy.deepcopy(config))
+        skeleton: torch.nn.Module = AutoModel.from_config(take_mark(config))
+    if are_separate(config):
+        separate_experts(skeleton)
+    return skeleton
 
 
 def decoder_shapes(config: PretrainedConfig) -> Expected:
@@ -122,7 +127,7 @@ def decoder_shapes(config: PretrainedConfig) -> Expected:
     config (PretrainedConfig): The decoder's config.
     RETURNS (Expected): In the order of the modules.
     """
-    skeleton: Any = build_skeleton(config)
+    skeleton: Any = build_skeleton(take_mark(config))
     return Expected(stored_forms(skeleton), skeleton._keys_to_ignore_on_load_unexpected or ())
 
 
@@ -139,7 +144,7 @@ def find_decoder(
         Raises ValueError when all are found under several prefixes.
     """
     found = []
-    for form in expected.forms:
+    for form in expected.stored.forms:
         prefix = _find_prefix(stored, form, where)
         names = [name for name in form if prefix + name in stored]
         n_fitting = len(names)
@@ -158,8 +163,8 @@ def match_weights(tensors: dict[str, StoredTensor], expected: Expected, *, where
     where (str): The checkpoint, for messages.
     RETURNS (str): What its weights' names begin with there, such as "model.", or "". Raises
         ValueError naming weights that are missing, that the decoder does not have (except for
-        heads and towers beside it), or that have another shape, and quantized experts that
-        would have to be joined.
+        heads and towers beside it), or that have another shape, and quantized weights outside of
+        linear layers.
     """
 
     def fits(name: str, shape: tuple[int, ...]) -> bool:
@@ -190,13 +195,22 @@ def match_weights(tensors: dict[str, StoredTensor], expected: Expected, *, where
     ]
     if differing:
         raise _mismatch(where, "does not fit its config, with", differing, len(form))
-    joined = form.keys() - expected.forms[0].keys()
-    quantized = [name for name in form if name in joined and _is_quantized(name, stored)]
+    # A single one of another layer that was linear once is read as a plain weight: separating.py.
+    allowed = expected.stored.linear
+    plain = expected.stored.whole if IS_5 else frozenset()
+    quantized = [
+        name
+        for name in form
+        if _is_quantized(name, stored)
+        and name not in allowed
+        and not (name in plain and _is_4bit(name, stored))
+    ]
     if quantized:
         raise ValueError(
-            f"The checkpoint {where!r} holds {len(quantized)} quantized weights of experts, such "
-            f"as {prefix}{quantized[0]}, which the installed version of transformers keeps in one "
-            "tensor, unquantized. Name the unquantized decoder, or install transformers 4.53."
+            f"The checkpoint {where!r} holds {len(quantized)} quantized weights, such as "
+            f"{prefix}{quantized[0]}, which are in no linear layers of a decoder of the installed "
+            "version of transformers. Name the unquantized decoder, or install the version that "
+            "it was saved with."
         )
     return prefix
 
@@ -239,6 +253,14 @@ def _find_prefix(stored: Collection[str], expected: ShapesT, where: str) -> str:
             f"{complete}: expected one. Save the right one by itself."
         )
     return max(counts, key=counts.__getitem__, default="")
+
+
+def holds_quantized_experts(tensors: dict[str, StoredTensor]) -> bool:
+    """RETURNS (bool): Whether experts are stored one by one, and quantized.
+
+    tensors (dict[str, StoredTensor]): From read_headers.
+    """
+    return any(_EXPERT.search(name) and _is_quantized(name, tensors) for name in tensors)
 
 
 def _is_quantization_state(name: str, stored: dict[str, StoredTensor]) -> bool:

@@ -8,16 +8,19 @@ joins what it reads (n experts, of inner width I and width W):
     layers.0.mlp.experts.0.up_proj.weight (I, W)
     layers.0.mlp.experts.0.down_proj.weight (W, I)     layers.0.mlp.experts.down_proj (n, W, I)
 
-bitsandbytes quantizes linear layers, and so no experts in one tensor: they stay in the dtype that
-the decoder computes in.
+bitsandbytes quantizes linear layers, and so no experts in one tensor. In a decoder to be quantized
+each expert gets linear layers of its own (see separate.py) where the family allows it; others stay
+in the dtype that the decoder computes in.
 """
 
-from typing import Any
+import copy
+from typing import Any, NamedTuple
 
 import torch
 from packaging.version import Version
 from transformers import PretrainedConfig
 
+from .separate import separate_experts
 from .versions import TRANSFORMERS
 
 _JOINS = Version(TRANSFORMERS).major >= 5
@@ -29,21 +32,73 @@ ShapesT = dict[str, tuple[int, ...]]
 EXPERTS: dict[str, str] = {"experts_implementation": "eager"} if _JOINS else {}
 
 
-def stored_forms(skeleton: Any) -> list[ShapesT]:
+# transformers' own options, "eager" and so on, say how experts in one tensor are computed. This one
+# marks a config whose decoder has separate experts. No config.json holds it.
+_SEPARATE = "separate"
+
+
+def with_separate_experts(config: PretrainedConfig) -> PretrainedConfig:
+    """RETURNS (PretrainedConfig): A copy, for functions of this package alone, that describes the
+    same decoder with linear layers for each expert, where transformers joins them and the family
+    allows it."""
+    config = copy.deepcopy(config)
+    if _JOINS:
+        config._experts_implementation = _SEPARATE
+    return config
+
+
+def are_separate(config: PretrainedConfig) -> bool:
+    """RETURNS (bool): Whether with_separate_experts made this config."""
+    return getattr(config, "_experts_implementation", None) == _SEPARATE
+
+
+def take_mark(config: PretrainedConfig) -> PretrainedConfig:
+    """RETURNS (PretrainedConfig): A copy of any config that transformers understands."""
+    config = copy.deepcopy(config)
+    if are_separate(config):
+        config._experts_implementation = None
+    return config
+
+
+class Stored(NamedTuple):
+    """How a decoder's weights may be stored.
+
+    forms (list[dict[str, tuple[int, ...]]]): Names and shapes, of which a file has one form.
+    linear (frozenset[str]): Names of the weights of linear layers, in all forms.
+    whole (frozenset[str]): Names of all weights that transformers neither joins nor splits.
+    """
+
+    forms: list[ShapesT]
+    linear: frozenset[str] = frozenset()
+    whole: frozenset[str] = frozenset()
+
+
+def stored_forms(skeleton: Any) -> Stored:
     """Names and shapes under which a decoder's weights may be stored.
 
-    skeleton (PreTrainedModel): The decoder, on the device `meta`.
-    RETURNS (list[dict[str, tuple[int, ...]]]): As the decoder has them and, if transformers 5
-        changes them while it reads, as they are published.
+    skeleton (PreTrainedModel): The decoder, on the device `meta`, with its experts as transformers
+        has them. They are separated.
+    RETURNS (Stored): As the decoder has them; if transformers 5 changes them while it reads, as
+        they are published; and the same with experts one by one.
     """
-    own: dict[str, Any] = skeleton.state_dict()
-    forms = [own]
-    if _JOINS:
-        from transformers.core_model_loading import revert_weight_conversion
+    forms = _both_forms(skeleton)
+    if _JOINS and separate_experts(skeleton):
+        forms += _both_forms(skeleton)
+    layers = [m for m in skeleton.modules() if isinstance(m, torch.nn.Linear)]
+    linear, whole = (
+        {id(p) for p in found}
+        for found in ([layer.weight for layer in layers], skeleton.parameters())
+    )
+    shapes: list[ShapesT] = []
+    for form in forms:
+        shape = {name: tuple(tensor.shape) for name, tensor in form.items()}
+        if shape not in shapes:
+            shapes.append(shape)
 
-        forms.append(revert_weight_conversion(skeleton, own))  # what a save would hold
-    shapes = [{name: tuple(tensor.shape) for name, tensor in form.items()} for form in forms]
-    return shapes[:1] if shapes[0] == shapes[-1] else shapes
+    def names(ids: set[int]) -> frozenset[str]:
+        return frozenset(n for form in forms for n, tensor in form.items() if id(tensor) in ids)
+
+    return Stored(shapes, names(linear), names(whole))
 
 
 def count_active(config: PretrainedConfig, skeleton: torch.nn.Module) -> tuple[float, int]:
@@ -81,8 +136,17 @@ def describe_unquantized(n_joined: int, n_parameters: int, quantization: str) ->
         f"quantization = {quantization!r} leaves {n_joined / n_parameters:.0%} of the weights "
         f"unquantized: those of the experts, {2 * n_joined / 1e9:.3g} GB in half precision. "
         f"bitsandbytes quantizes linear layers, and transformers {TRANSFORMERS} keeps these "
-        "experts in tensors of their own."
+        "experts in tensors of another form."
     )
+
+
+def _both_forms(skeleton: Any) -> list[dict[str, torch.Tensor]]:
+    own: dict[str, torch.Tensor] = skeleton.state_dict(keep_vars=True)
+    if not _JOINS:
+        return [own]
+    from transformers.core_model_loading import revert_weight_conversion
+
+    return [own, revert_weight_conversion(skeleton, own)]  # what a save would hold
 
 
 def _read(config: PretrainedConfig, *names: str) -> int:

@@ -12,8 +12,9 @@ from transformers import MODEL_MAPPING, AutoModel, BitsAndBytesConfig, Pretraine
 
 from .attention import ATTENTION, register_attention
 from .checkpoint import match_weights, read_headers
-from .experts import EXPERTS
+from .experts import EXPERTS, are_separate, take_mark
 from .locking import LOADING
+from .separating import quantizing
 from .source import Source
 from .versions import dtype_option, forget_renaming, rename_prefix
 from .weights import fetch_weights, stage_weights, weight_shapes
@@ -130,7 +131,7 @@ def load_decoder(
     """Load a base decoder without LM head, with packed attention and every weight from the files.
 
     source (Source): Where the weights are; those on the hub are downloaded.
-    config (PretrainedConfig): From read_config.
+    config (PretrainedConfig): From place_experts.
     dtype (str): "float32", "bfloat16" or "float16".
     quantization (str): "none", "nf4" (double quantization) or "int8". Weights that were saved
         quantized stay as they are.
@@ -155,10 +156,10 @@ def load_decoder(
         if renamed:
             options["key_mapping"] = renamed
         try:
-            with stage_weights(files) as folder:
+            with stage_weights(files) as folder, quantizing(are_separate(config)):
                 decoder, info = AutoModel.from_pretrained(
                     folder,
-                    config=config,
+                    config=take_mark(config),
                     use_safetensors=True,
                     trust_remote_code=False,
                     attn_implementation=ATTENTION,

@@ -1,6 +1,6 @@
 """A decoder known by its config alone, on this machine or on the hub; no weight is read."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from huggingface_hub import try_to_load_from_cache
@@ -19,7 +19,7 @@ from .mixers import layer_kinds
 from .shape import DecoderShape
 from .source import CONFIG, Source, find_source, read_config
 from .versions import hub_cache
-from .weights import weight_shapes
+from .weights import place_experts, weight_shapes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +75,13 @@ def read_decoder(name: str, revision: str | None = None) -> LocalDecoder:
     RETURNS (LocalDecoder): Raises ValueError or OSError as read_local and find_source do.
     """
     return read_local(name, revision) or _read(find_source(name, revision))
+
+
+def as_quantized(decoder: LocalDecoder, quantization: str) -> LocalDecoder:
+    """RETURNS (LocalDecoder): The same decoder as it is in memory under a quantization, "none",
+    "nf4" or "int8"; see place_experts."""
+    config = place_experts(decoder.source, decoder.config, quantization)
+    return replace(decoder, config=config, shape=measure_shape(config))
 
 
 def measure_shape(config: PretrainedConfig) -> DecoderShape:

@@ -22,7 +22,7 @@ from .reading import damaged, find_inside
 from .saved_with import check_newer, check_saved_with
 from .settings import DecoderSettings
 from .source import CONFIG, Source, find_source, load_tokenizer, read_config
-from .weights import check_weights
+from .weights import check_weights, place_experts
 
 _PARTS = ("adapter", "base", "tokenizer", "weights")
 
@@ -62,6 +62,7 @@ def load_decoder_folder(
         source = find_source(str(part.absolute()))
         config = read_config(source)
     check_saved_with(saved.libraries, config, str(folder))
+    config = place_experts(source, config, settings.quantization)
     if config.hidden_size != saved.width:
         raise damaged(
             folder / DESCRIPTION,

@@ -18,11 +18,13 @@ from .checkpoint import (
     Expected,
     decoder_shapes,
     find_decoder,
+    holds_quantized_experts,
     match_weights,
     read_headers,
     staged,
 )
 from .config import MODEL_ERRORS, is_part, make_config
+from .experts import with_separate_experts
 from .reading import damaged, find_inside, read_json, take
 from .source import CONFIG, Source, download
 
@@ -65,6 +67,24 @@ def check_weights(source: Source, config: PretrainedConfig) -> str | None:
     if missing:
         return None
     return match_weights(tensors, weight_shapes(source, config), where=source.name)
+
+
+def place_experts(source: Source, config: PretrainedConfig, quantization: str) -> PretrainedConfig:
+    """How the decoder in memory has its experts: one by one where they are quantized.
+
+    source (Source): From find_source.
+    config (PretrainedConfig): From read_config.
+    quantization (str): "none", "nf4" or "int8".
+    RETURNS (PretrainedConfig): The config, or a copy from with_separate_experts.
+    """
+    if quantization == "none":
+        return config
+    if getattr(config, "quantization_config", None) is not None and _has_weights(source.folder):
+        # Saved by transformers 5 itself, they may be joined and not quantized.
+        files = [file for file in _named_files(source.folder) if file.is_file()]
+        if not holds_quantized_experts(read_headers(files)):
+            return config
+    return with_separate_experts(config)
 
 
 def weight_shapes(source: Source, config: PretrainedConfig) -> Expected:

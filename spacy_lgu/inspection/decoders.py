@@ -9,7 +9,7 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from ..decoder.description import DESCRIPTION, Description
 from ..decoder.families import check_family
-from ..decoder.local import LocalDecoder, read_local
+from ..decoder.local import LocalDecoder, as_quantized, read_local
 from ..decoder.reading import find_inside
 from ..decoder.shape import DecoderShape
 from ..decoder.source import Source, check_prequantized, load_tokenizer, read_quantization
@@ -30,10 +30,12 @@ def read_saved_base(folder: Path, saved: Description) -> LocalDecoder | None:
     """
     if saved.base_weights == "reference":
         is_gone = saved.base.files is not None and not named_path(saved.base.name).is_dir()
-        return None if is_gone else read_local(saved.base.name, saved.base.commit)
-    name = "weights" if saved.base_weights == "weights" else "base"
-    part = find_inside(folder, name, named_in=folder / DESCRIPTION)
-    return read_local(str(part.absolute()))
+        found = None if is_gone else read_local(saved.base.name, saved.base.commit)
+    else:
+        name = "weights" if saved.base_weights == "weights" else "base"
+        part = find_inside(folder, name, named_in=folder / DESCRIPTION)
+        found = read_local(str(part.absolute()))
+    return found and as_quantized(found, saved.quantization)
 
 
 def find_problem(decoder: LocalDecoder) -> str | None:

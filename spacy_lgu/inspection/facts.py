@@ -89,10 +89,10 @@ def decoder_facts(settings: DecoderSettings, load: Load, *, offline: bool) -> Fa
     """
     from ..decoder.adapter import find_targets
     from ..decoder.experts import describe_unquantized
-    from ..decoder.local import read_decoder
+    from ..decoder.local import as_quantized, read_decoder
     from . import decoders
 
-    found = read_decoder(settings.name, settings.revision)
+    found = as_quantized(read_decoder(settings.name, settings.revision), settings.quantization)
     adapter: FactsT | None = None
     adapted: dict[str, int] = {}
     if settings.tuning == "lora":

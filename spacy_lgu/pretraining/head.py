@@ -62,7 +62,7 @@ def load_head(base: Any, source: Source) -> torch.Tensor:
         skeleton = AutoModelForCausalLM.from_config(copy.deepcopy(base.config))
     wanted = skeleton.get_output_embeddings().weight
     name = next(name for name, p in skeleton.named_parameters() if p is wanted)
-    own, *published = stored_forms(skeleton)
+    own, *published = stored_forms(skeleton).forms
     # transformers 5 renames the head of GPT-NeoX while it reads it.
     others = [n for form in published for n in form.keys() - own if form[n] == own[name]]
     for wanted_name in (name, *others):

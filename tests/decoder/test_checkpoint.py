@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from transformers import AutoModel, AutoModelForCausalLM
 
 from spacy_lgu.decoder.checkpoint import Expected, StoredTensor, match_weights, read_headers, staged
+from spacy_lgu.decoder.experts import Stored
 from spacy_lgu.decoder.loading import load_decoder
 from spacy_lgu.decoder.source import find_source, read_config
 
@@ -19,6 +20,7 @@ from .reference import BY_NAME
 from .reference_families import FAMILIES
 
 EXPECTED = {"embed.weight": (4, 2), "layers.0.up.weight": (2, 2), "norm.weight": (2,)}
+STORED = Stored([EXPECTED], linear=frozenset({"layers.0.up.weight"}))
 
 
 def stored(prefix: str = "", **changed: StoredTensor) -> dict[str, StoredTensor]:
@@ -33,7 +35,7 @@ HEAD = StoredTensor("x", "F32", (4, 2))
 @pytest.mark.parametrize("prefix", ["", "model.", "transformer.", "language_model.model."])
 def test_prefix_is_what_the_names_say(prefix):
     tensors = {**stored(prefix), "lm_head.weight": HEAD, "score.bias": HEAD}
-    assert match_weights(tensors, Expected([EXPECTED]), where="here") == prefix
+    assert match_weights(tensors, Expected(STORED), where="here") == prefix
 
 
 @pytest.mark.parametrize("name", list(EXPECTED))
@@ -41,59 +43,59 @@ def test_missing_weight(name):
     tensors = stored("model.")
     del tensors[f"model.{name}"]
     with pytest.raises(ValueError, match=f"'here' does not hold 1 of 3 weights: model.{name}. Exp"):
-        match_weights(tensors, Expected([EXPECTED]), where="here")
+        match_weights(tensors, Expected(STORED), where="here")
 
 
 def test_nothing_that_is_expected():
     with pytest.raises(ValueError, match=r"does not hold 3 of 3 weights: embed\.weight, layers"):
-        match_weights({"lm_head.weight": HEAD}, Expected([EXPECTED]), where="here")
+        match_weights({"lm_head.weight": HEAD}, Expected(STORED), where="here")
 
 
 def test_more_layers_than_the_config_says():
     tensors = {**stored("model."), "model.layers.1.up.weight": HEAD}
     with pytest.raises(ValueError, match=r"than the config says, with 1 of 4.*model\.layers\.1\.u"):
-        match_weights(tensors, Expected([EXPECTED]), where="here")
+        match_weights(tensors, Expected(STORED), where="here")
 
 
 def test_bias_that_the_config_does_not_have():
     tensors = {**stored(), "layers.0.up.bias": HEAD}
     with pytest.raises(ValueError, match=r"more than the config says, with .*layers\.0\.up\.bias"):
-        match_weights(tensors, Expected([EXPECTED]), where="here")
+        match_weights(tensors, Expected(STORED), where="here")
 
 
 def test_another_shape():
     tensors = stored(**{"norm__weight": StoredTensor("x", "F32", (3,))})
     with pytest.raises(ValueError, match=r"norm\.weight of shape \[3\] \(F32\) instead of \[2\]"):
-        match_weights(tensors, Expected([EXPECTED]), where="here")
+        match_weights(tensors, Expected(STORED), where="here")
 
 
 def test_whole_numbers_without_their_scale():
     tensors = stored(**{"layers__0__up__weight": StoredTensor("x", "I8", (2, 2))})
     with pytest.raises(ValueError, match=r"layers\.0\.up\.weight of shape \[2, 2\] \(I8\)"):
-        match_weights(tensors, Expected([EXPECTED]), where="here")
+        match_weights(tensors, Expected(STORED), where="here")
     tensors["layers.0.up.SCB"] = StoredTensor("x", "F32", (2,))
-    assert match_weights(tensors, Expected([EXPECTED]), where="here") == ""
+    assert match_weights(tensors, Expected(STORED), where="here") == ""
 
 
 def test_four_bits():
     tensors = stored(**{"layers__0__up__weight": StoredTensor("x", "U8", (2, 1))})
     for state in ("absmax", "quant_map", "quant_state.bitsandbytes__nf4"):
         tensors[f"layers.0.up.weight.{state}"] = StoredTensor("x", "U8", (9,))
-    assert match_weights(tensors, Expected([EXPECTED]), where="here") == ""
+    assert match_weights(tensors, Expected(STORED), where="here") == ""
     tensors["layers.0.up.weight"] = StoredTensor("x", "U8", (3, 1))
     with pytest.raises(ValueError, match=r"layers\.0\.up\.weight of shape \[3, 1\] \(U8\)"):
-        match_weights(tensors, Expected([EXPECTED]), where="here")
+        match_weights(tensors, Expected(STORED), where="here")
 
 
 def test_two_decoders_in_one_checkpoint():
     tensors = {**stored("model."), **stored("draft.")}
     with pytest.raises(ValueError, match=r"2 decoders, under the prefixes \['draft\.', 'model\.'"):
-        match_weights(tensors, Expected([EXPECTED]), where="here")
+        match_weights(tensors, Expected(STORED), where="here")
 
 
 def test_constants_of_older_versions_are_no_weights():
     tensors = {**stored(), "layers.0.rotary_emb.inv_freq": HEAD, "layers.0.attention.bias": HEAD}
-    assert match_weights(tensors, Expected([EXPECTED]), where="here") == ""
+    assert match_weights(tensors, Expected(STORED), where="here") == ""
 
 
 def test_a_weight_in_two_files(tmp_path):

@@ -6,19 +6,25 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import bitsandbytes
+import numpy
 import pytest
 import torch
+from bitsandbytes import functional
 from safetensors.torch import load_file, save_file
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
 from spacy_lgu.decoder.checkpoint import Expected, StoredTensor, match_weights
-from spacy_lgu.decoder.experts import count_active, describe_unquantized
+from spacy_lgu.decoder.decoder import LGUDecoder
+from spacy_lgu.decoder.experts import Stored, count_active, describe_unquantized
 from spacy_lgu.decoder.loading import load_decoder
-from spacy_lgu.decoder.local import measure_shape, read_decoder
+from spacy_lgu.decoder.local import as_quantized, measure_shape, read_decoder
 from spacy_lgu.decoder.packing import PackedBatch
 from spacy_lgu.decoder.self_test import _find_moved
+from spacy_lgu.decoder.separate import SeparateExperts
+from spacy_lgu.decoder.settings import LoraSettings
 from spacy_lgu.decoder.source import find_source, read_config
-from spacy_lgu.decoder.weights import check_weights
+from spacy_lgu.decoder.weights import check_weights, place_experts
 from spacy_lgu.inspection.decoders import find_problem
 
 from ..conftest import IS_5, make_tokenizer
@@ -76,6 +82,7 @@ if IS_5:
         "phimoe": ({"num_local_experts": 4, "intermediate_size": 16}, MIXTRAL_NAMES),
     }
 LAYER = 2
+needs_5 = pytest.mark.skipif(not IS_5, reason="transformers 4.53 has experts one by one")
 
 
 def make_mixture(family: str) -> Any:
@@ -98,7 +105,7 @@ def save_mixture(family: str, folder: Path, **options: Any) -> Any:
 
 def load(folder: Path, quantization: str = "none") -> Any:
     source = find_source(str(folder))
-    config = read_config(source)
+    config = place_experts(source, read_config(source), quantization)
     prefix = check_weights(source, config)
     options = {"quantization": quantization, "device": CPU, "prefix": prefix}
     return load_decoder(source, config, dtype="float32", **options)
@@ -224,12 +231,13 @@ def test_quantized_experts_cannot_be_joined():
     own = {"norm.weight": (2,), "experts.up_proj": (2, 4, 2)}
     published = {"norm.weight": (2,), "experts.0.up.weight": (4, 2), "experts.1.up.weight": (4, 2)}
     tensors = {name: StoredTensor("x", "F32", shape) for name, shape in published.items()}
-    expected = Expected([own, published])
+    linear = frozenset({"experts.0.up.weight"})
+    expected = Expected(Stored([own, published], linear, whole=frozenset({"norm.weight"})))
     assert match_weights(tensors, expected, where="here") == ""
     tensors["experts.1.up.weight"] = StoredTensor("x", "U8", (4, 1))
     for state in ("absmax", "quant_state.bitsandbytes__nf4"):
         tensors[f"experts.1.up.weight.{state}"] = StoredTensor("x", "U8", (9,))
-    message = r"'here' holds 1 quantized weights of experts, such as experts\.1\.up\.weight, which"
+    message = r"'here' holds 1 quantized weights, such as experts\.1\.up\.weight, .* no linear"
     with pytest.raises(ValueError, match=message):
         match_weights(tensors, expected, where="here")
 
@@ -238,7 +246,7 @@ def test_the_form_that_fits_is_taken_where_names_are_the_same():
     own, published = {"a": (4, 2), "b": (2,)}, {"a": (2, 4), "b": (2,)}
     for shape in ((4, 2), (2, 4)):
         tensors = {"x.a": StoredTensor("x", "F32", shape), "x.b": StoredTensor("x", "F32", (2,))}
-        assert match_weights(tensors, Expected([own, published]), where="here") == "x."
+        assert match_weights(tensors, Expected(Stored([own, published])), where="here") == "x."
 
 
 def test_experts_in_mxfp4_are_refused_in_words(tmp_path):
@@ -283,12 +291,174 @@ def test_quantized_saves_hold_every_weight(quantization, folder, tmp_path):
 # Quantization
 
 
-def test_what_quantization_leaves_is_said_before_loading(folder, caplog, no_weights):
+def experts_of(decoder: Any) -> dict[str, SeparateExperts]:
+    return {n: m for n, m in decoder.named_modules() if isinstance(m, SeparateExperts)}
+
+
+def dequantize(weight: bitsandbytes.nn.Params4bit) -> torch.Tensor:
+    return functional.dequantize_4bit(weight.data, weight.quant_state)
+
+
+def quantize(weight: torch.Tensor, **options: Any) -> bitsandbytes.nn.Params4bit:
+    options |= {"quant_type": "nf4", "requires_grad": False}
+    return bitsandbytes.nn.Params4bit(weight.clone(), **options).to("cpu")
+
+
+def quantize_by_hand(plain: Any, quantized: Any) -> None:
+    """Round the weights of a decoder with joined experts as they are in the quantized one."""
+    for name, layer in quantized.named_modules():
+        if not isinstance(layer, bitsandbytes.nn.Linear4bit):
+            continue
+        owner, _, number = name.rpartition(".")[0].rpartition(".")
+        separate = experts_of(quantized).get(owner)
+        if separate is None:
+            weight = plain.get_submodule(name).weight.data
+        else:
+            joined, kind = plain.get_submodule(owner), name.rpartition(".")[2]
+            weight = joined.down_proj.data[int(number)]
+            if kind != separate.names.down:
+                halves = joined.gate_up_proj.data[int(number)].chunk(2)
+                weight = halves[kind == separate.names.up]
+        rounded = dequantize(quantize(weight))
+        assert torch.equal(dequantize(layer.weight), rounded)
+        weight.copy_(rounded)
+
+
+@needs_5
+@pytest.mark.parametrize("family", MIXTURES)
+def test_quantized_experts_compute_what_joined_ones_do(family, tmp_path):
+    save_mixture(family, tmp_path)
+    plain, quantized = load(tmp_path), load(tmp_path, "nf4")
+    experts = experts_of(quantized)
+    has_dense_layer = family == "ernie4_5_moe" or "first_k_dense_replace" in MIXTURES[family][0]
+    assert len(experts) == 4 - has_dense_layer
+    assert all(tuple(module.names) == MIXTURES[family][1][1:] for module in experts.values())
+    quantize_by_hand(plain, quantized)
+    expected, found = (
+        LGUDecoder(base, unmasked=(False, True, False, True), dtype="float32")
+        for base in (plain, quantized)
+    )
+    ids, lengths = numpy.arange(3, 23), numpy.array([7, 9, 4])
+    options = {"ids": ids, "lengths": lengths, "max_items": 1000}
+    assert relative_error(found.predict(**options), expected.predict(**options)) < 1e-5
+
+
+@needs_5
+def test_experts_that_a_file_holds_joined_are_quantized_alike(folder, tmp_path):
+    joined = load(folder)
+    del joined._weight_conversions  # with which a save would separate them
+    tensors = {name: value.contiguous() for name, value in joined.state_dict().items()}
+    shutil.copytree(folder, tmp_path / "joined")
+    save_file(tensors, tmp_path / "joined" / "model.safetensors", metadata={"format": "pt"})
+    expected, found = (
+        load(folder, "nf4").state_dict(),
+        load(tmp_path / "joined", "nf4").state_dict(),
+    )
+    assert [n for n, value in expected.items() if not torch.equal(found[n], value)] == []
+    assert found["layers.0.mlp.experts.0.up_proj.weight"].dtype == torch.uint8
+
+
+@needs_5
+@pytest.mark.parametrize("quantization", ["nf4", "int8"])
+@pytest.mark.parametrize("family", ["qwen3_moe", "mixtral"])
+def test_quantized_experts_are_adapted_and_saved(family, quantization, tmp_path):
+    save_mixture(family, tmp_path / "x")
+    lora = LoraSettings(rank=2, alpha=4, modules="all-linear")
+    built = build(tmp_path / "x", quantization=quantization, lora=lora)
+    gate = MIXTURES[family][1][1]
+    trained = [name for name, _ in built.decoder.trainable()]
+    assert f"base.layers.{LAYER}.mlp.experts.3.{gate}.lora_A.default.weight" in trained
+    torch.manual_seed(1)
+    for _, parameter in built.decoder.trainable():
+        parameter.data.normal_(std=0.2)
+    save(built, tmp_path / "saved", "bundle")
+    shutil.rmtree(tmp_path / "x")
+    restored = restore(tmp_path / "saved", built)
+    assert torch.equal(vectors(restored), vectors(built))
+    stored = load_file(tmp_path / "saved" / "base" / "model.safetensors")
+    experts = MIXTURES[family][1][0]
+    assert stored[f"layers.{LAYER}.{experts}.3.{gate}.weight"].dtype in (torch.uint8, torch.int8)
+
+
+@needs_5
+def test_experts_that_transformers_left_unquantized_stay_so(folder, tmp_path):
+    source = find_source(str(folder))
+    kept = load_decoder(
+        source,
+        read_config(source),
+        dtype="float32",
+        quantization="nf4",
+        device=CPU,
+        prefix="model.",
+    )
+    assert experts_of(kept) == {}
+    kept.save_pretrained(tmp_path / "kept")
+    make_tokenizer().save_pretrained(tmp_path / "kept")
+    again = load(tmp_path / "kept", "nf4")
+    assert experts_of(again) == {}
+    assert torch.equal(again.layers[0].mlp.experts.down_proj, kept.layers[0].mlp.experts.down_proj)
+
+
+def quantize_router(tensors: dict[str, torch.Tensor]) -> torch.Tensor:
+    """As transformers 4.53, where routers are linear layers. Returns what its weight becomes."""
+    name = f"layers.{LAYER}.mlp.gate.weight"
+    state_dict: dict[str, torch.Tensor] = {}
+    weight = quantize(tensors[name], compress_statistics=False)
+    for key, value in weight.quant_state.as_dict(packed=True).items():
+        state_dict[f"{name}.{key}"] = value
+    tensors |= {name: weight.data, **state_dict}
+    return dequantize(weight)
+
+
+@needs_5
+def test_a_router_that_was_a_linear_layer_is_read_as_what_it_meant(folder, tmp_path):
+    save(build(folder, quantization="nf4"), tmp_path / "saved", "bundle")
+    base = tmp_path / "saved" / "base"
+    tensors = load_file(base / "model.safetensors")
+    expected = quantize_router(tensors)
+    save_file(tensors, base / "model.safetensors", metadata={"format": "pt"})
+    found = load(base, "nf4").layers[LAYER].mlp.gate.weight
+    assert found.dtype == torch.float32
+    assert torch.equal(found, expected)
+
+
+@needs_5
+def test_a_router_in_8_bits_is_refused(folder, tmp_path):
+    save(build(folder, quantization="int8"), tmp_path / "saved", "bundle")
+    base = tmp_path / "saved" / "base"
+    tensors = load_file(base / "model.safetensors")
+    name = f"layers.{LAYER}.mlp.gate"
+    tensors[f"{name}.weight"] = tensors[f"{name}.weight"].to(torch.int8)
+    tensors |= {f"{name}.SCB": torch.ones(4), f"{name}.weight_format": torch.tensor(0).byte()}
+    save_file(tensors, base / "model.safetensors", metadata={"format": "pt"})
+    message = rf"holds 1 quantized weights, such as {name}\.weight, which are in no linear layers"
+    with pytest.raises(ValueError, match=message):
+        load(base, "int8")
+
+
+@needs_5
+def test_what_quantization_leaves_is_said_before_loading(tmp_path, caplog, no_weights):
+    values = {**SIZES, "num_local_experts": 4, "head_dim": 8, "vocab_size": len(make_tokenizer())}
+    values |= {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4}}
+    AutoModelForCausalLM.from_config(CONFIG_MAPPING["gpt_oss"](**values)).save_pretrained(tmp_path)
+    make_tokenizer().save_pretrained(tmp_path)
+    with caplog.at_level(logging.WARNING), pytest.raises(AssertionError, match="Weights were load"):
+        build(tmp_path, quantization="nf4")
+    said = [r.getMessage() for r in caplog.records if "unquantized" in r.getMessage()]
+    assert len(said) == 1
+    expected = r"quantization = 'nf4' leaves 73% of the weights unquantized: those of the experts"
+    assert said[0].startswith(expected)
+
+
+def test_separate_experts_are_quantized_without_a_word(folder, caplog, no_weights):
     with caplog.at_level(logging.WARNING), pytest.raises(AssertionError, match="Weights were load"):
         build(folder, quantization="nf4")
-    said = [r.getMessage() for r in caplog.records if "unquantized" in r.getMessage()]
-    expected = r"quantization = 'nf4' leaves 49% of the weights unquantized: those of the experts"
-    assert [text.startswith(expected) for text in said] == ([True] if IS_5 else [])
+    assert [r.getMessage() for r in caplog.records if "unquantized" in r.getMessage()] == []
+    local = read_decoder(str(folder))
+    shape = as_quantized(local, "nf4").shape
+    assert shape.n_joined == 0
+    assert shape.n_parameters == local.shape.n_parameters
+    assert shape.linear["layers.0.mlp.experts.3.up_proj"] == (32, 16)
 
 
 def test_what_quantization_leaves():
@@ -302,19 +472,11 @@ def test_what_quantization_leaves():
 
 
 @pytest.mark.parametrize("quantization", ["nf4", "int8"])
-def test_experts_stay_as_they_are_or_are_quantized_one_by_one(folder, quantization):
+def test_experts_are_quantized_one_by_one(folder, quantization):
     decoder = load(folder, quantization)
-    plain = load(folder)
-    layer = decoder.layers[LAYER]
-    assert type(layer.self_attn.q_proj).__name__.startswith("Linear")
-    assert layer.self_attn.q_proj.weight.dtype in (torch.uint8, torch.int8)
-    n_joined = measure_shape(plain.config).n_joined
-    if IS_5:
-        assert torch.equal(layer.mlp.experts.down_proj, plain.layers[LAYER].mlp.experts.down_proj)
-        assert n_joined == 4 * 4 * 3 * 16 * 32
-    else:
-        assert layer.mlp.experts[3].up_proj.weight.dtype in (torch.uint8, torch.int8)
-        assert n_joined == 0
+    weight = decoder.layers[LAYER].get_submodule("mlp.experts.3.up_proj").weight
+    assert weight.dtype == {"nf4": torch.uint8, "int8": torch.int8}[quantization]
+    assert measure_shape(read_decoder(str(folder)).config).n_joined == IS_5 * 4 * 4 * 3 * 16 * 32
 
 
 @pytest.mark.parametrize(
