@@ -44,7 +44,7 @@ _NUMBERS_OR_NULL = (
     "sliding_window",
 )  # fmt: skip
 # Of these, numbers below zero have no meaning in any family.
-_ABOVE_0 = (*_NUMBERS, "attn_logit_softcapping")
+_ABOVE_0 = (*_NUMBERS, "attn_logit_softcapping", "sliding_window")
 # How many experts a layer has, by the names of families, and how many compute a subtoken.
 _EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
 _CHOSEN = "num_experts_per_tok"
@@ -163,8 +163,11 @@ def _check_types(values: dict[str, Any], where: str, file: Path) -> None:
             continue
         lowest = 0 if field in _ABOVE_0 else -_MAX
         if type(value) not in (int, float) or not lowest < value < _MAX:
+            or_null = " or null" if field in _NUMBERS_OR_NULL else ""
             raise damaged(
-                file, f"expected a number above 0 in {where + field!r}, but found {shorten(value)}"
+                file,
+                f"expected a number above 0{or_null} in {where + field!r}, but found "
+                f"{shorten(value)}",
             )
         if field == _LAYERS and value > _MAX_LAYERS:
             raise _too_many(value, where, file)

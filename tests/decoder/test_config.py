@@ -58,7 +58,15 @@ def test_values_that_are_wrong(edited, values, message):
 def test_soft_caps_that_are_none(edited, cap):
     folder, edit = edited
     edit("config.json", model_type="gemma2", attn_logit_softcapping=cap)
-    with pytest.raises(ValueError, match="a number above 0 in 'attn_logit_softcapping', but found"):
+    with pytest.raises(ValueError, match="above 0 or null in 'attn_logit_softcapping', but f"):
+        make_config(folder / "config.json")
+
+
+@pytest.mark.parametrize("window", [0, -1])
+def test_windows_in_which_nothing_is_seen(edited, window):
+    folder, edit = edited
+    edit("config.json", model_type="mistral", sliding_window=window)
+    with pytest.raises(ValueError, match="above 0 or null in 'sliding_window', but found"):
         make_config(folder / "config.json")
 
 
