@@ -30,7 +30,7 @@ def edited(decoder_folder, tmp_path):
         ({"model_type": "nix"}, "transformers has no model_type 'nix'"),
         ({"hidden_size": "64"}, "expected a number above 0 in 'hidden_size', but found '64'"),
         ({"max_position_embeddings": []}, r"above 0 in 'max_position_embeddings', but found \[\]"),
-        ({"rms_norm_eps": True}, "expected a number above 0 in 'rms_norm_eps', but found true"),
+        ({"rms_norm_eps": True}, "above 0 or null in 'rms_norm_eps', but found true"),
         ({"rope_scaling": 5}, "expected an object or null in 'rope_scaling', but found 5"),
         ({"rope_parameters": 5}, "object or null in 'rope_parameters', but found 5"),
         ({"quantization_config": {}}, "'quantization_config' is empty: expected a quant_method"),
