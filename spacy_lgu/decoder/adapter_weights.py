@@ -1,6 +1,7 @@
 """adapter_model.safetensors: which modules it holds LoRA weights for, and whether they fit."""
 
 import re
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -209,6 +210,12 @@ def _read_shape(
 
 def _compare_names(adapter: AdapterConfig, shapes: ShapesT, adapted: dict[str, Adapted]) -> None:
     expected = {part.saved for part in adapted.values()}
+    if expected and (n_saved := _count_layers(shapes)) != (n_used := _count_layers(expected)):
+        raise _misfit(
+            adapter,
+            f"it was trained on the first {n_saved} layers of a decoder, of which {n_used} are "
+            "used here. Set n_layers to what it was trained with (null: all).",
+        )
     if unexpected := sorted(shapes.keys() - expected):
         raise _misfit(
             adapter,
@@ -223,6 +230,12 @@ def _compare_names(adapter: AdapterConfig, shapes: ShapesT, adapted: dict[str, A
         )
     if not expected:
         raise _misfit(adapter, "it has no weights, and names none of its linear modules.")
+
+
+def _count_layers(names: Iterable[str]) -> int:
+    """Layers up to the last one with LoRA weights."""
+    found = (re.search(r"\.(\d+)\.", name) for name in names)
+    return max((int(number[1]) + 1 for number in found if number), default=0)
 
 
 def _misfit(adapter: AdapterConfig, reason: str) -> ValueError:
