@@ -131,9 +131,9 @@ class LGUDecoder(torch.nn.Module):
 
         ids (ndarray): Concatenated subtoken ids. Shape: (total,).
         lengths (ndarray): Length of each sequence. Shape: (n,).
-        max_items (int): Most subtokens per forward pass, repeated ones included; a longer sequence runs alone. Where the
-            device has too little memory for so many, half of them are tried, and so on; later
-            calls begin with what went well.
+        max_items (int): Most subtokens per forward pass, every copy of a sequence counted; a
+            longer sequence runs alone. Where the device has too little memory for so many, half of
+            them are tried, and so on; later calls begin with what went well.
         RETURNS (Tensor): Shape: (total, width), float32, rows in the order of ids. Raises
             torch.OutOfMemoryError for a single sequence that is too long.
         """

@@ -8,8 +8,8 @@
     layers.3                                   layers.3
     norm                 norm
 
-The norm that follows the last layer follows layer 1 then. Intermediate layers of pretrained decoders
-serve sequence labeling as well as the last (Kukić et al., 2026, arXiv 2601.17585).
+The norm that follows the last layer follows layer 1 then. Intermediate layers of pretrained
+decoders serve sequence labeling as well as the last (Kukić et al., 2026, arXiv 2601.17585).
 """
 
 import copy
@@ -79,7 +79,7 @@ def cut_config(config: PretrainedConfig, n_layers: int | None, *, where: str) ->
     }
     if values.get(_PER_LAYER):
         values[_PER_LAYER] = {i: v for i, v in values[_PER_LAYER].items() if int(i) < n_layers}
-    values.update(cut)
+    values.update(copy.deepcopy(cut))  # some families change the lists
     values[config.attribute_map.get(_LAYERS, _LAYERS)] = n_layers
     try:
         shorter = type(config).from_dict(values)

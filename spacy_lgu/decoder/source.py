@@ -61,9 +61,7 @@ class Source:
         return str(self.folder) if self.is_local else self.name
 
 
-def find_source(
-    name: str, revision: str | None = None, *, n_layers: int | None = None
-) -> Source:
+def find_source(name: str, revision: str | None = None, *, n_layers: int | None = None) -> Source:
     """Resolve a name to a folder, or to a commit on the hub (or in its local cache).
 
     name (str): Hub name or folder.

@@ -194,7 +194,9 @@ def _named_files(folder: Path, *, n_layers: int | None) -> list[Path]:
     if (folder / WEIGHTS).is_file() or not index.is_file():
         return [folder / WEIGHTS]
     weight_map = take(read_json(index), "weight_map", (dict,), index)
-    names = {take(weight_map, weight, (str,), index) for weight in _needed(weight_map, folder, n_layers)}
+    names = {
+        take(weight_map, weight, (str,), index) for weight in _needed(weight_map, folder, n_layers)
+    }
     return sorted(find_inside(folder, name, named_in=index) for name in names)
 
 
