@@ -197,12 +197,12 @@ def check_depth(whole: PretrainedConfig, shorter: PretrainedConfig) -> None:
                 unmasked=(False,) * n_layers,
             )
             Ys.append(output.last_hidden_state)
-    error = float((Ys[0] - Ys[1]).norm() / Ys[0].norm())
-    if not error < _MAX_ERROR:  # NaN fails too
+    difference = float((Ys[0] - Ys[1]).norm() / Ys[0].norm())
+    if not difference < _MAX_ERROR:  # NaN fails too
         raise depth_refusal(
             whole.model_type,
             n_layers,
-            f"its layers compute by how many there are: vectors differ by {error:.1e} of their "
+            f"its layers compute by how many there are: vectors differ by {difference:.1e} of their "
             "size",
         )
 

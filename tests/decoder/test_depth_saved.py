@@ -33,6 +33,7 @@ from .helpers import (
     save,
     vectors,
 )
+from .parts import PARTS, make_whole, save_whole
 
 
 def restore(folder, settings):
@@ -112,6 +113,39 @@ def test_a_decoder_from_the_hub(hub_cache, copied_folder, tmp_path):
     assert not (tmp_path / "saved" / "base").exists()
     restored = restore(tmp_path / "saved", built.settings)
     assert torch.equal(vectors(restored), vectors(built))
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_the_first_layers_of_a_part(name, tmp_path):
+    """Of a model that reads more than text, whose other towers have layers as well."""
+    # Gemma 4 always ends with full attention.
+    kinds = {"layer_types": ["sliding_attention", "full_attention"] * 2}
+    whole_model = make_whole(name, **(kinds if name == "gemma4" else {}))
+    folder = save_whole(whole_model, tmp_path / "whole", shard_size="20KB")
+    whole = build(folder, tuning="frozen")
+    expected = whole.decoder.under("cb", 2).predict(IDS, LENGTHS, 1000)
+    files = {file.name for file in weight_files(folder)}
+    used = {file.name for file in weight_files(folder, n_layers=2)}
+    assert used < files
+    for file in files - used:
+        (folder / file).unlink()
+    loading._shared_bases.clear()
+    built = build(folder, unmasking="cb", n_layers=2, tuning="frozen")
+    assert_close(vectors(built), expected)
+    save(built, tmp_path / "saved", "bundle")
+    assert torch.equal(vectors(restore(tmp_path / "saved", built.settings)), vectors(built))
+
+
+@pytest.mark.parametrize("quantization", ["nf4", "int8"])
+def test_the_first_layers_of_a_decoder_saved_quantized(decoder_folder, tmp_path, quantization):
+    options = {"quantization": quantization, "tuning": "frozen"}
+    whole = build(decoder_folder, **options)
+    save(whole, tmp_path / "x", "bundle")
+    folder = tmp_path / "x" / "base"
+    shutil.copytree(tmp_path / "x" / "tokenizer", folder, dirs_exist_ok=True)
+    loading._shared_bases.clear()
+    built = build(folder, unmasking="cb", n_layers=2, **options)
+    assert_close(vectors(built), whole.decoder.under("cb", 2).predict(IDS, LENGTHS, 1000))
 
 
 def test_weights_of_more_layers_than_the_config_says_are_still_refused(copied_folder):
