@@ -39,12 +39,13 @@ _NUMBERS = (
     "hidden_size", "max_position_embeddings", "num_attention_heads", "num_hidden_layers",
     "rope_theta", "vocab_size",
 )  # fmt: skip
+_WINDOW = "sliding_window"
 _NUMBERS_OR_NULL = (
     "attn_logit_softcapping", "head_dim", "layer_norm_eps", "num_key_value_heads", "rms_norm_eps",
-    "sliding_window",
+    _WINDOW,
 )  # fmt: skip
 # Of these, numbers below zero have no meaning in any family.
-_ABOVE_0 = (*_NUMBERS, "attn_logit_softcapping", "sliding_window")
+_ABOVE_0 = (*_NUMBERS, "attn_logit_softcapping", _WINDOW)
 # How many experts a layer has, by the names of families, and how many compute a subtoken.
 _EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
 _CHOSEN = "num_experts_per_tok"
@@ -161,6 +162,8 @@ def _check_types(values: dict[str, Any], where: str, file: Path) -> None:
         value: Any = values.get(field)
         if field not in values or (value is None and field in _NUMBERS_OR_NULL):
             continue
+        if field == _WINDOW and values.get(f"use_{_WINDOW}") is False:
+            continue  # transformers saves 0 then
         lowest = 0 if field in _ABOVE_0 else -_MAX
         if type(value) not in (int, float) or not lowest < value < _MAX:
             or_null = " or null" if field in _NUMBERS_OR_NULL else ""

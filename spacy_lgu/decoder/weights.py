@@ -84,7 +84,8 @@ def place_experts(source: Source, config: PretrainedConfig, quantization: str) -
         return config
     if getattr(config, "quantization_config", None) is not None and _has_weights(source.folder):
         # Saved by transformers 5 itself, they may be joined and not quantized.
-        files = [file for file in _named_files(source.folder) if file.is_file()]
+        names = _named_files(source.folder, n_layers=source.n_layers)
+        files = [file for file in names if file.is_file()]
         if not holds_quantized_experts(read_headers(files)):
             return config
     return with_separate_experts(config)

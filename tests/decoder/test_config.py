@@ -68,6 +68,8 @@ def test_windows_in_which_nothing_is_seen(edited, window):
     edit("config.json", model_type="mistral", sliding_window=window)
     with pytest.raises(ValueError, match="above 0 or null in 'sliding_window', but found"):
         make_config(folder / "config.json")
+    edit("config.json", model_type="qwen2", sliding_window=window, use_sliding_window=False)
+    assert not make_config(folder / "config.json").sliding_window
 
 
 @pytest.mark.parametrize(("groups", "chosen"), [(0, 1), (-1, 1), (3, 1), (8, 1), (2, 0), (2, 3)])
