@@ -10,6 +10,7 @@ import torch
 from ..segments import find_starts, list_rows
 from .loading import TORCH_DTYPES, shared_tensors
 from .mixers import layer_kinds, run_on_rectangles
+from .pack_size import CPU_ITEMS
 from .packing import PackedBatch, micro_batches
 from .tiny import find_layers
 
@@ -17,10 +18,6 @@ if TYPE_CHECKING:
     import peft
 
 logger = logging.getLogger("spacy_lgu")
-
-# Subtokens per forward pass on a CPU: activations then fit its caches better, which took 9-14%
-# less time than 4096 (one core; 6M parameters in float32 and bfloat16, 135M in bfloat16).
-_CPU_ITEMS = 1024
 
 
 class LGUDecoder(torch.nn.Module):
@@ -107,7 +104,7 @@ class LGUDecoder(torch.nn.Module):
             torch.OutOfMemoryError for a single sequence that is too long.
         """
         if self.device.type == "cpu":
-            max_items = min(max_items, _CPU_ITEMS)
+            max_items = min(max_items, CPU_ITEMS)
         if self._max_items is not None:
             max_items = min(max_items, self._max_items)
         if len(ids) <= max_items:

@@ -24,6 +24,8 @@ from thinc.types import FloatsXd
 from transformers import PretrainedConfig, PreTrainedTokenizerFast
 
 from ..decoder.building import BuiltDecoder, build_decoder, check_settings
+from ..decoder.loading import TORCH_DTYPES
+from ..decoder.pack_size import AUTO, AUTO_WINDOW, check_items, find_items
 from ..decoder.packing import PackedBatch
 from ..decoder.restoring import decoder_from_files
 from ..decoder.settings import DecoderSettings
@@ -48,7 +50,7 @@ class DecoderShim(Shim):
     tokenizer_config (dict): Passed to AutoTokenizer.
     windows (Windows): How longer spans are cut. Not among the layer's attrs, which thinc saves:
         those would override a config given at load.
-    max_batch_items (int): As in set_options.
+    max_batch_items (int | str): As in set_options.
     base_weights (str): As in set_options.
     """
 
@@ -58,7 +60,7 @@ class DecoderShim(Shim):
         tokenizer_config: dict[str, Any],
         *,
         windows: Windows,
-        max_batch_items: int = 4096,
+        max_batch_items: int | str = AUTO,
         base_weights: str = "auto",
     ) -> None:
         super().__init__(None)
@@ -68,17 +70,18 @@ class DecoderShim(Shim):
         self.set_options(max_batch_items=max_batch_items, base_weights=base_weights)
         self.built: BuiltDecoder | None = None
         self._adamw: DecoderAdamW | None = None
+        self._found_items: int | None = None
         self._lock = threading.Lock()
         self._process = os.getpid()
 
-    def set_options(self, *, max_batch_items: int, base_weights: str) -> None:
+    def set_options(self, *, max_batch_items: int | str, base_weights: str) -> None:
         """Options of the component that the decoder serves.
 
-        max_batch_items (int): Real subtokens per forward pass at inference, at least 1.
+        max_batch_items (int | str): Real subtokens per forward pass at inference, at least 1;
+            "auto": as many as suit the device.
         base_weights (str): What a save holds of the frozen base.
         """
-        if max_batch_items < 1:
-            raise ValueError(f"max_batch_items must be at least 1, but is {max_batch_items}.")
+        check_items(max_batch_items)
         check_base_weights(base_weights)
         self.max_batch_items = max_batch_items
         self.base_weights = base_weights
@@ -88,9 +91,22 @@ class DecoderShim(Shim):
 
         config (PretrainedConfig): The decoder's config.
         """
-        return self.windows.find_limit(
-            context=config.max_position_embeddings, max_batch_items=self.max_batch_items
-        )
+        most = self.max_batch_items
+        if isinstance(most, str):
+            most = max(AUTO_WINDOW, self.windows.window or 0)
+        return self.windows.find_limit(context=config.max_position_embeddings, max_batch_items=most)
+
+    def find_items(self) -> int:
+        """RETURNS (int): Most subtokens per forward pass at inference. What "auto" stands for is
+        decided at the first call: when a decoder is loaded, others may still have to be."""
+        if isinstance(self.max_batch_items, int):
+            return self.max_batch_items
+        if self._found_items is None:
+            decoder = self.ready.decoder
+            self._found_items = find_items(
+                decoder.base.config, dtype=TORCH_DTYPES[decoder.dtype], device=decoder.device
+            )
+        return self._found_items
 
     @property
     def ready(self) -> BuiltDecoder:
@@ -120,6 +136,7 @@ class DecoderShim(Shim):
         self.built = built
         self._model = built.decoder
         self._adamw = None  # it holds weights of the previous decoder
+        self._found_items = None
         self._process = os.getpid()
 
     def __call__(
@@ -140,7 +157,7 @@ class DecoderShim(Shim):
             if decoder.training:
                 decoder.eval()
         ids, lengths = inputs
-        return decoder.predict(ids, lengths, self.max_batch_items)
+        return decoder.predict(ids, lengths, self.find_items())
 
     def begin_update(
         self, inputs: tuple[numpy.ndarray, numpy.ndarray]

@@ -13,6 +13,7 @@ from spacy.vocab import Vocab
 from thinc.api import get_torch_default_device
 
 from ..decoder.building import BuiltDecoder
+from ..decoder.pack_size import AUTO
 from ..decoder.restoring import load_decoder_folder
 from ..decoder.storage import save_decoder
 from ..layers.shim import DecoderShim
@@ -38,7 +39,7 @@ class LGUTransformer(Transformer):
         set_extra_annotations: Callable = null_annotation_setter,
         *,
         name: str = "transformer",
-        max_batch_items: int = 4096,
+        max_batch_items: int | str = AUTO,
         base_weights: str = "auto",
     ) -> None:
         super().__init__(
