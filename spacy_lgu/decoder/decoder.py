@@ -13,6 +13,7 @@ from .mixers import layer_kinds, run_on_rectangles
 from .pack_size import CPU_ITEMS
 from .packing import PackedBatch, micro_batches
 from .tiny import find_layers
+from .transfers import to_device
 
 if TYPE_CHECKING:
     import peft
@@ -116,15 +117,21 @@ class LGUDecoder(torch.nn.Module):
         # Not the default dtype: transformers changes it while another thread loads a decoder.
         Y = torch.empty(len(ids), self.width, dtype=torch.float32, device=self.device)
         groups = micro_batches(lengths, max_items)
+        order = numpy.concatenate(groups)
+        rows = list_rows(starts[order], lengths[order])
+        (target,) = to_device([rows], self.device)
+        done = 0
         while groups:
             members = groups.pop(0)
-            rows = list_rows(starts[members], lengths[members])
-            Y_group = self._try_forward(ids[rows], lengths[members])
+            end = done + int(lengths[members].sum())
+            Y_group = self._try_forward(ids[rows[done:end]], lengths[members])
             if Y_group is None:
                 half = self._halve(lengths[members])
+                # From long to short, as they are: rows keep their order.
                 groups[:0] = [members[p] for p in micro_batches(lengths[members], half)]
                 continue
-            Y[torch.from_numpy(rows).to(self.device)] = Y_group
+            Y.index_copy_(0, target[done:end], Y_group)
+            done = end
         return Y
 
     def _try_forward(self, ids: numpy.ndarray, lengths: numpy.ndarray) -> torch.Tensor | None:

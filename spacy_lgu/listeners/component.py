@@ -18,7 +18,7 @@ from .stock import (
     TransformerData,
     TransformerListener,
 )
-from .waiting import WaitingBatch
+from .waiting import WaitingBatch, sum_squares
 
 EXTENSION = "trf_data"
 TransformerT = Model[list[Doc], FullTransformerBatch]
@@ -200,7 +200,7 @@ class Transformer(ComponentBase):
 
         def receive(outputs: list[TransformerData]) -> list[Doc]:
             gradients: list[list[Any]] = [list(data.tensors) for data in outputs]
-            losses[self.name] += sum(float((dX**2).sum()) for dXs in gradients for dX in dXs)
+            losses[self.name] += sum_squares(gradients)
             batch.add(gradients)
             if not batch.n_waiting:
                 self._backprop_batch()

@@ -81,3 +81,17 @@ def test_docs_without_tokens():
 def test_what_is_no_transformer_data(classes):
     with pytest.raises(ValueError, match=r"Expected .*TransformerData"):
         classes.trfs2arrays(reduce_mean(), 1.0).predict([numpy.zeros((2, 2))])
+
+
+def test_two_arrays_go_to_the_device_however_many_docs(datas, monkeypatch):
+    layer = trfs2arrays(reduce_mean(), 1.0)
+    sent = []
+    asarray = layer.ops.asarray1i
+
+    def asarray1i(array, **options):
+        sent.append(array.tolist())
+        return asarray(array, **options)
+
+    monkeypatch.setattr(layer.ops, "asarray1i", asarray1i)
+    layer.predict(datas)
+    assert sent == [[0, 1, 2, 2, 3], [2, 1, 1, 1]]
