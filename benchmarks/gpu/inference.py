@@ -20,14 +20,18 @@ _DRAW = {"sentences": draw_sentences, "articles": draw_articles}
 
 
 def measure_ours(
-    decoder: Path, quantization: str, counts: dict[str, int], packs: list[int], rounds: int
+    decoder: Path,
+    quantization: str,
+    counts: dict[str, int],
+    packs: list[int | str],
+    rounds: int,
 ) -> dict[str, Any]:
     """Subtokens per second of the transformer component alone, with new texts in each round.
 
     decoder (Path): The decoder's folder.
     quantization (str): "none" (bfloat16) or "nf4".
     counts (dict[str, int]): Texts by kind, "sentences" and "articles".
-    packs (list[int]): Values of max_batch_items.
+    packs (list[int | str]): Values of max_batch_items.
     rounds (int): Passes, after one to warm up.
     RETURNS (dict): "initialize" in seconds, "passes" by kind and pack in subtokens per second, and
         "outside", the share of the time that is not the decoder's forward.
@@ -43,8 +47,9 @@ def measure_ours(
     for kind, n_texts in counts.items():
         for pack in packs:
             pipe.shim.set_options(max_batch_items=pack, base_weights="auto")
-            speeds = [_pass(nlp, kind, n_texts, seed) for seed in range(rounds + 1)][1:]
-            results["passes"][f"{kind}, packs of {pack:,}"] = sorted(speeds)[len(speeds) // 2]
+            speeds = [time_pass(nlp, kind, n_texts, seed) for seed in range(rounds + 1)][1:]
+            items = f"{'auto: ' * (pack == 'auto')}{pipe.shim.find_items():,}"
+            results["passes"][f"{kind}, packs of {items}"] = sorted(speeds)[len(speeds) // 2]
         results["outside"][kind] = _share_outside(nlp, kind, n_texts, rounds + 1)
     return results
 
@@ -61,7 +66,13 @@ def make_pipeline(decoder: Path, model: dict[str, Any]) -> Language:
     return nlp
 
 
-def _pass(nlp: Language, kind: str, n_texts: int, seed: int) -> float:
+def time_pass(nlp: Language, kind: str, n_texts: int, seed: int) -> float:
+    """Subtokens per second of a pass over new texts.
+
+    nlp (Language): The pipeline.
+    kind (str): "sentences" or "articles".
+    n_texts, seed (int): As in draw_sentences.
+    """
     docs = [nlp.make_doc(text) for text in _DRAW[kind](n_texts, seed)]
     start = now()
     n = 0
@@ -85,7 +96,7 @@ def _share_outside(nlp: Language, kind: str, n_texts: int, seed: int) -> float:
     base = nlp.get_pipe("transformer").shim.ready.decoder.base
     hooks = [base.register_forward_pre_hook(begin), base.register_forward_hook(end)]
     start = now()
-    _pass(nlp, kind, n_texts, seed)
+    time_pass(nlp, kind, n_texts, seed)
     total = now() - start
     for hook in hooks:
         hook.remove()
@@ -98,12 +109,14 @@ def measure_peer(
     """Real subtokens per second of transformers alone on padded batches.
 
     decoder, quantization, counts, rounds: As in measure_ours.
-    RETURNS (dict): "passes" by kind, order and size of the batches, in subtokens per second.
+    RETURNS (dict): "passes" by kind, order and size of the batches, in subtokens per second, and
+        "load" in seconds.
     """
+    start = time.perf_counter()
     model = load_model(AutoModel, decoder, quantization)
+    results: dict[str, Any] = {"passes": {}, "load": now() - start}
     tokenizer = AutoTokenizer.from_pretrained(decoder)
     tokenizer.pad_token = tokenizer.eos_token
-    results: dict[str, Any] = {"passes": {}}
     for kind, n_texts in counts.items():
         for size, by_length in ((32, False), (128, True)):
             if kind == "articles":

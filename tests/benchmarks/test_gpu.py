@@ -36,6 +36,8 @@ def test_every_step_runs_and_is_reported(decoder, step, tmp_path):
     expected = {
         "products": "| 8 | ",
         "decoder": "",
+        "options": "| LoRA in half precision | ",
+        "heads": "| ner | reading | ",
         "ours-nf4": "| lgu_transformer: sentences, packs of 512 | ",
         "ours-bfloat16": "## Inference, bfloat16",
         "ours-training": "| lgu_transformer | 2 | on | ",
