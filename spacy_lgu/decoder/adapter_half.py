@@ -83,7 +83,8 @@ def use_half_lora(module: torch.nn.Module) -> None:
 
     module (Module): A decoder with an adapter; its layers are changed in place.
     """
-    for layer in module.modules():
+    for found in module.modules():
+        layer: Any = found
         if type(layer) in _KINDS:
             layer.__class__ = _half_class(type(layer))
             for matrix in layer.lora_B.values():

@@ -77,7 +77,9 @@ class PackedBatch:
                 f"subtokens, but got {lengths.tolist()}."
             )
         rows = numpy.asarray(ids, dtype="int64")[None], number_rows(lengths)[None]
-        return cls(*to_device([*rows, find_bounds(lengths).astype("int32")], device), lengths)
+        bounds = find_bounds(lengths).astype("int32")
+        sent_ids, positions, cu_seqlens = to_device([*rows, bounds], device)
+        return cls(ids=sent_ids, positions=positions, cu_seqlens=cu_seqlens, lengths=lengths)
 
     @property
     def n_subtokens(self) -> int:

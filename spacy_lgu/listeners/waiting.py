@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from spacy.tokens import Doc
 from thinc.api import Optimizer, get_array_module, to_numpy
@@ -54,8 +55,9 @@ def sum_squares(gradients: list[list[Floats3d]]) -> float:
     gradients (list[list[Floats3d]]): For each Doc.
     RETURNS (float): The sum of their squares. It is read from the device once.
     """
-    arrays = [dX for dXs in gradients for dX in dXs]
+    # thinc types no sum of all elements.
+    arrays: list[Any] = [dX for dXs in gradients for dX in dXs]
     if not arrays:
         return 0.0
     sums = get_array_module(arrays[0]).stack([(dX**2).sum() for dX in arrays])
-    return sum(to_numpy(sums).tolist())
+    return float(sum(to_numpy(sums).tolist()))
