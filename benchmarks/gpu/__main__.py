@@ -48,6 +48,7 @@ _SIZES: dict[str, dict[str, Any]] = {
 STEPS = {
     "products": 60,
     "decoder": 120,
+    "stored": 150,
     "ours-nf4": 150,
     "options": 100,
     "ours-training": 150,
@@ -128,6 +129,8 @@ def _run_step(step: str, shape: str, decoder: Path) -> dict[str, Any]:
     make_decoder(decoder, shape, DEVICE)
     if step == "decoder":
         return {"linear_weights": count_linear(AutoConfig.from_pretrained(decoder))}
+    if step == "stored":
+        return inference.measure_stored(decoder)
     if step == "options":
         return options.measure_options(decoder, sizes["counts"]["sentences"], sizes["rounds"])
     if step == "heads":

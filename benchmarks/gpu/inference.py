@@ -1,5 +1,6 @@
 """Inference: lgu_transformer through nlp.pipe, and the usual loop over padded batches."""
 
+import gc
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,10 @@ import torch
 from spacy.language import Language
 from transformers import AutoModel, AutoTokenizer
 
+from spacy_lgu.decoder.building import check_settings
 from spacy_lgu.decoder.loading import quantization_config
+from spacy_lgu.decoder.quantizing import store_quantized
+from spacy_lgu.decoder.settings import DecoderSettings
 from spacy_lgu.decoder.versions import dtype_option
 
 from .clock import DEVICE, now
@@ -52,6 +56,35 @@ def measure_ours(
             results["passes"][f"{kind}, packs of {items}"] = sorted(speeds)[len(speeds) // 2]
         results["outside"][kind] = _share_outside(nlp, kind, n_texts, rounds + 1)
     return results
+
+
+def measure_stored(decoder: Path) -> dict[str, float]:
+    """Seconds of nlp.initialize with a decoder that is quantized while it is loaded, and with one
+    that `lgu fetch --quantize nf4` stored.
+
+    decoder (Path): The decoder's folder; what is stored lies beside it.
+    RETURNS (dict): "quantizing", "store" and "stored".
+    """
+    if DEVICE.type == "cuda":
+        spacy.require_gpu()
+    stored = decoder.with_name(f"{decoder.name}-nf4")
+    settings = DecoderSettings(
+        name=str(decoder), unmasking="ccbb", quantization="nf4", dtype="bfloat16", tuning="frozen"
+    )
+    seconds = {}
+    start = now()
+    store_quantized(check_settings(settings, {}), stored, dtype="bfloat16", device=DEVICE)
+    seconds["store"] = now() - start
+    # The first time, files are hashed and read into the system's cache.
+    for name, folder in (("", decoder), ("", stored), ("quantizing", decoder), ("stored", stored)):
+        nlp = make_pipeline(folder, {"quantization": "nf4", "tuning": "frozen"})
+        start = now()
+        nlp.initialize()
+        seconds[name] = now() - start
+        del nlp
+        gc.collect()  # else it would share the weights of the one before
+    del seconds[""]
+    return seconds
 
 
 def make_pipeline(decoder: Path, model: dict[str, Any]) -> Language:

@@ -25,6 +25,14 @@ def write_report(results: dict[str, Any], output: Path) -> None:
             lines += ["", f"## Inference, {name}", "", *_inference(ours, peer, peak)]
     if "ours-training" in steps or "peer-training" in steps:
         lines += ["", "## Training (QLoRA)", "", *_training(steps, peak)]
+    if "stored" in steps:
+        found = steps["stored"]
+        lines += [
+            "",
+            f"`nlp.initialize` in NF4: {found['quantizing']:.1f} s where the decoder is quantized "
+            f"while it is loaded, {found['stored']:.1f} s where it was quantized once and stored, "
+            f"which took {found['store']:.1f} s.",
+        ]
     if "options" in steps:
         lines += ["", "## What single parts bring", "", *_options(steps["options"])]
     if "heads" in steps:
