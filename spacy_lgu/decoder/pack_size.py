@@ -13,6 +13,8 @@ from .shape import DecoderShape
 if TYPE_CHECKING:
     import torch
 
+    from .decoder import LGUDecoder
+
 AUTO = "auto"
 # On a CPU: activations then fit its caches better, which took 9-14% less time than 4096 (one core;
 # 6M parameters in float32 and bfloat16, 135M in bfloat16).
@@ -72,19 +74,20 @@ def choose_items(free: int | None, per_subtoken: int) -> int:
     return min(_GPU_ITEMS, 2 ** (n.bit_length() - 1))
 
 
-def find_items(config: Any, *, dtype: "torch.dtype", device: "torch.device") -> int:
+def find_items(decoder: "LGUDecoder") -> int:
     """What "auto" stands for, for a decoder that is loaded.
 
-    config (PretrainedConfig): The decoder's config.
-    dtype (dtype): In which it computes.
-    device (device): Where it is.
+    decoder (LGUDecoder): The decoder.
     RETURNS (int): Subtokens per forward pass, by the memory that is free now.
     """
+    from .loading import TORCH_DTYPES
     from .local import measure_shape
 
-    if device.type != "cuda":
+    if decoder.device.type != "cuda":
         return CPU_ITEMS
-    return choose_items(_free_bytes(device), computed_bytes(measure_shape(config), dtype.itemsize))
+    n_bytes = TORCH_DTYPES[decoder.dtype].itemsize
+    per_subtoken = computed_bytes(measure_shape(decoder.base.config), n_bytes)
+    return choose_items(_free_bytes(decoder.device), per_subtoken)
 
 
 def _free_bytes(device: "torch.device") -> int:

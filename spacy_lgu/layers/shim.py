@@ -24,8 +24,7 @@ from thinc.types import FloatsXd
 from transformers import PretrainedConfig, PreTrainedTokenizerFast
 
 from ..decoder.building import BuiltDecoder, build_decoder, check_settings
-from ..decoder.loading import TORCH_DTYPES
-from ..decoder.pack_size import AUTO, AUTO_WINDOW, check_items, find_items
+from ..decoder.pack_size import AUTO, check_items, find_items
 from ..decoder.packing import PackedBatch
 from ..decoder.restoring import decoder_from_files
 from ..decoder.settings import DecoderSettings
@@ -50,8 +49,7 @@ class DecoderShim(Shim):
     tokenizer_config (dict): Passed to AutoTokenizer.
     windows (Windows): How longer spans are cut. Not among the layer's attrs, which thinc saves:
         those would override a config given at load.
-    max_batch_items (int | str): As in set_options.
-    base_weights (str): As in set_options.
+    max_batch_items, base_weights: As in set_options.
     """
 
     def __init__(
@@ -87,25 +85,17 @@ class DecoderShim(Shim):
         self.base_weights = base_weights
 
     def find_window(self, config: PretrainedConfig) -> int:
-        """Most subtokens per sequence; see Windows.find_limit.
-
-        config (PretrainedConfig): The decoder's config.
-        """
-        most = self.max_batch_items
-        if isinstance(most, str):
-            most = max(AUTO_WINDOW, self.windows.window or 0)
-        return self.windows.find_limit(context=config.max_position_embeddings, max_batch_items=most)
+        """RETURNS (int): Most subtokens per sequence, for a decoder's config; see find_limit."""
+        return self.windows.find_limit(
+            context=config.max_position_embeddings, max_batch_items=self.max_batch_items
+        )
 
     def find_items(self) -> int:
         """RETURNS (int): Most subtokens per forward pass at inference. What "auto" stands for is
         decided at the first call: when a decoder is loaded, others may still have to be."""
         if isinstance(self.max_batch_items, int):
             return self.max_batch_items
-        if self._found_items is None:
-            decoder = self.ready.decoder
-            self._found_items = find_items(
-                decoder.base.config, dtype=TORCH_DTYPES[decoder.dtype], device=decoder.device
-            )
+        self._found_items = self._found_items or find_items(self.ready.decoder)
         return self._found_items
 
     @property
@@ -135,8 +125,7 @@ class DecoderShim(Shim):
     def set_built(self, built: BuiltDecoder) -> None:
         self.built = built
         self._model = built.decoder
-        self._adamw = None  # it holds weights of the previous decoder
-        self._found_items = None
+        self._adamw = self._found_items = None  # of the previous decoder
         self._process = os.getpid()
 
     def __call__(

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import numpy
 
+from ..decoder.pack_size import AUTO_WINDOW
 from ..segments import IntsT, find_starts
 
 
@@ -44,13 +45,16 @@ class Windows:
                 f"The stride is {stride} subtokens: expected at least 1{most}, or null."
             )
 
-    def find_limit(self, *, context: int, max_batch_items: int) -> int:
+    def find_limit(self, *, context: int, max_batch_items: int | str) -> int:
         """Most subtokens per sequence.
 
         context (int): Subtokens that the decoder was made for.
-        max_batch_items (int): Subtokens that one forward pass may have.
+        max_batch_items (int | str): Subtokens that one forward pass may have. "auto": as many as a
+            given window, or else AUTO_WINDOW.
         RETURNS (int): Raises ValueError when the window exceeds one of them.
         """
+        if isinstance(max_batch_items, str):
+            max_batch_items = self.window or AUTO_WINDOW
         if self.window is None:
             return min(context, max_batch_items)
         if self.window > context:

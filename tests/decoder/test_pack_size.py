@@ -1,5 +1,7 @@
 """How large a pack is, on devices with this much memory or that."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -35,16 +37,19 @@ def test_as_many_as_half_of_the_free_memory_holds(free, expected):
 
 
 def test_the_memory_that_is_free_now_counts(decoder_folder, monkeypatch):
-    config = read_decoder(str(decoder_folder)).config
-    gpu = {"device": torch.device("cuda", 0), "dtype": torch.bfloat16}
+    base = SimpleNamespace(config=read_decoder(str(decoder_folder)).config)
+    on_cpu, on_gpu = (
+        SimpleNamespace(base=base, dtype="bfloat16", device=torch.device(device))
+        for device in ("cpu", "cuda:0")
+    )
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2_000_000, 80 * GIB))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 1_000_000)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 400_000)
     per_subtoken = computed_bytes(read_decoder(str(decoder_folder)).shape, 2)
-    assert find_items(config, **gpu) == choose_items(2_600_000, per_subtoken) == 1024
-    assert find_items(config, device=torch.device("cpu"), dtype=torch.bfloat16) == 1024
+    assert find_items(on_gpu) == choose_items(2_600_000, per_subtoken) == 1024
     monkeypatch.setattr(pack_size, "_free_bytes", lambda device: 80 * GIB)
-    assert find_items(config, **gpu) == 16_384
+    assert find_items(on_gpu) == 16_384
+    assert find_items(on_cpu) == 1024
 
 
 @pytest.mark.parametrize("items", [1, 4096, "auto"])

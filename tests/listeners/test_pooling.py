@@ -6,7 +6,7 @@ from thinc.api import reduce_first, reduce_last, reduce_mean
 
 from spacy_lgu.listeners.pooling import trfs2arrays
 
-from .conftest import make_data
+from .conftest import make_data, own_classes
 
 # Three tokens: the first has two subtokens, the others share the third.
 VECTORS = [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
@@ -83,7 +83,10 @@ def test_what_is_no_transformer_data(classes):
         classes.trfs2arrays(reduce_mean(), 1.0).predict([numpy.zeros((2, 2))])
 
 
-def test_two_arrays_go_to_the_device_however_many_docs(datas, monkeypatch):
+def test_two_arrays_go_to_the_device_however_many_docs(monkeypatch):
+    classes = own_classes()
+    values = (VECTORS, INDICES, LENGTHS), ([[7.0, 8.0]], [0], [1])
+    datas = [make_data(classes, *of_doc) for of_doc in values]
     layer = trfs2arrays(reduce_mean(), 1.0)
     sent = []
     asarray = layer.ops.asarray1i

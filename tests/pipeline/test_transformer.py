@@ -231,7 +231,7 @@ def memory(monkeypatch):
     """Packs are chosen as on a GPU. RETURNS (list[int]): Its free bytes, to be changed."""
     free = [0]
 
-    def choose(config, *, dtype, device):
+    def choose(decoder):
         return choose_items(free[0], 1000)
 
     monkeypatch.setattr("spacy_lgu.layers.shim.find_items", choose)
