@@ -15,7 +15,6 @@ from .clock import DEVICE
 from .inference import make_pipeline, time_pass
 from .training import LORA, make_examples
 
-# By name, what to put in the place of a part to be without it.
 _PARTS = ("LoRA in half precision", "the next batch prepared meanwhile")
 
 
