@@ -8,6 +8,7 @@ from spacy.tokens import Doc
 from thinc.api import Model, chain
 from thinc.types import Floats2d, Ragged
 
+from .decoder.pack_size import AUTO
 from .decoder.settings import AdamWSettings, DecoderSettings, LoraSettings
 from .layers.sequence_labeler import SequenceLabelerT, sequence_labeler
 from .layers.shim import DecoderShim
@@ -59,7 +60,8 @@ def build_lgu_transformer_v1(
     tuning (str): "lora", "full" or "frozen".
     gradient_checkpointing (bool): Trade time for memory in training.
     window (int | None): Subtokens per window, each counted once. None: the decoder's context, but
-        at most max_batch_items, divided among the copies if there is a repeat.
+        at most max_batch_items, and 4,096 if that is "auto", divided among the copies if there is
+        a repeat.
     stride (int | None): Subtokens between windows. None: half a window.
     tokenizer_config (dict): Passed to AutoTokenizer.
     lora (LoraSettings | None): Read when tuning is "lora". None: its defaults.
@@ -118,7 +120,7 @@ def build_tok2vec_lgu_v1(
     *,
     pooling: Model[Ragged, Floats2d],
     grad_factor: float = 1.0,
-    max_batch_items: int = 4096,
+    max_batch_items: int | str = AUTO,
     base_weights: str = "auto",
     **transformer_arguments: Any,
 ) -> Model[list[Doc], list[Floats2d]]:
@@ -126,8 +128,9 @@ def build_tok2vec_lgu_v1(
 
     pooling (Model[Ragged, Floats2d]): Subtoken vectors -> token vector, e.g. reduce_mean.v1.
     grad_factor (float): Factor on the gradients that go into the decoder.
-    max_batch_items (int): Real subtokens per forward pass at inference, each copy of those that
-        are repeated; may split one Doc.
+    max_batch_items (int | str): Real subtokens per forward pass at inference, each copy of those
+        that are repeated; may split one Doc. "auto": 1,024 on a CPU; on a GPU up to 16,384, as its
+        free memory allows at the first text.
     base_weights (str): What a save holds of the frozen base, as in the component lgu_transformer.
     transformer_arguments: The arguments of build_lgu_transformer_v1, each by its name.
     RETURNS (Model): Docs -> one array of shape (tokens, width) per Doc.

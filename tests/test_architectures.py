@@ -20,7 +20,7 @@ DOCUMENTED = """
 [components.transformer]
 factory = "lgu_transformer"
 base_weights = "auto"
-max_batch_items = 4096
+max_batch_items = "auto"
 
 [components.transformer.model]
 @architectures = "spacy-lgu.LGUTransformer.v1"
@@ -162,6 +162,7 @@ def test_digits_on_the_command_line_arrive_as_an_integer(saved):
     ("values", "message"),
     [
         ({"max_batch_items": 0}, "max_batch_items must be at least 1, but is 0"),
+        ({"max_batch_items": "all"}, "max_batch_items is 'all': expected a number of subtokens"),
         ({"base_weights": "all"}, "base_weights is 'all': expected 'auto', 'bundle', 'li"),
     ],
 )

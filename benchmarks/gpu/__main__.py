@@ -1,6 +1,6 @@
 """A 7B decoder on one GPU: inference and training beside the usual ways, and what is possible.
 
-    python -m benchmarks.gpu --output docs/gpu.md             # under 8 minutes on an H100
+    python -m benchmarks.gpu --output docs/gpu.md             # under 10 minutes on an H100
     python -m benchmarks.gpu --shape tiny --output /tmp/gpu.md  # on any CPU, to try it
 
 The decoder has Mistral-7B's shape and random weights, made on the device. Every step runs in a
@@ -29,7 +29,7 @@ from .shapes import SHAPES, count_linear, make_decoder
 _SIZES: dict[str, dict[str, Any]] = {
     "7b": {
         "counts": {"sentences": 3000, "articles": 160},
-        "packs": [4096, 16384],
+        "packs": [4096, "auto"],
         "rounds": 2,
         "sizes": [16, 64],
         "steps": 8,
@@ -37,7 +37,7 @@ _SIZES: dict[str, dict[str, Any]] = {
     },
     "tiny": {
         "counts": {"sentences": 40, "articles": 2},
-        "packs": [512],
+        "packs": [512, "auto"],
         "rounds": 1,
         "sizes": [4],
         "steps": 2,
@@ -48,12 +48,15 @@ _SIZES: dict[str, dict[str, Any]] = {
 STEPS = {
     "products": 60,
     "decoder": 120,
+    "stored": 150,
     "ours-nf4": 150,
+    "options": 100,
     "ours-training": 150,
     "peer-nf4": 150,
     "peer-training": 150,
     "ours-bfloat16": 100,
     "peer-bfloat16": 100,
+    "heads": 100,
 }
 _PACKAGES = ("torch", "transformers", "bitsandbytes", "peft", "spacy")
 
@@ -110,7 +113,13 @@ def _in_process(step: str, shape: str, folder: Path, output: Path) -> dict[str, 
 
 
 def _run_step(step: str, shape: str, decoder: Path) -> dict[str, Any]:
-    from . import inference, products, training  # after the parent's options are checked
+    from . import (
+        heads,
+        inference,
+        options,
+        products,
+        training,
+    )  # after the parent's options are checked
     from .clock import DEVICE
 
     sizes = _SIZES[shape]
@@ -120,6 +129,12 @@ def _run_step(step: str, shape: str, decoder: Path) -> dict[str, Any]:
     make_decoder(decoder, shape, DEVICE)
     if step == "decoder":
         return {"linear_weights": count_linear(AutoConfig.from_pretrained(decoder))}
+    if step == "stored":
+        return inference.measure_stored(decoder)
+    if step == "options":
+        return options.measure_options(decoder, sizes["counts"]["sentences"], sizes["rounds"])
+    if step == "heads":
+        return heads.measure_heads(decoder, "nf4", sizes["sizes"][-1], sizes["steps"])
     who, _, what = step.partition("-")
     if what == "training":
         measure_steps = training.measure_ours if who == "ours" else training.measure_peer

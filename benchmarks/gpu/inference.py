@@ -1,5 +1,6 @@
 """Inference: lgu_transformer through nlp.pipe, and the usual loop over padded batches."""
 
+import gc
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,10 @@ import torch
 from spacy.language import Language
 from transformers import AutoModel, AutoTokenizer
 
+from spacy_lgu.decoder.building import check_settings
 from spacy_lgu.decoder.loading import quantization_config
+from spacy_lgu.decoder.quantizing import store_quantized
+from spacy_lgu.decoder.settings import DecoderSettings
 from spacy_lgu.decoder.versions import dtype_option
 
 from .clock import DEVICE, now
@@ -20,14 +24,18 @@ _DRAW = {"sentences": draw_sentences, "articles": draw_articles}
 
 
 def measure_ours(
-    decoder: Path, quantization: str, counts: dict[str, int], packs: list[int], rounds: int
+    decoder: Path,
+    quantization: str,
+    counts: dict[str, int],
+    packs: list[int | str],
+    rounds: int,
 ) -> dict[str, Any]:
     """Subtokens per second of the transformer component alone, with new texts in each round.
 
     decoder (Path): The decoder's folder.
     quantization (str): "none" (bfloat16) or "nf4".
     counts (dict[str, int]): Texts by kind, "sentences" and "articles".
-    packs (list[int]): Values of max_batch_items.
+    packs (list[int | str]): Values of max_batch_items.
     rounds (int): Passes, after one to warm up.
     RETURNS (dict): "initialize" in seconds, "passes" by kind and pack in subtokens per second, and
         "outside", the share of the time that is not the decoder's forward.
@@ -43,10 +51,40 @@ def measure_ours(
     for kind, n_texts in counts.items():
         for pack in packs:
             pipe.shim.set_options(max_batch_items=pack, base_weights="auto")
-            speeds = [_pass(nlp, kind, n_texts, seed) for seed in range(rounds + 1)][1:]
-            results["passes"][f"{kind}, packs of {pack:,}"] = sorted(speeds)[len(speeds) // 2]
+            speeds = [time_pass(nlp, kind, n_texts, seed) for seed in range(rounds + 1)][1:]
+            items = f"{'auto: ' * (pack == 'auto')}{pipe.shim.find_items():,}"
+            results["passes"][f"{kind}, packs of {items}"] = sorted(speeds)[len(speeds) // 2]
         results["outside"][kind] = _share_outside(nlp, kind, n_texts, rounds + 1)
     return results
+
+
+def measure_stored(decoder: Path) -> dict[str, float]:
+    """Seconds of nlp.initialize with a decoder that is quantized while it is loaded, and with one
+    that `lgu fetch --quantize nf4` stored.
+
+    decoder (Path): The decoder's folder; what is stored lies beside it.
+    RETURNS (dict): "quantizing", "store" and "stored".
+    """
+    if DEVICE.type == "cuda":
+        spacy.require_gpu()
+    stored = decoder.with_name(f"{decoder.name}-nf4")
+    settings = DecoderSettings(
+        name=str(decoder), unmasking="ccbb", quantization="nf4", dtype="bfloat16", tuning="frozen"
+    )
+    seconds = {}
+    start = now()
+    store_quantized(check_settings(settings, {}), stored, dtype="bfloat16", device=DEVICE)
+    seconds["store"] = now() - start
+    # The first time, files are hashed and read into the system's cache.
+    for name, folder in (("", decoder), ("", stored), ("quantizing", decoder), ("stored", stored)):
+        nlp = make_pipeline(folder, {"quantization": "nf4", "tuning": "frozen"})
+        start = now()
+        nlp.initialize()
+        seconds[name] = now() - start
+        del nlp
+        gc.collect()  # else it would share the weights of the one before
+    del seconds[""]
+    return seconds
 
 
 def make_pipeline(decoder: Path, model: dict[str, Any]) -> Language:
@@ -61,7 +99,13 @@ def make_pipeline(decoder: Path, model: dict[str, Any]) -> Language:
     return nlp
 
 
-def _pass(nlp: Language, kind: str, n_texts: int, seed: int) -> float:
+def time_pass(nlp: Language, kind: str, n_texts: int, seed: int) -> float:
+    """Subtokens per second of a pass over new texts.
+
+    nlp (Language): The pipeline.
+    kind (str): "sentences" or "articles".
+    n_texts, seed (int): As in draw_sentences.
+    """
     docs = [nlp.make_doc(text) for text in _DRAW[kind](n_texts, seed)]
     start = now()
     n = 0
@@ -85,7 +129,7 @@ def _share_outside(nlp: Language, kind: str, n_texts: int, seed: int) -> float:
     base = nlp.get_pipe("transformer").shim.ready.decoder.base
     hooks = [base.register_forward_pre_hook(begin), base.register_forward_hook(end)]
     start = now()
-    _pass(nlp, kind, n_texts, seed)
+    time_pass(nlp, kind, n_texts, seed)
     total = now() - start
     for hook in hooks:
         hook.remove()
@@ -98,12 +142,14 @@ def measure_peer(
     """Real subtokens per second of transformers alone on padded batches.
 
     decoder, quantization, counts, rounds: As in measure_ours.
-    RETURNS (dict): "passes" by kind, order and size of the batches, in subtokens per second.
+    RETURNS (dict): "passes" by kind, order and size of the batches, in subtokens per second, and
+        "load" in seconds.
     """
+    start = time.perf_counter()
     model = load_model(AutoModel, decoder, quantization)
+    results: dict[str, Any] = {"passes": {}, "load": now() - start}
     tokenizer = AutoTokenizer.from_pretrained(decoder)
     tokenizer.pad_token = tokenizer.eos_token
-    results: dict[str, Any] = {"passes": {}}
     for kind, n_texts in counts.items():
         for size, by_length in ((32, False), (128, True)):
             if kind == "articles":

@@ -5,6 +5,8 @@ from typing import Any
 
 from spacy_lgu.replacing import replace_file
 
+from .heads import print_heads
+
 _QUANTIZATIONS = {"nf4": "NF4", "bfloat16": "bfloat16"}
 
 
@@ -23,6 +25,18 @@ def write_report(results: dict[str, Any], output: Path) -> None:
             lines += ["", f"## Inference, {name}", "", *_inference(ours, peer, peak)]
     if "ours-training" in steps or "peer-training" in steps:
         lines += ["", "## Training (QLoRA)", "", *_training(steps, peak)]
+    if "stored" in steps:
+        found = steps["stored"]
+        lines += [
+            "",
+            f"`nlp.initialize` in NF4: {found['quantizing']:.1f} s where the decoder is quantized "
+            f"while it is loaded, {found['stored']:.1f} s where it was quantized once and stored, "
+            f"which took {found['store']:.1f} s.",
+        ]
+    if "options" in steps:
+        lines += ["", "## What single parts bring", "", *_options(steps["options"])]
+    if "heads" in steps:
+        lines += ["", "## Heads", "", *print_heads(steps["heads"])]
     if "products" in steps:
         lines += ["", "## Matrix products", "", *_products(steps["products"])]
     failed = {name: step for name, step in results["steps"].items() if "failed" in step}
@@ -63,6 +77,8 @@ def _inference(ours: dict[str, Any], peer: dict[str, Any], peak: float | None) -
     for who, step in (("lgu_transformer", ours), ("padded loop", peer)):
         for name, speed in step.get("passes", {}).items():
             lines.append(f"| {who}: {name} | {speed:,.0f} | {_share(speed, peak)} |")
+    if "load" in peer:
+        lines += ["", f"transformers alone loaded the decoder in {peer['load']:.1f} s."]
     if ours:
         outside = ", ".join(f"{kind} {share:.1%}" for kind, share in ours["outside"].items())
         lines += [
@@ -89,6 +105,19 @@ def _training(steps: dict[str, Any], peak: float | None) -> list[str]:
                 f"| {who} | {row['sentences']} | {'on' if row['checkpointing'] else 'off'} | "
                 f"{row['seconds']:.3f} | {speed:,.0f} | {_share(3 * speed, peak)} | {gib} |"
             )
+    return lines
+
+
+def _options(options: dict[str, Any]) -> list[str]:
+    lines = [
+        "LoRA on all linear modules of an NF4 base, with the sequence labeler; subtokens/s.",
+        "",
+        "| | without | with | times |",
+        "|---|---:|---:|---:|",
+    ]
+    for part, row in options.items():
+        gain = row["with"] / row["without"]
+        lines.append(f"| {part} | {row['without']:,.0f} | {row['with']:,.0f} | {gain:.2f} |")
     return lines
 
 

@@ -38,11 +38,11 @@ def measure_ours(decoder: Path, sizes: list[int], steps: int) -> list[dict[str, 
     results = []
     for checkpointing in (False, True):
         nlp = _make_trainable(decoder, checkpointing)
-        optimizer = nlp.initialize(partial(_make_examples, nlp, 32, 0))
+        optimizer = nlp.initialize(partial(make_examples, nlp, 32, 0))
         tokenizer = nlp.get_pipe("transformer").shim.ready.tokenizer
         for size in sizes:
             step = partial(nlp.update, sgd=optimizer)
-            seconds, peak = _time(step, steps, partial(_make_examples, nlp, size))
+            seconds, peak = _time(step, steps, partial(make_examples, nlp, size))
             results.append(
                 _describe(seconds, peak, size, steps, tokenizer, checkpointing=checkpointing)
             )
@@ -141,7 +141,7 @@ def _make_trainable(decoder: Path, checkpointing: bool) -> Language:
     return nlp
 
 
-def _make_examples(nlp: Language, n: int, seed: int) -> list[Example]:
+def make_examples(nlp: Language, n: int, seed: int) -> list[Example]:
     """Sentences in which every fifth word is a name."""
     examples = []
     for text in draw_sentences(n, seed):

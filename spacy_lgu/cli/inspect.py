@@ -38,7 +38,7 @@ def inspect_cli(
     ] = None,
     max_batch_items: Annotated[
         int | None,
-        typer.Option(help="Subtokens per forward pass [as in the pipeline, or 4096]", min=1),
+        typer.Option(help="Subtokens per forward pass [as in the pipeline, or auto]", min=1),
     ] = None,
     batch_size: Annotated[
         int,

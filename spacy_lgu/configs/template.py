@@ -56,8 +56,9 @@ factory = "lgu_transformer"
 # What a save holds of the frozen decoder, beside the adapter: bundle (all of it), reference (its
 # name and commit), auto (bundle if it came from a folder, else reference).
 base_weights = "auto"
-# Subtokens per forward pass at inference. It bounds memory and may split one Doc.
-max_batch_items = 4096
+# Subtokens per forward pass at inference (auto: as suits the device). It bounds memory, and
+# may split one Doc.
+max_batch_items = "auto"
 
 [components.transformer.set_extra_annotations]
 @annotation_setters = "spacy-lgu.null_annotation_setter.v1"
@@ -84,8 +85,8 @@ dtype = "auto"
 tuning = %tuning
 # Recompute activations in the backward pass: slower, much less memory.
 gradient_checkpointing = false
-# Subtokens per window for long texts (null: the decoder's context, at most max_batch_items), and
-# from one window to the next (null: half of one). Nothing is ever cut off.
+# Subtokens per window for long texts (null: the decoder's context, at most max_batch_items, 4096 if
+# that is auto), and from one window to the next (null: half of one). Nothing is ever cut off.
 window = null
 stride = null
 tokenizer_config = {}

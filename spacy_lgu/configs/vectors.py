@@ -41,7 +41,7 @@ lora = null
 optimizer = null
 self_test = true
 grad_factor = 1.0
-max_batch_items = 4096
+max_batch_items = "auto"
 base_weights = "auto"
 
 [components.{name}.model.tok2vec.*.decoder.get_spans]

@@ -36,6 +36,8 @@ def put_on(
     """
     import peft
 
+    from .adapter_half import use_half_lora
+
     if parameters and Version(version("peft")) < Version(_PEFT_WITH_PARAMETERS):
         raise ValueError(
             f"LoRA parameters {list(parameters)} need peft>={_PEFT_WITH_PARAMETERS}, but "
@@ -53,6 +55,7 @@ def put_on(
     weights = {name: layer.weight for name, layer in linear_layers(module).items()}
     with _names_as_they_are():
         model = peft.get_peft_model(module, config)
+    use_half_lora(module)
     if config.use_dora:
         from .adapter_dora import use_dora_layer
 

@@ -26,6 +26,7 @@ from .local import measure_shape
 from .locking import one_at_a_time
 from .mixers import layer_kinds
 from .refusals import FamilyError
+from .saved_with import check_record
 from .self_test import check_decoder
 from .settings import DecoderSettings
 from .source import (
@@ -122,6 +123,7 @@ def check_settings(settings: DecoderSettings, tokenizer_config: dict[str, Any]) 
     if settings.tuning != "frozen":
         check_dtype(settings.dtype)
     source = find_source(settings.name, settings.revision, n_layers=settings.n_layers)
+    check_record(source.folder)
     config = read_config(source)
     try:
         check_family(config, whole=make_config(source.folder / CONFIG))

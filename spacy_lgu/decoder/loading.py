@@ -147,7 +147,7 @@ def load_decoder(
         options: dict[str, Any] = {}
         if quantization != "none":
             # bitsandbytes quantizes while it loads, straight onto the device.
-            options["device_map"] = {"": device}
+            options["device_map"] = {"": placing_device(device)}
             if getattr(config, "quantization_config", None) is None:
                 options["quantization_config"] = quantization_config(quantization, dtype)
         if prefix is None:
@@ -187,6 +187,19 @@ def load_decoder(
         else:
             prepare_quantized_layers(decoder, TORCH_DTYPES[dtype])
     return decoder.eval()
+
+
+def placing_device(device: torch.device) -> torch.device:
+    """The device as transformers is told where to load weights.
+
+    device (device): Where they go.
+    RETURNS (device): The same; without its number if it is the GPU that this thread works on.
+    """
+    # On an H200, a shard of 5 GB took 4.5 s and more to load where the device was "cuda:0", and
+    # 0.8 s where it was "cuda".
+    if device.type == "cuda" and device.index == torch.cuda.current_device():
+        return torch.device("cuda")
+    return device
 
 
 def quantization_config(quantization: str, dtype: str) -> BitsAndBytesConfig:

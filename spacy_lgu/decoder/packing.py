@@ -21,6 +21,7 @@ import numpy
 import torch
 
 from ..segments import find_bounds, find_starts, list_rows, number_rows
+from .transfers import to_device
 
 
 @dataclass(frozen=True)
@@ -91,19 +92,22 @@ class PackedBatch:
                 f"Expected positive sequence lengths that sum to {len(ids)}, the number of "
                 f"subtokens, but got {lengths.tolist()}."
             )
-        read = None
+        read = []
         if repeat:
             n_copies, own = repeat + 1, lengths
             starts = numpy.repeat(find_starts(own), n_copies)
             ids = ids[list_rows(starts, numpy.repeat(own, n_copies))]
             lengths = own * n_copies
-            read = _to_device(list_rows(find_bounds(lengths)[1:] - own, own), device)
+            read = [list_rows(find_bounds(lengths)[1:] - own, own)]
+        rows = numpy.asarray(ids, dtype="int64")[None], number_rows(lengths)[None]
+        bounds = find_bounds(lengths).astype("int32")
+        sent_ids, positions, cu_seqlens, *sent = to_device([*rows, bounds, *read], device)
         return cls(
-            ids=_to_device(numpy.asarray(ids, dtype="int64")[None], device),
-            positions=_to_device(number_rows(lengths)[None], device),
-            cu_seqlens=_to_device(find_bounds(lengths).astype("int32"), device),
+            ids=sent_ids,
+            positions=positions,
+            cu_seqlens=cu_seqlens,
             lengths=lengths,
-            read=read,
+            read=sent[0] if sent else None,
         )
 
     @property
@@ -117,7 +121,6 @@ class PackedBatch:
     @cached_property
     def buckets(self) -> "Buckets":
         """The sequences grouped by length, computed once per batch; see bucket_sequences."""
-        device = self.ids.device
         groups = bucket_sequences(self.lengths)
         cells = numpy.concatenate([numpy.flatnonzero(real.ravel()) for _, real in groups])
         rows = numpy.concatenate([rows[real] for rows, real in groups])
@@ -125,12 +128,15 @@ class PackedBatch:
         offsets = numpy.repeat(find_starts(sizes), [int(real.sum()) for _, real in groups])
         source = numpy.empty(self.n_subtokens, dtype="int64")
         source[rows] = cells + offsets
+        padded = [real for _, real in groups if not real.all()]
+        sent = to_device([source, *(rows for rows, _ in groups), *padded], self.ids.device)
+        masks = iter(sent[1 + len(groups) :])
         return Buckets(
             groups=tuple(
-                Bucket(_to_device(rows, device), None if real.all() else _to_device(real, device))
-                for rows, real in groups
+                Bucket(rows, None if real.all() else next(masks))
+                for rows, (_, real) in zip(sent[1:], groups, strict=False)
             ),
-            source=_to_device(source, device),
+            source=sent[0],
         )
 
 
@@ -182,7 +188,3 @@ def micro_batches(lengths: numpy.ndarray, max_items: int) -> list[numpy.ndarray]
         groups.append(order[first : first + n])
         first += n
     return groups
-
-
-def _to_device(array: numpy.ndarray, device: torch.device) -> torch.Tensor:
-    return torch.from_numpy(numpy.ascontiguousarray(array)).to(device)

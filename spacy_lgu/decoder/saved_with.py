@@ -1,12 +1,16 @@
 """Which versions of libraries a decoder was saved with, and whether those here compute the same."""
 
 from importlib.metadata import version
+from pathlib import Path
 
 from packaging.version import Version
 from transformers import PretrainedConfig
 
 from . import versions
+from .reading import read_json, take
 
+# What a base that was quantized and stored by itself says of itself.
+RECORD = "quantized.json"
 # Their code decides what vectors a decoder gives.
 _LIBRARIES = ("transformers", "peft", "bitsandbytes", "torch")
 
@@ -34,6 +38,17 @@ def check_saved_with(libraries: dict[str, str], config: PretrainedConfig, where:
             "version it was saved with, or write the number that was used into both fields of its "
             "config.json and accept that with `python -m spacy lgu verify PIPELINE --record`."
         )
+
+
+def check_record(folder: Path) -> None:
+    """Refuse a stored base as check_newer does; one without a record is taken as it is.
+
+    folder (Path): The folder of a base decoder.
+    """
+    file = folder / RECORD
+    if file.is_file():
+        libraries = take(read_json(file), "libraries", (dict,), file)
+        check_newer({name: take(libraries, name, (str,), file) for name in libraries}, str(folder))
 
 
 def check_newer(libraries: dict[str, str], where: str) -> None:

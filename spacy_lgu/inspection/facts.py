@@ -9,6 +9,7 @@ from typing import Any
 
 from ..decoder.adapter_config import read_adapter_config
 from ..decoder.description import DESCRIPTION
+from ..decoder.pack_size import choose_items, computed_bytes
 from ..decoder.reading import find_inside
 from ..decoder.settings import DecoderSettings
 from ..decoder.shape import DecoderShape
@@ -16,10 +17,12 @@ from ..listeners.availability import BROKEN
 from ..unmasking import unmask_layers
 from .machine import Machine, attention_kind, resolve_dtype
 from .memory import (
+    BYTES,
     PROCESS,
     Use,
     adapter_parameters,
     inference_bytes,
+    loaded_bytes,
     trained_parameters,
     training_bytes,
     weights_bytes,
@@ -27,7 +30,7 @@ from .memory import (
 from .pipelines import SavedDecoder, SavedPipeline, disk_bytes
 
 FactsT = dict[str, Any]
-_MAX_BATCH_ITEMS = 4096  # of lgu_transformer, unless the config says otherwise
+_ROWS = 4096  # of the Docs in memory at once, where max_batch_items is "auto"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +38,8 @@ class Load:
     """Where a decoder would run, and how much it would compute at once.
 
     machine (Machine): The machine.
-    max_batch_items (int | None): Subtokens per forward pass at inference. None: as in the config.
+    max_batch_items (int | None): Subtokens per forward pass at inference. None: as in the config,
+        or what "auto" stands for.
     batch_size (int): Subtokens per update.
     """
 
@@ -214,7 +218,7 @@ def _saved_facts(saved: SavedDecoder, pipeline: SavedPipeline, load: Load) -> Fa
         },
     }
     if found is not None:
-        items = load.max_batch_items or saved.option("max_batch_items", _MAX_BATCH_ITEMS)
+        items = load.max_batch_items or saved.option("max_batch_items", 0) or None
         load = Load(machine=load.machine, max_batch_items=items, batch_size=load.batch_size)
         facts |= _size_facts(found.shape, settings, adapted, load, dropout=dropout, dora=is_dora)
     return facts
@@ -244,12 +248,16 @@ def _size_facts(
         paged_8bit=settings.optimizer is not None and settings.optimizer.paged_8bit,
         gpu=gpu is not None,
     )
-    n_items = load.max_batch_items or _MAX_BATCH_ITEMS
+    n_items = load.max_batch_items
+    if is_auto := n_items is None:
+        beside = None if gpu is None else max(0, gpu.free - loaded_bytes(shape, use))
+        n_items = choose_items(beside, computed_bytes(shape, BYTES[dtype]))
     memory = {
         "weights": weights_bytes(shape, use),
-        "inference": inference_bytes(shape, use, n_rows=n_items),
+        "inference": inference_bytes(shape, use, n_rows=max(n_items, is_auto * _ROWS)),
         "training": training_bytes(shape, use, n_rows=load.batch_size * (settings.repeat + 1)),
         "max_batch_items": n_items,
+        "is_auto": is_auto,
         "batch_size": load.batch_size,
     }
     free = load.machine.free if gpu is None else gpu.free

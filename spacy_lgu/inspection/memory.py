@@ -24,6 +24,7 @@ Three constants are measured, not derived: PER_ROW, PER_ENTRY and ALLOCATOR.
 import math
 from dataclasses import dataclass
 
+from ..decoder.pack_size import CPU_ITEMS, computed_bytes
 from ..decoder.shape import DecoderShape
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -35,9 +36,6 @@ PER_ROW = 10 * 2**10
 PER_ENTRY = 1500
 # On CPUs glibc holds more than is in use, where large arrays come and go between those that stay.
 ALLOCATOR = 1.25
-# Rows that a CPU computes at once at inference, whatever max_batch_items says: as in
-# decoder/decoder.py, which needs torch.
-CPU_ROWS = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,12 +98,12 @@ def inference_bytes(shape: DecoderShape, use: Use, *, n_rows: int) -> int:
     """What inference takes at most, weights included.
 
     n_rows (int): Of the Docs that are in memory at once. Real subtokens per forward pass are
-        max_batch_items at most, and CPU_ROWS on a CPU.
+        max_batch_items at most, and CPU_ITEMS on a CPU.
     """
-    n_computed = n_rows if use.gpu else min(n_rows, CPU_ROWS)
-    computing = n_computed * _computed_per_layer(shape, use)
+    n_computed = n_rows if use.gpu else min(n_rows, CPU_ITEMS)
+    computing = n_computed * computed_bytes(shape, BYTES[use.dtype])
     output = n_rows * 3 * 4 * shape.width  # of the batch, of the Docs and pooled, in float32
-    return _loaded(shape, use) + _allocated(computing, use) + output + n_rows * PER_ROW
+    return loaded_bytes(shape, use) + _allocated(computing, use) + output + n_rows * PER_ROW
 
 
 def training_bytes(shape: DecoderShape, use: Use, *, n_rows: int) -> int:
@@ -127,9 +125,9 @@ def training_bytes(shape: DecoderShape, use: Use, *, n_rows: int) -> int:
         copies = min(copies, 2 * copies // shape.n_layers)
     # Around the layers: embedding, last norm, output and its gradient, and in the backward pass the
     # gradients within one layer.
-    around = 6 * 4 * shape.width + _computed_per_layer(shape, use)
+    around = 6 * 4 * shape.width + computed_bytes(shape, BYTES[use.dtype])
     activations = _allocated(n_rows * (layers + around), use)
-    return _loaded(shape, use) + trained + copies + activations + n_rows * PER_ROW
+    return loaded_bytes(shape, use) + trained + copies + activations + n_rows * PER_ROW
 
 
 def kept_per_layer(shape: DecoderShape, use: Use) -> int:
@@ -172,15 +170,6 @@ def kept_per_layer(shape: DecoderShape, use: Use) -> int:
     return 8 * W + attention + 3 * n_bytes * inner + routed + adapted // shape.n_layers
 
 
-def _computed_per_layer(shape: DecoderShape, use: Use) -> int:
-    """Bytes of a row within one layer that are needed at once: in the MLP, or in attention."""
-    W, inner, n_bytes = shape.width, shape.inner_width, BYTES[use.dtype]
-    Q, K = shape.n_heads * shape.head_width, shape.n_key_value_heads * shape.head_width
-    mlp = 3 * n_bytes * inner + 2 * n_bytes * W
-    attention = n_bytes * (3 * Q + 4 * K + 2 * W) + 4 * W
-    return max(mlp, attention)
-
-
 def _kept_weights(shape: DecoderShape, use: Use) -> int:
     """Copies of weights that autograd keeps: experts with their update, and with DoRA and dropout
     the dequantized weights, through which inputs go a second time."""
@@ -200,10 +189,11 @@ def _sizes(shape: DecoderShape, name: str) -> tuple[int, int, int]:
     return shape.experts[name] if name in shape.experts else (1, *shape.linear[name])
 
 
-def _loaded(shape: DecoderShape, use: Use) -> int:
-    """Weights and tokenizer, and copies of weights in the computing dtype: for a quantized decoder
-    one linear layer at a time, for float32 weights all that autocast keeps. For experts with LoRA
-    weights those of one layer, and for DoRA one weight in float32, with its update.
+def loaded_bytes(shape: DecoderShape, use: Use) -> int:
+    """RETURNS (int): Of weights and tokenizer, and copies of weights in the computing dtype: for a
+    quantized decoder one linear layer at a time, for float32 weights all that autocast keeps. For
+    experts with LoRA weights those of one layer, and for DoRA one weight in float32, with its
+    update.
     """
     linear, n_bytes, copied = [a * b for a, b in shape.linear.values()], BYTES[use.dtype], 0
     if use.quantization != "none":

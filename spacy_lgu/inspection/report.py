@@ -166,10 +166,11 @@ def _show_tokenizer(decoder: FactsT) -> str:
 
 def _memory_rows(memory: FactsT, runs: FactsT, tuning: str) -> Iterator[tuple[str, str]]:
     yield "memory", f"{show_bytes(memory['weights'])} for the weights"
+    items = f"{'auto, which is ' * memory['is_auto']}{memory['max_batch_items']:,}"
     yield (
         "  to use it",
-        f"about {show_bytes(memory['inference'])} with max_batch_items = "
-        f"{memory['max_batch_items']:,}: {_show_fit(runs['inference_fits'])}",
+        f"about {show_bytes(memory['inference'])} with max_batch_items = {items}: "
+        f"{_show_fit(runs['inference_fits'])}",
     )
     if tuning != "frozen":
         yield (

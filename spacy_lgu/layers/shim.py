@@ -24,6 +24,7 @@ from thinc.types import FloatsXd
 from transformers import PretrainedConfig, PreTrainedTokenizerFast
 
 from ..decoder.building import BuiltDecoder, build_decoder, check_settings
+from ..decoder.pack_size import AUTO, check_items, find_items
 from ..decoder.packing import PackedBatch
 from ..decoder.restoring import decoder_from_files
 from ..decoder.settings import DecoderSettings
@@ -48,8 +49,7 @@ class DecoderShim(Shim):
     tokenizer_config (dict): Passed to AutoTokenizer.
     windows (Windows): How longer spans are cut. Not among the layer's attrs, which thinc saves:
         those would override a config given at load.
-    max_batch_items (int): As in set_options.
-    base_weights (str): As in set_options.
+    max_batch_items, base_weights: As in set_options.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class DecoderShim(Shim):
         tokenizer_config: dict[str, Any],
         *,
         windows: Windows,
-        max_batch_items: int = 4096,
+        max_batch_items: int | str = AUTO,
         base_weights: str = "auto",
     ) -> None:
         super().__init__(None)
@@ -68,32 +68,37 @@ class DecoderShim(Shim):
         self.set_options(max_batch_items=max_batch_items, base_weights=base_weights)
         self.built: BuiltDecoder | None = None
         self._adamw: DecoderAdamW | None = None
+        self._found_items: int | None = None
         self._lock = threading.Lock()
         self._process = os.getpid()
 
-    def set_options(self, *, max_batch_items: int, base_weights: str) -> None:
+    def set_options(self, *, max_batch_items: int | str, base_weights: str) -> None:
         """Options of the component that the decoder serves.
 
-        max_batch_items (int): Real subtokens per forward pass at inference, each copy of those
-            that are repeated, at least 1.
+        max_batch_items (int | str): Real subtokens per forward pass at inference, each copy of
+            those that are repeated, at least 1; "auto": as many as suit the device.
         base_weights (str): What a save holds of the frozen base.
         """
-        if max_batch_items < 1:
-            raise ValueError(f"max_batch_items must be at least 1, but is {max_batch_items}.")
+        check_items(max_batch_items)
         check_base_weights(base_weights)
         self.max_batch_items = max_batch_items
         self.base_weights = base_weights
 
     def find_window(self, config: PretrainedConfig) -> int:
-        """Most subtokens per sequence; see Windows.find_limit.
-
-        config (PretrainedConfig): The decoder's config.
-        """
+        """RETURNS (int): Most subtokens per sequence, for a decoder's config; see find_limit."""
         return self.windows.find_limit(
             context=config.max_position_embeddings,
             max_batch_items=self.max_batch_items,
             repeat=self.settings.repeat,
         )
+
+    def find_items(self) -> int:
+        """RETURNS (int): Most subtokens per forward pass at inference. What "auto" stands for is
+        decided at the first call: when a decoder is loaded, others may still have to be."""
+        if isinstance(self.max_batch_items, int):
+            return self.max_batch_items
+        self._found_items = self._found_items or find_items(self.ready.decoder)
+        return self._found_items
 
     @property
     def ready(self) -> BuiltDecoder:
@@ -122,7 +127,7 @@ class DecoderShim(Shim):
     def set_built(self, built: BuiltDecoder) -> None:
         self.built = built
         self._model = built.decoder
-        self._adamw = None  # it holds weights of the previous decoder
+        self._adamw = self._found_items = None  # of the previous decoder
         self._process = os.getpid()
 
     def __call__(
@@ -143,7 +148,7 @@ class DecoderShim(Shim):
             if decoder.training:
                 decoder.eval()
         ids, lengths = inputs
-        return decoder.predict(ids, lengths, self.max_batch_items)
+        return decoder.predict(ids, lengths, self.find_items())
 
     def begin_update(
         self, inputs: tuple[numpy.ndarray, numpy.ndarray]

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from spacy.tokens import Doc
@@ -10,6 +10,7 @@ from thinc.api import Model, chain
 from transformers import PretrainedConfig
 
 from ..decoder.settings import DecoderSettings
+from ..decoder.transfers import to_device
 from ..listeners.span_getters import SpanGetterT
 from ..listeners.stock import (
     FullTransformerBatch,
@@ -17,7 +18,7 @@ from ..listeners.stock import (
     TransformerData,
     split_trf_batch,
 )
-from .alignment import encode_docs
+from .alignment import EncodedDocs, encode_docs
 from .batch import as_batch, hidden_states
 from .shim import DecoderShim
 from .windows import Windows, window_capacity
@@ -25,6 +26,7 @@ from .windows import Windows, window_capacity
 logger = logging.getLogger("spacy_lgu")
 
 LGUTransformerT = Model[list[Doc], FullTransformerBatch]
+BackpropT = Callable[[FullTransformerBatch], list[Doc]]
 
 
 def lgu_transformer(
@@ -56,9 +58,30 @@ def lgu_transformer(
     )
 
 
+class Prepared(NamedTuple):
+    """A batch of Docs that the decoder can run on.
+
+    spans (list[list[Span]]): As the span getter gave them.
+    encoded (EncodedDocs): Their subtokens.
+    """
+
+    spans: list[list[Any]]
+    encoded: EncodedDocs
+
+
 def forward(
     model: LGUTransformerT, docs: list[Doc], is_train: bool
-) -> tuple[FullTransformerBatch, Callable[[FullTransformerBatch], list[Doc]]]:
+) -> tuple[FullTransformerBatch, BackpropT]:
+    return run(model, docs, prepare(model, docs), is_train)
+
+
+def prepare(model: LGUTransformerT, docs: list[Doc]) -> Prepared:
+    """All that is done before the decoder runs, without its device.
+
+    model (Model): The layer, with a decoder.
+    docs (list[Doc]): The batch.
+    RETURNS (Prepared): Raises ValueError as encode_docs does.
+    """
     shim: DecoderShim = model.shims[0]  # type: ignore[assignment]
     built = shim.ready
     spans = model.attrs["get_spans"](docs)
@@ -72,12 +95,28 @@ def forward(
         causal=not any(built.decoder.unmasked) and not built.decoder.repeat,
         split=built.subtokens == "split",
     )
+    return Prepared(spans, encoded)
+
+
+def run(
+    model: LGUTransformerT, docs: list[Doc], prepared: Prepared, is_train: bool
+) -> tuple[FullTransformerBatch, BackpropT]:
+    """Run the decoder.
+
+    model (Model): The layer.
+    docs (list[Doc]): The batch.
+    prepared (Prepared): From prepare, for these Docs.
+    is_train (bool): Whether gradients will come.
+    RETURNS (tuple): The output, and what takes its gradient.
+    """
+    shim: DecoderShim = model.shims[0]  # type: ignore[assignment]
+    spans, encoded = prepared
     if not len(encoded.ids):
         return PackedTransformerBatch.empty(len(docs)), _backprop_nothing
     hidden, backprop_hidden = shim((encoded.ids, encoded.lengths), is_train)
     rows = None
     if encoded.rows is not None:
-        rows = torch.from_numpy(encoded.rows).to(hidden.device)
+        (rows,) = to_device([encoded.rows], hidden.device)
     Y = hidden if rows is None else hidden[rows]  # (rows, width) -> (subtokens, width)
     output = as_batch(docs, spans, encoded, Y)
 

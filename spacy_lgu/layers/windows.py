@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import numpy
 
+from ..decoder.pack_size import AUTO_WINDOW
 from ..segments import IntsT, find_starts
 
 
@@ -45,15 +46,18 @@ class Windows:
                 f"The stride is {stride} subtokens: expected at least 1{most}, or null."
             )
 
-    def find_limit(self, *, context: int, max_batch_items: int, repeat: int = 0) -> int:
+    def find_limit(self, *, context: int, max_batch_items: int | str, repeat: int = 0) -> int:
         """Most subtokens per sequence, each counted once.
 
         context (int): Subtokens that the decoder was made for.
-        max_batch_items (int): Subtokens that one forward pass may have.
+        max_batch_items (int | str): Subtokens that one forward pass may have. "auto": as many as a
+            given window takes, or else AUTO_WINDOW.
         repeat (int): As in DecoderSettings: context and forward pass must hold all copies.
         RETURNS (int): Raises ValueError when the window exceeds one of them.
         """
         n_copies = repeat + 1
+        if isinstance(max_batch_items, str):
+            max_batch_items = AUTO_WINDOW if self.window is None else self.window * n_copies
         if self.window is None:
             limit = min(context, max_batch_items) // n_copies
             if repeat and limit < 2:

@@ -18,7 +18,7 @@ from .stock import (
     TransformerData,
     TransformerListener,
 )
-from .waiting import WaitingBatch
+from .waiting import WaitingBatch, sum_squares
 
 EXTENSION = "trf_data"
 TransformerT = Model[list[Doc], FullTransformerBatch]
@@ -44,14 +44,14 @@ class Transformer(ComponentBase):
         set_extra_annotations: Callable = null_annotation_setter,
         *,
         name: str = "transformer",
-        max_batch_items: int = 4096,
+        max_batch_items: int | str = 4096,
     ) -> None:
         """
         vocab (Vocab): The pipeline's.
         model (Model[list[Doc], FullTransformerBatch]): The layer.
         set_extra_annotations (Callable): Gets the Docs and the FullTransformerBatch of each batch.
         name (str): Of the component, for the listeners.
-        max_batch_items (int): Stored for the layer.
+        max_batch_items (int | str): Stored for the layer.
         """
         if not isinstance(model, Model):
             raise ValueError(f"The model of {name!r} is a {type(model)}: expected a thinc Model.")
@@ -200,7 +200,7 @@ class Transformer(ComponentBase):
 
         def receive(outputs: list[TransformerData]) -> list[Doc]:
             gradients: list[list[Any]] = [list(data.tensors) for data in outputs]
-            losses[self.name] += sum(float((dX**2).sum()) for dXs in gradients for dX in dXs)
+            losses[self.name] += sum_squares(gradients)
             batch.add(gradients)
             if not batch.n_waiting:
                 self._backprop_batch()

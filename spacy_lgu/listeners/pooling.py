@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import numpy
-from thinc.api import Model
+from thinc.api import Model, to_numpy
 from thinc.types import Floats2d, Ragged
 
 from .data import ModelOutput, TransformerData
@@ -42,27 +42,35 @@ def forward(
         return [model.ops.alloc2f(0, 0) for _ in datas], _backprop_nothing
     hidden = [datas[i].model_output.last_hidden_state for i in kept]  # (1, subtokens, width) each
     flat = [array.reshape(-1, array.shape[-1]) for array in hidden]
+    ends = numpy.cumsum([len(x) for x in flat])
     aligned = [datas[i].align for i in kept]
-    rows = [model.ops.asarray1i(cast(Any, align.dataXd)) for align in aligned]
-    lengths = [model.ops.asarray1i(align.lengths) for align in aligned]
+    # Joined on the CPU: a GPU waits for every array that is sent to it, and Docs are many.
+    rows, lengths = (
+        model.ops.asarray1i(cast(Any, numpy.concatenate(arrays)))
+        for arrays in (
+            [
+                to_numpy(align.dataXd) + (end - len(x))
+                for align, end, x in zip(aligned, ends, flat, strict=True)
+            ],
+            [to_numpy(align.lengths) for align in aligned],
+        )
+    )
     # (subtokens, width) -> (alignments, width), of all Docs
-    X = xp.concatenate([x[where] for x, where in zip(flat, rows, strict=True)])
-    pooled, backprop_pooling = pooling(Ragged(X, xp.concatenate(lengths)), is_train)
-    by_doc = xp.split(pooled, numpy.cumsum([len(n) for n in lengths])[:-1])
+    pooled, backprop_pooling = pooling(Ragged(xp.concatenate(flat)[rows], lengths), is_train)
+    by_doc = xp.split(pooled, numpy.cumsum([len(align.lengths) for align in aligned])[:-1])
     Y = [model.ops.alloc2f(0, pooled.shape[1]) for _ in datas]
     for i, array in zip(kept, by_doc, strict=True):
         Y[i] = array
 
     def backprop(dY: list[Floats2d]) -> list[TransformerData]:
         dX = backprop_pooling(xp.concatenate([dY[i] for i in kept])).dataXd
-        d_aligned = xp.split(dX, numpy.cumsum([len(where) for where in rows])[:-1])
+        d_flat = model.ops.alloc2f(int(ends[-1]), flat[0].shape[1])
+        # Added: several tokens may read a subtoken.
+        model.ops.scatter_add(d_flat, rows, dX)
+        d_flat *= model.attrs["grad_factor"]
         gradients = []
-        for i, array, where, d_rows in zip(kept, hidden, rows, d_aligned, strict=True):
-            d_flat = model.ops.alloc2f(array.shape[1] * array.shape[0], array.shape[-1])
-            # Added: several tokens may read a subtoken.
-            model.ops.scatter_add(d_flat, where, d_rows)
-            d_flat *= model.attrs["grad_factor"]
-            output = ModelOutput(last_hidden_state=d_flat.reshape(array.shape))
+        for i, array, d_hidden in zip(kept, hidden, xp.split(d_flat, ends[:-1]), strict=True):
+            output = ModelOutput(last_hidden_state=d_hidden.reshape(array.shape))
             gradients.append(TransformerData(datas[i].wordpieces, output, datas[i].align))
         return gradients
 

@@ -1,25 +1,35 @@
 """The component `lgu_transformer`: a transformer component with a disk format of its own."""
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from spacy.language import Language
+from spacy.tokens import Doc
 from spacy.training import Example
-from spacy.util import ensure_path
+from spacy.util import ensure_path, minibatch
 from spacy.vocab import Vocab
 from thinc.api import get_torch_default_device
 
 from ..decoder.building import BuiltDecoder
+from ..decoder.pack_size import AUTO
 from ..decoder.restoring import load_decoder_folder
 from ..decoder.storage import save_decoder
 from ..layers.shim import DecoderShim
-from ..layers.transformer import LGUTransformerT, replace_listener_config
+from ..layers.transformer import (
+    LGUTransformerT,
+    Prepared,
+    prepare,
+    replace_listener_config,
+    run,
+)
 from ..listeners.annotation_setters import null_annotation_setter
-from ..listeners.component import Transformer
+from ..listeners.component import Transformer, install_extensions
+from ..listeners.stock import PackedTransformerBatch
 from ..replacing import finished_folder, read_folder
+from .ahead import pipe_ahead
 from .listening import find_obstacle, known_pipeline, listens_to
 from .surroundings import HeadsT, Neighbours, check_heads, differing_heads, fingerprint_pipeline
 
@@ -38,7 +48,7 @@ class LGUTransformer(Transformer):
         set_extra_annotations: Callable = null_annotation_setter,
         *,
         name: str = "transformer",
-        max_batch_items: int = 4096,
+        max_batch_items: int | str = AUTO,
         base_weights: str = "auto",
     ) -> None:
         super().__init__(
@@ -111,6 +121,42 @@ class LGUTransformer(Transformer):
         if nlp is None or not listens_to(pipe, self.name):
             return None
         return find_obstacle(nlp, pipe)
+
+    def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
+        """Apply the component to a stream of Docs. On a GPU, a batch is read and prepared while the
+        one before it is computed, unless batches are single Docs.
+
+        stream (Iterable[Doc]): The Docs.
+        batch_size (int): Docs to buffer; max_batch_items bounds what is computed at once.
+        YIELDS (Doc): The Docs in order.
+        """
+        if batch_size < 2 or not self._is_apart:
+            yield from super().pipe(stream, batch_size=batch_size)
+            return
+        install_extensions()
+        yield from pipe_ahead(
+            minibatch(stream, batch_size),
+            prepare=self._prepare,
+            finish=self._finish,
+            on_error=partial(self.get_error_handler(), self.name, self),
+        )
+
+    @property
+    def _is_apart(self) -> bool:
+        """Whether the decoder computes elsewhere, while the CPU has nothing to do."""
+        built = self.shim.built
+        return built is not None and built.decoder.device.type == "cuda"
+
+    def _prepare(self, docs: list[Doc]) -> Prepared | None:
+        return prepare(self.model, docs) if any(len(doc) for doc in docs) else None
+
+    def _finish(self, docs: list[Doc], prepared: Prepared | None) -> None:
+        """Compute and write the vectors of a batch; None: it has no tokens."""
+        if prepared is None:
+            output = PackedTransformerBatch.empty(len(docs))
+        else:
+            output, _ = run(self.model, docs, prepared, is_train=False)
+        self.set_annotations(docs, output)
 
     def to_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> None:
         """Save the component. A save that fails leaves an earlier one intact; without the model,

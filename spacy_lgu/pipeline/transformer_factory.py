@@ -15,7 +15,7 @@ DEFAULT_CONFIG = Config().from_str(
     """
 [transformer]
 base_weights = "auto"
-max_batch_items = 4096
+max_batch_items = "auto"
 
 [transformer.set_extra_annotations]
 @annotation_setters = "spacy-lgu.null_annotation_setter.v1"
@@ -61,15 +61,16 @@ def make_lgu_transformer(
     name: str,
     model: LGUTransformerT,
     set_extra_annotations: Callable[[list[Doc], FullTransformerBatch], None],
-    max_batch_items: int,
+    max_batch_items: int | str,
     base_weights: str,
 ) -> LGUTransformer:
     """A pretrained decoder with some of its layer groups unmasked, as spaCy's transformer.
 
     model (Model[List[Doc], FullTransformerBatch]): Usually spacy-lgu.LGUTransformer.v1.
     set_extra_annotations (Callable): Gets the Docs and the FullTransformerBatch of each batch.
-    max_batch_items (int): Real subtokens per forward pass at inference, each copy of those that
-        are repeated; may split one Doc.
+    max_batch_items (int | str): Real subtokens per forward pass at inference, each copy of those
+        that are repeated; may split one Doc. "auto": 1,024 on a CPU; on a GPU up to 16,384, as its
+        free memory allows at the first text.
     base_weights (str): What a save holds of the frozen base: "bundle" (all), "reference" (its
         name), "link" (all, as hard links to another bundle of it where the file system can), or
         "auto": bundle if it came from a local folder, else reference.

@@ -36,6 +36,9 @@ def test_every_step_runs_and_is_reported(decoder, step, tmp_path):
     expected = {
         "products": "| 8 | ",
         "decoder": "",
+        "stored": "s where it was quantized once and stored, which took ",
+        "options": "| LoRA in half precision | ",
+        "heads": "| ner | reading | ",
         "ours-nf4": "| lgu_transformer: sentences, packs of 512 | ",
         "ours-bfloat16": "## Inference, bfloat16",
         "ours-training": "| lgu_transformer | 2 | on | ",

@@ -5,11 +5,12 @@ import shutil
 from dataclasses import replace
 
 import pytest
+from numpy.testing import assert_array_equal
 
 from spacy_lgu.decoder.building import check_settings
 from spacy_lgu.decoder.source import Source
 
-from ..conftest import IS_5
+from ..conftest import IS_5, make_nlp
 from ..decoder.hybrids import BY_TYPE, save_hybrid
 from .conftest import failure, run
 
@@ -68,3 +69,37 @@ def test_fetch_says_which_layers_no_pattern_opens(tmp_path):
     assert "lfm2 decoder; bb = layers 0, 2 recurrent (always causal), layers 1, 3 bidi" in printed
     message = failure("lgu", "fetch", folder, "--unmasking", "ccbc")
     assert "'ccbc' unmasks layer 2, none of which has a causal mask" in " ".join(message.split())
+
+
+def test_fetch_stores_a_quantized_decoder(decoder_folder, tmp_path):
+    stored = tmp_path / "stored"
+    command = ("lgu", "fetch", decoder_folder, stored, "--quantize", "nf4", "--dtype", "float32")
+    printed = " ".join(run(*command).split())
+    assert "is a mistral decoder" in printed
+    assert "quantized: name this folder as the decoder" in printed
+    assert "holds it already, quantized" in " ".join(run(*command).split())
+    run("lgu", "fetch", stored, "--quantization", "nf4", "--unmasking", "ccbb")
+    expected, found = (
+        make_nlp(folder, pipes=(), quantization="nf4", dtype="float32")("Ann ate")
+        for folder in (decoder_folder, stored)
+    )
+    X, Y = (doc._.trf_data.model_output.last_hidden_state for doc in (expected, found))
+    assert_array_equal(X, Y)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["new"], "A folder was given ('new'), but not what to store there: give --quantize nf4"),
+        (["--quantize", "nf4"], "--quantize needs a folder, after the decoder's name"),
+        (["new", "--quantize", "fp4"], "--quantize is 'fp4': expected 'nf4' or 'int8'"),
+        (["new", "--quantize", "nf4", "--quantization", "int8"], "'nf4': give the latter alone"),
+        (["new", "--quantize", "nf4", "--dtype", "int4"], "dtype"),
+        ([".", "--quantize", "nf4"], "'.' is there already and would be overwritten"),
+    ],
+)
+def test_fetch_refuses_to_store(decoder_folder, tmp_path, monkeypatch, options, message):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delattr("spacy_lgu.decoder.quantizing.load_decoder")
+    assert message in failure("lgu", "fetch", decoder_folder, *options)
+    assert list(tmp_path.iterdir()) == []

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from spacy_lgu.inspection import facts, inspecting, libraries
+from spacy_lgu.inspection.machine import Gpu
 
 from ..conftest import IS_5, make_nlp
 from ..decoder.conftest import SECOND, hub_cache, hub_name, other_decoder_folder  # noqa: F401
@@ -158,6 +159,19 @@ def test_decoder_with_settings(decoder_folder):
     (chosen,) = inspect_json(decoder_folder)["decoders"]
     assert (chosen["tuning"], chosen["quantization"]) == ("full", "none")
     assert chosen["parameters"]["trained"] == chosen["parameters"]["total"]
+
+
+@pytest.mark.parametrize(("free", "expected"), [(2**40, 16_384), (2**26, 8192)])
+def test_packs_that_suit_a_gpu(decoder_folder, monkeypatch, free, expected):
+    gpu = Gpu(name="any", capability=(9, 0), free=free, total=2**41)
+    monkeypatch.setattr("spacy_lgu.inspection.machine._look_at_gpu", lambda gpu_id: gpu)
+    options = ("--gpu-id", 0, "--tuning", "frozen", "--dtype", "float32")
+    (decoder,) = inspect_json(decoder_folder, *options)["decoders"]
+    assert decoder["memory"]["is_auto"]
+    # A subtoken takes 2,048 bytes; the weights, with what comes with them, less than 16 MiB.
+    assert decoder["memory"]["max_batch_items"] == expected
+    text = inspect(decoder_folder, *options)
+    assert f"with max_batch_items = auto, which is {expected:,}: " in text
 
 
 def test_decoder_of_the_hub(hub_name):  # noqa: F811

@@ -48,7 +48,7 @@ def test_fill_config(tmp_path):
     run("init", "fill-config", partial, filled)
     component = load_config(filled)["components"]["transformer"]
     assert component["base_weights"] == "auto"
-    assert component["max_batch_items"] == 4096
+    assert component["max_batch_items"] == "auto"
     assert component["model"] == {
         "@architectures": "spacy-lgu.LGUTransformer.v1",
         "name": "mistralai/Mistral-7B-v0.3",

@@ -9,7 +9,12 @@ import torch
 from transformers import AutoModel
 
 from spacy_lgu.decoder import loading
-from spacy_lgu.decoder.loading import load_decoder, load_shared_base, resolve_dtype
+from spacy_lgu.decoder.loading import (
+    load_decoder,
+    load_shared_base,
+    placing_device,
+    resolve_dtype,
+)
 from spacy_lgu.decoder.source import find_source, read_config
 
 from ..conftest import make_tokenizer
@@ -45,6 +50,15 @@ def test_weights_quantized_as_asked(decoder_folder, tmp_path):
     expected.tokenizer.save_pretrained(tmp_path)
     found = build(tmp_path, quantization="nf4", tuning="frozen")
     assert torch.equal(vectors(found), vectors(expected))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "current", "expected"),
+    [("cuda:0", 0, "cuda"), ("cuda:1", 0, "cuda:1"), ("cuda:1", 1, "cuda"), ("cpu", 0, "cpu")],
+)
+def test_the_gpu_at_work_is_named_without_its_number(monkeypatch, wanted, current, expected):
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: current)
+    assert placing_device(torch.device(wanted)) == torch.device(expected)
 
 
 def test_damage_behind_the_header_is_named(copied_folder):

@@ -138,9 +138,8 @@ def test_tables_are_made_from_the_code():
     table = settings_table("misc", "spacy-lgu.lora.v1").splitlines()
     assert table[0] == "| setting | type | default |  |"
     assert table[3] == "| `rank` | `int` | `64` | Rank of each update, at least 1. |"
-    assert "| `max_batch_items` | `int` | `4096` |" in settings_table(
-        "factories", "lgu_transformer"
-    )
+    factory = settings_table("factories", "lgu_transformer")
+    assert '| `max_batch_items` | `int | str` | `"auto"` |' in factory
     assert '| `--unmasking` | `"cccc"` |' in options_table(["lgu", "fetch"])
     assert '| `STUDY` | `"benchmarks/study.yml"` |' in options_table(["lgu", "study", "run"])
     assert "| `--valid` | required |" in options_table(["lgu", "adapt"])

@@ -11,6 +11,8 @@ from numpy.testing import assert_allclose
 from thinc.api import Adam, fix_random_seed, get_current_ops, set_current_ops, to_numpy
 
 from spacy_lgu.decoder.packing import PackedBatch
+from spacy_lgu.decoder.transfers import to_device
+from spacy_lgu.pipeline.transformer import LGUTransformer
 from spacy_lgu.unmasking import parse_pattern
 
 from ..conftest import ENTITY_TEXTS, entity_examples, layer_config
@@ -124,8 +126,8 @@ def train(nlp, steps):
     return nlp.evaluate(examples)["ents_f"]
 
 
-def answers(nlp):
-    docs = list(nlp.pipe(TEXTS))
+def answers(nlp, **options):
+    docs = list(nlp.pipe(TEXTS, **options))
     vectors = [to_numpy(doc._.trf_data.model_output.last_hidden_state)[0] for doc in docs]
     return numpy.concatenate(vectors), [[(e.text, e.label_) for e in doc.ents] for doc in docs]
 
@@ -170,6 +172,46 @@ def test_batched_equals_one_by_one(decoder_folder, on_device):
     )
     assert together.device.type == DEVICE.type
     assert_allclose(together.cpu(), torch.cat(alone).cpu(), atol=1e-4)
+
+
+def test_arrays_arrive_as_they_were_sent():
+    arrays = [numpy.arange(n, dtype=kind) for n, kind in ((5, "int64"), (3, "int32"), (0, "bool"))]
+    sent = to_device([*arrays, numpy.arange(6).reshape(2, 3)], DEVICE)
+    assert {tensor.device.type for tensor in sent} == {DEVICE.type}
+    assert [t.tolist() for t in sent] == [[0, 1, 2, 3, 4], [0, 1, 2], [], [[0, 1, 2], [3, 4, 5]]]
+
+
+def test_nothing_waits_within_a_pass(decoder_folder, on_device):
+    nlp = make_pipeline(decoder_folder, quantization="nf4", dtype="bfloat16")
+    train(nlp, 1)
+    decoder = nlp.get_pipe("transformer").shim.ready.decoder
+    ids, lengths = random_ids(LENGTHS), numpy.array(LENGTHS)
+    decoder.predict(ids, lengths, 30)  # kernels are chosen, memory is reserved
+    if DEVICE.type == "cuda":
+        torch.cuda.set_sync_debug_mode("error")
+    try:
+        decoder.predict(ids, lengths, 30)
+    finally:
+        if DEVICE.type == "cuda":
+            torch.cuda.set_sync_debug_mode("default")
+
+
+def test_a_batch_read_ahead_changes_nothing(decoder_folder, on_device, monkeypatch):
+    nlp = make_pipeline(decoder_folder)
+    train(nlp, 5)
+    monkeypatch.setattr(LGUTransformer, "_is_apart", True)
+    found, entities = answers(nlp, batch_size=2)
+    monkeypatch.setattr(LGUTransformer, "_is_apart", False)
+    expected, expected_entities = answers(nlp, batch_size=2)
+    assert entities == expected_entities
+    assert_allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.skipif(DEVICE.type == "cpu", reason="packs of a CPU have one size")
+def test_auto_packs_are_large(decoder_folder, on_device):
+    nlp = make_pipeline(decoder_folder)
+    train(nlp, 1)
+    assert nlp.get_pipe("transformer").shim.find_items() == 16_384
 
 
 @pytest.mark.skipif(DEVICE.type == "cpu", reason="paged moments need CUDA")

@@ -8,14 +8,12 @@ import torch
 from transformers import MixtralConfig, MixtralForCausalLM
 
 from spacy_lgu.decoder.building import build_decoder, check_settings
-from spacy_lgu.decoder.decoder import _CPU_ITEMS
 from spacy_lgu.decoder.local import read_decoder
 from spacy_lgu.decoder.packing import PackedBatch
 from spacy_lgu.decoder.settings import DecoderSettings, LoraSettings
 from spacy_lgu.decoder.shape import DecoderShape
 from spacy_lgu.inspection.decoders import match_modules
 from spacy_lgu.inspection.memory import (
-    CPU_ROWS,
     Use,
     _kept_weights,
     kept_per_layer,
@@ -215,7 +213,3 @@ def count_kept(decoder, lengths: list[int]) -> int:
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         decoder(PackedBatch.pack(ids, lengths, device=torch.device("cpu")))
     return sum(n_bytes for n_bytes, _ in kept.values())
-
-
-def test_rows_of_a_cpu_are_those_of_the_decoder():
-    assert CPU_ROWS == _CPU_ITEMS

@@ -6,6 +6,7 @@ import pickle
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy
 import pytest
@@ -44,6 +45,13 @@ def train_step(shim, optimizer=None, seed=0):
 
 def weights(shim):
     return {name: p.detach().clone() for name, p in shim.ready.decoder.named_parameters()}
+
+
+def test_auto_does_not_change_where_a_text_is_cut():
+    for window, context, expected in ((None, 10_000, 4096), (None, 64, 64), (5000, 10_000, 5000)):
+        shim = build_layer("no/decoder", window=window).shims[0]
+        assert shim.max_batch_items == "auto"
+        assert shim.find_window(SimpleNamespace(max_position_embeddings=context)) == expected
 
 
 # Modes and threads.

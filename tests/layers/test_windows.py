@@ -38,6 +38,8 @@ def test_the_drawing(causal, expected):
 def test_the_limit_is_the_context_or_what_fits_into_one_pass():
     assert Windows().find_limit(context=64, max_batch_items=4096) == 64
     assert Windows().find_limit(context=64, max_batch_items=20) == 20
+    assert Windows().find_limit(context=9000, max_batch_items="auto") == 4096
+    assert Windows(window=5000).find_limit(context=9000, max_batch_items="auto") == 5000
     assert Windows(window=16).find_limit(context=64, max_batch_items=20) == 16
 
 

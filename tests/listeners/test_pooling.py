@@ -6,7 +6,7 @@ from thinc.api import reduce_first, reduce_last, reduce_mean
 
 from spacy_lgu.listeners.pooling import trfs2arrays
 
-from .conftest import make_data
+from .conftest import make_data, own_classes
 
 # Three tokens: the first has two subtokens, the others share the third.
 VECTORS = [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
@@ -81,3 +81,20 @@ def test_docs_without_tokens():
 def test_what_is_no_transformer_data(classes):
     with pytest.raises(ValueError, match=r"Expected .*TransformerData"):
         classes.trfs2arrays(reduce_mean(), 1.0).predict([numpy.zeros((2, 2))])
+
+
+def test_two_arrays_go_to_the_device_however_many_docs(monkeypatch):
+    classes = own_classes()
+    values = (VECTORS, INDICES, LENGTHS), ([[7.0, 8.0]], [0], [1])
+    datas = [make_data(classes, *of_doc) for of_doc in values]
+    layer = trfs2arrays(reduce_mean(), 1.0)
+    sent = []
+    asarray = layer.ops.asarray1i
+
+    def asarray1i(array, **options):
+        sent.append(array.tolist())
+        return asarray(array, **options)
+
+    monkeypatch.setattr(layer.ops, "asarray1i", asarray1i)
+    layer.predict(datas)
+    assert sent == [[0, 1, 2, 2, 3], [2, 1, 1, 1]]

@@ -17,6 +17,7 @@ from spacy.util import registry
 from thinc.api import SGD, Adam
 
 from spacy_lgu.decoder.decoder import LGUDecoder
+from spacy_lgu.decoder.pack_size import choose_items
 from spacy_lgu.layers.windows import Windows
 from spacy_lgu.listeners.stock import USES_STOCK, ComponentBase
 from spacy_lgu.pipeline.transformer import LGUTransformer
@@ -252,6 +253,36 @@ def test_max_batch_items_given_at_load_is_used(nlp, tmp_path, passes):
     assert loaded.get_pipe("transformer").shim.max_batch_items == 16
     restored = spacy.util.load_model_from_config(loaded.config).from_bytes(nlp.to_bytes())
     assert restored.get_pipe("transformer").shim.max_batch_items == 16
+
+
+@pytest.fixture
+def memory(monkeypatch):
+    """Packs are chosen as on a GPU. RETURNS (list[int]): Its free bytes, to be changed."""
+    free = [0]
+
+    def choose(decoder):
+        return choose_items(free[0], 1000)
+
+    monkeypatch.setattr("spacy_lgu.layers.shim.find_items", choose)
+    return free
+
+
+def test_auto_is_decided_at_the_first_text(decoder_folder, tmp_path, passes, memory):
+    nlp = make_nlp(decoder_folder, component={"max_batch_items": "auto"}, pipes=())
+    texts = ["Ann ate naan in New York"] * 200  # of 7 subtokens
+    assert nlp.get_pipe("transformer").shim.max_batch_items == "auto"
+    memory[0] = 1_100_000  # of which half holds 550
+    passes.clear()
+    expected = list(nlp.pipe(texts, batch_size=200))
+    memory[0] = 2**40  # what others do later changes nothing
+    list(nlp.pipe(texts, batch_size=200))
+    assert [sum(lengths) for lengths in passes] == [511, 511, 378] * 2
+    nlp.to_disk(tmp_path)
+    assert nlp.config["components"]["transformer"]["max_batch_items"] == "auto"
+    loaded = spacy.load(tmp_path)
+    passes.clear()
+    assert_same(list(loaded.pipe(texts, batch_size=200)), expected)
+    assert [sum(lengths) for lengths in passes] == [1024 // 7 * 7, 1400 - 1024 // 7 * 7]
 
 
 def test_a_long_doc_has_a_vector_for_every_token(tmp_path):

@@ -1,0 +1,59 @@
+"""A stream of batches, each prepared by a thread while the one before it is computed.
+
+    thread     prepare 1   prepare 2   prepare 3
+    process                compute 1   compute 2   compute 3
+    stream     read 1 2                read 3
+
+One batch is read ahead, and none is computed ahead: nothing is in memory but its Docs and their
+subtokens. What fails is told with the Docs that it concerns, in their order.
+"""
+
+import contextvars
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from spacy.tokens import Doc
+
+PreparedT = TypeVar("PreparedT")
+
+
+def pipe_ahead(
+    batches: Iterator[list[Doc]],
+    *,
+    prepare: Callable[[list[Doc]], PreparedT],
+    finish: Callable[[list[Doc], PreparedT], None],
+    on_error: Callable[[list[Doc], Exception], None],
+) -> Iterator[Doc]:
+    """Apply two steps to batches of Docs.
+
+    batches (Iterator[list[Doc]]): The batches. An error in it is raised once the Docs before it
+        have been yielded.
+    prepare (Callable): The first step, run in a thread that ends with this generator.
+    finish (Callable): The second one, which gets what the first returned.
+    on_error (Callable): Gets the Docs of a batch that failed in one of them, and the error. They
+        are not yielded.
+    YIELDS (Doc): The Docs in order.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="spacy-lgu-prepare") as thread:
+
+        def begin(docs: list[Doc] | None) -> tuple[list[Doc], Future[PreparedT]] | None:
+            if docs is None:
+                return None
+            # thinc keeps in the context what arrays it makes.
+            return docs, thread.submit(contextvars.copy_context().run, prepare, docs)
+
+        begun = begin(next(batches, None))
+        while begun is not None:
+            (docs, prepared), begun, fault = begun, None, None
+            try:
+                begun = begin(next(batches, None))
+            except Exception as error:  # noqa: BLE001  what makes the stream may raise anything
+                fault = error
+            try:
+                finish(docs, prepared.result())
+                yield from docs
+            except Exception as error:  # noqa: BLE001  as spaCy's pipes do
+                on_error(docs, error)
+            if fault is not None:
+                raise fault
