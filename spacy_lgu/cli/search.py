@@ -26,7 +26,7 @@ def search_cli(
     ] = None,
     patterns: Annotated[str, typer.Option(help="Patterns with commas, instead of all")] = "",
     depths: Annotated[str, typer.Option(help="Numbers of layers to keep, with commas")] = "",
-    repeats: Annotated[str, typer.Option(help="How often to read the input, with commas")] = "",
+    repeats: Annotated[str, typer.Option(help="How many more times to read the input")] = "",
     seeds: Annotated[int, typer.Option(help="Seeds of each full training: 0, 1 ...", min=1)] = 1,
     compare: Annotated[
         bool, typer.Option("--compare", help="Train all-causal and all-open in full, too")

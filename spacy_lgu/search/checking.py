@@ -56,6 +56,15 @@ def find_space(
     return section, space
 
 
+def check_gates(config: Config, section: SectionT) -> None:
+    """Raise ValueError if gates cannot learn, because nothing goes backwards into the decoder."""
+    if get_section(config.interpolate(), section).get("tuning") == "frozen":
+        raise ValueError(
+            'With tuning = "frozen", no gradient reaches the decoder, so gates cannot learn. Use '
+            'another strategy, or tuning = "lora".'
+        )
+
+
 def check_search(config: Config, section: SectionT, space: Space) -> None:
     """Check decoder, patterns and texts. No weight is loaded.
 

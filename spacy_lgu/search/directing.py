@@ -7,17 +7,32 @@ from .space import Candidate
 
 
 def set_directions(decoder: LGUDecoder, candidate: Candidate) -> None:
-    """Let a decoder run as a candidate says, from its next call.
+    """Let a decoder run as a candidate says, from its next call on.
 
-    decoder (LGUDecoder): The decoder.
+    Its weights, and what a save or an optimizer takes of it, stay those of all its layers.
+
+    decoder (LGUDecoder): The decoder, with at least as many layers.
     candidate (Candidate): The candidate.
     """
-    n_layers = len(decoder.unmasked)
-    decoder.unmasked = unmask_layers(candidate.pattern, n_layers, layer_kinds(decoder.base.config))
+    kinds = layer_kinds(decoder.base.config)
+    n_layers = candidate.n_layers or len(kinds)
+    unmasked = unmask_layers(candidate.pattern, n_layers, kinds[:n_layers])
+    vars(decoder).pop("forward", None)
+    if n_layers < len(kinds):
+        # The optimizer must find all weights in this object, whichever of them a step trains.
+        vars(decoder)["forward"] = decoder.under(candidate.pattern, n_layers).forward
+    decoder.unmasked = (*unmasked, *[False] * (len(kinds) - n_layers))
+    if candidate.repeat is not None:
+        decoder.repeat = candidate.repeat
 
 
 def find_groups(n_layers: int, n_groups: int) -> list[range]:
-    """The layers of each group."""
+    """The layers of each group, by number.
+
+    n_layers (int): Layers.
+    n_groups (int): Groups, at most as many.
+    RETURNS (list[range]): Input side first.
+    """
     groups, start = [], 0
     for size in group_sizes(n_layers, n_groups):
         groups.append(range(start, start + size))

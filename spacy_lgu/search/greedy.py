@@ -2,7 +2,7 @@
 
     cccc  ->  cccb better: keep  ->  ccbb worse: leave  ->  cbcb better: keep  ->  bbcb ...
 
-Then other depths are tried with the pattern that was found, and then other numbers of repetitions.
+Then other depths are tried with the pattern that was found, and then other repeats.
 It takes about as many trainings as there are groups, and cannot see groups that help only together.
 """
 
@@ -73,7 +73,7 @@ class Greedy:
             yield replace(start, repeat=repeat)
 
     def plan(self) -> list[Stage]:
-        """At most a candidate per group, other depth and other number of repetitions."""
+        """At most a candidate per group, other depth and other repeat."""
         space, n_seeds = self.task.space, len(self.task.seeds)
         others = len(space.depths) + len(space.repeats) - 2
         n_candidates = min(1 + space.n_groups + others, len(space))

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .greedy import find_start
+from .space import Candidate
 from .trials import Outcome, Stage, Task, Trial, drop_done, rank
 
 DRAWS = ("even", "middle")
@@ -57,5 +58,9 @@ class OneShot:
     @property
     def _shared(self) -> Trial:
         options = (("draw", self.draw), ("most", self.most))
-        start = find_start(self.task.space)
+        space = self.task.space
+        # With room for all: the others are parts of it.
+        n_layers = max((n for n in space.depths if n is not None), default=None)
+        repeat = max((n for n in space.repeats if n is not None), default=None)
+        start = Candidate(find_start(space).pattern, n_layers, repeat)
         return Trial("oneshot", start, self.task.seeds[0], self.task.steps, options)

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..study.engine import Processes, Progress
 from .best import find_standings, write_best
-from .checking import check_search, find_space, read_config
+from .checking import check_gates, check_search, find_space, read_config
 from .folder import check_identity, held, make_outcome, prepare_folder, read_trials
 from .jobs import Search, execute_trial, find_identity
 from .progress import SearchDisplay
@@ -70,6 +70,8 @@ def prepare_search(request: Request) -> Prepared:
     task = Task(space, tuple(range(request.seeds)), count_steps(config))
     strategy = make_strategy(request.strategy, task, compare=request.compare, **request.options)
     check_search(config, section, space)
+    if request.strategy == "gates":
+        check_gates(config, section)
     weights = config.interpolate()["training"].get("score_weights", {})
     code = None if request.code is None else str(request.code.resolve())
     search = Search(config, section, task, find_spans_key(weights), code)

@@ -1,4 +1,4 @@
-"""What is searched: patterns of layer groups, numbers of layers, repetitions of the input."""
+"""What is searched: patterns of layer groups, numbers of layers, repeats of the input."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class Candidate:
 
     pattern (str): One letter per layer group, of the layers that are kept.
     n_layers (int | None): How many layers are kept, from the first. None: as the config says.
-    repeat (int | None): How often the input is read. None: as the config says.
+    repeat (int | None): How many more times the input is read. None: as the config says.
     """
 
     pattern: str
@@ -27,7 +27,7 @@ class Candidate:
 
     def __str__(self) -> str:
         layers = [] if self.n_layers is None else [f"{self.n_layers} layers"]
-        repeat = [] if self.repeat is None else [f"read {self.repeat} x"]
+        repeat = [] if self.repeat is None else [f"{self.repeat} repeats"]
         return ", ".join([self.pattern, *layers, *repeat])
 
     @property
@@ -44,7 +44,7 @@ class Space:
     n_groups (int): Layer groups, letters of a pattern.
     patterns (tuple[str, ...] | None): The patterns, in letters. None: all of them.
     depths (tuple[int | None, ...]): Numbers of layers. None among them: as the config says.
-    repeats (tuple[int | None, ...]): How often the input is read; None as in depths.
+    repeats (tuple[int | None, ...]): How many more times the input is read; None as in depths.
     """
 
     n_groups: int
@@ -115,9 +115,9 @@ def make_space(
     groups (int | None): Layer groups. None: as many as the patterns have letters.
     patterns (Iterable[str]): The patterns to try; none: all.
     depths (Iterable[int]): Numbers of layers to keep; none: as the config says.
-    repeats (Iterable[int]): How often to read the input; none: as the config says.
-    RETURNS (Space): The space. Raises ValueError for patterns of different lengths, values below 1
-        and anything that is named twice.
+    repeats (Iterable[int]): How many more times to read the input; none: as the config says.
+    RETURNS (Space): The space. Raises ValueError for patterns of different lengths, numbers out of
+        range and anything that is named twice.
     """
     named = tuple(normalize_pattern(pattern) for pattern in patterns)
     lengths = sorted({len(pattern) for pattern in named})
@@ -130,9 +130,9 @@ def make_space(
     if wanted < 1:
         raise ValueError(f"Expected at least 1 layer group, but got {wanted}.")
     numbers = {"depths": tuple(depths), "repeats": tuple(repeats)}
-    for name, values in numbers.items():
-        if any(value < 1 for value in values):
-            raise ValueError(f"Expected {name} of at least 1, but got {_spell(values)}.")
+    for (name, values), least in zip(numbers.items(), (1, 0), strict=True):
+        if any(value < least for value in values):
+            raise ValueError(f"Expected {name} of at least {least}, but got {_spell(values)}.")
     for name, given in {"patterns": named, **numbers}.items():
         if len(set(given)) < len(given):
             raise ValueError(f"Expected different {name}, but got {_spell(given)}.")

@@ -133,7 +133,7 @@ def mean_scores(outcomes: Iterable[Outcome], steps: int) -> dict[Candidate, floa
 
 def rank(scores: Mapping[Candidate, float]) -> list[Candidate]:
     """Candidates from the best to the worst; of equal ones, that with fewer layers, fewer
-    repetitions and fewer open groups is first."""
+    repeats and fewer open groups is first."""
     return sorted(scores, key=lambda candidate: (-scores[candidate], *_effort(candidate)))
 
 
@@ -144,4 +144,4 @@ def is_better(new: float, old: float) -> bool:
 
 def _effort(candidate: Candidate) -> tuple[float, int, int, str]:
     n_layers = inf if candidate.n_layers is None else candidate.n_layers
-    return n_layers, candidate.repeat or 1, candidate.pattern.count("b"), candidate.pattern
+    return n_layers, candidate.repeat or 0, candidate.pattern.count("b"), candidate.pattern

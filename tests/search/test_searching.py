@@ -152,6 +152,60 @@ def kill_in_second(train):
     return train_and_kill
 
 
+def test_shared_weights_score_all_candidates(tmp_path, arguments, in_process):
+    printed = search(arguments, tmp_path, "--strategy", "oneshot", "--top", 1, "--draw", "middle")
+    (shared, line), (best, _) = read_trials(tmp_path)
+    assert (shared.name, best.kind) == ("oneshot-s0-4", "train")
+    assert len(line["found"]) == 16
+    scores = {entry["pattern"]: entry["score"] for entry in line["found"]}
+    assert scores[best.candidate.pattern] == max(scores.values()) == line["score"]
+    assert "oneshot-s0-4: 16 candidates scored" in printed
+    # The drawing is over: what is saved says nothing of it.
+    assert all(job["kind"] in ("train", "oneshot") for job in in_process)
+
+
+def test_gates_choose_a_pattern(tmp_path, arguments, in_process):
+    printed = search(arguments, tmp_path, "--strategy", "gates", "--top", 1, "--groups", 2)
+    (gated, line), (nearest, _) = read_trials(tmp_path)
+    assert (gated.name, line["score"]) == ("gates-s0-4", None)
+    assert len(line["layers"]) == 4
+    assert line["gates"] == pytest.approx([sum(line["layers"][i : i + 2]) / 2 for i in (0, 2)])
+    letters = "".join("b" if gate > 0.5 else "c" for gate in line["gates"])
+    assert nearest.candidate.pattern == letters
+    assert "gates-s0-4: gates 0." in printed
+
+
+def test_gates_cannot_learn_beside_a_frozen_decoder(tmp_path, arguments):
+    options = ("--strategy", "gates", "--components.transformer.model.tuning", "frozen")
+    assert "no gradient reaches the decoder" in refuse(arguments, tmp_path / "out", *options)
+
+
+def test_halving_in_real_trainings(tmp_path, arguments, in_process):
+    options = ("--strategy", "halving", "--factor", 2, "--shortest", 0.5, "--groups", 2)
+    search(arguments, tmp_path, *options, "--compare")
+    steps = [trial.steps for trial, _ in read_trials(tmp_path)]
+    assert steps[:6] == [2, 2, 2, 2, 4, 4]
+    full = {trial.candidate.pattern for trial, _ in read_trials(tmp_path) if trial.steps == 4}
+    assert {"cc", "bb"} <= full
+
+
+def test_a_failed_trial_is_told(tmp_path, arguments, in_process, monkeypatch):
+    train = process.train
+
+    def fail(config, *args, **options):
+        if "bb" in config.read_text():
+            raise ValueError("no such luck")
+        return train(config, *args, **options)
+
+    monkeypatch.setattr(process, "train", fail)
+    options = ("--strategy", "exhaustive", "--patterns", "cc,bb")
+    message = refuse(arguments, tmp_path, *options)
+    assert "bb-s0-4: failed, see" in message
+    assert "which ends with: no such luck" in message
+    assert "1 trial failed" in message
+    assert "best.cfg" in message
+
+
 def test_trials_in_processes_of_their_own(tmp_path, arguments):
     folder = tmp_path / "out"
     printed = search(arguments, folder, "--strategy", "exhaustive", "--groups", 1, "--workers", 2)

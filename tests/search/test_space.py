@@ -34,7 +34,7 @@ def test_named_patterns_in_letters_or_digits():
 def test_what_a_candidate_sets():
     assert Candidate("cb").values == {"unmasking": "cb"}
     assert Candidate("cb", 3, 2).values == {"unmasking": "cb", "n_layers": 3, "repeat": 2}
-    assert str(Candidate("cb", 3, 2)) == "cb, 3 layers, read 2 x"
+    assert str(Candidate("cb", 3, 2)) == "cb, 3 layers, 2 repeats"
 
 
 def test_a_group_per_layer_is_not_listed():
@@ -54,7 +54,7 @@ def test_a_group_per_layer_is_not_listed():
         ({"patterns": ["cb"], "groups": 3}, "Expected patterns of 3 letters, .* got cb"),
         ({"groups": 0}, "Expected at least 1 layer group, but got 0"),
         ({"depths": [4, 0]}, "Expected depths of at least 1, but got 4, 0"),
-        ({"repeats": [-1]}, "Expected repeats of at least 1, but got -1"),
+        ({"repeats": [-1]}, "Expected repeats of at least 0, but got -1"),
         ({"repeats": [2, 2]}, "Expected different repeats, but got 2, 2"),
         ({"patterns": ["cb", "01"]}, "Expected different patterns, but got cb, cb"),
         ({"patterns": ["cx"]}, "The unmasking pattern is 'cx'"),
