@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from .best import find_standings, write_best
 from .checking import check_gates, check_search, find_space, read_config
 from .folder import check_identity, held, make_outcome, prepare_folder, read_trials
 from .jobs import Search, execute_trial, find_identity
+from .page import write_page
 from .progress import SearchDisplay
 from .running import Budget, Ending, run_search
 from .strategies import make_strategy
@@ -47,6 +47,7 @@ class Request:
 class Prepared:
     """A search that can begin: checked, with its strategy and what tells it from others."""
 
+    name: str
     search: Search
     strategy: Strategy
     identity: dict[str, Any]
@@ -77,7 +78,7 @@ def prepare_search(request: Request) -> Prepared:
     search = Search(config, section, task, find_spans_key(weights), code)
     options = {name: value for name, value in request.options.items() if value is not None}
     identity = find_identity(search, request.strategy, {**options, "compare": request.compare})
-    return Prepared(search, strategy, identity)
+    return Prepared(request.config.name, search, strategy, identity)
 
 
 def search_locally(
@@ -149,7 +150,11 @@ def write_findings(prepared: Prepared, folder: Path, *, is_complete: bool) -> No
     is_complete (bool): Whether nothing is left to try.
     """
     search = prepared.search
-    outcomes = [make_outcome(trial, line) for trial, line in read_trials(folder)]
-    if standings := find_standings(outcomes):
-        write = partial(write_best, is_final=is_complete)
-        write(folder / "best.cfg", search.config, search.section, standings[0])
+    lines = read_trials(folder)
+    standings = find_standings(make_outcome(trial, line) for trial, line in lines)
+    if not standings:
+        return
+    best = folder / "best.cfg"
+    write_best(best, search.config, search.section, standings[0], is_final=is_complete)
+    title = f"{prepared.name}, {prepared.identity['search']['strategy']}"
+    write_page(folder / "report.html", lines, search.task, title=title, is_final=is_complete)

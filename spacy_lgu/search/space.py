@@ -27,7 +27,7 @@ class Candidate:
 
     def __str__(self) -> str:
         layers = [] if self.n_layers is None else [f"{self.n_layers} layers"]
-        repeat = [] if self.repeat is None else [f"{self.repeat} repeats"]
+        repeat = [f"{self.repeat} repeat{'s' * (self.repeat > 1)}"] if self.repeat else []
         return ", ".join([self.pattern, *layers, *repeat])
 
     @property

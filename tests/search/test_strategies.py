@@ -112,7 +112,7 @@ def test_greedy_then_tries_depths_and_repetitions():
     space = make_space("cccc", depths=[4, 3], repeats=[1, 2])
     trials = play(Greedy(Task(space, (0,), 900)), score)
     assert [str(t.candidate) for t in trials][-2:] == [
-        "ccbb, 3 layers, 1 repeats",
+        "ccbb, 3 layers, 1 repeat",
         "ccbb, 3 layers, 2 repeats",
     ]
 
