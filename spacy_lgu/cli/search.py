@@ -10,7 +10,10 @@ from wasabi import msg
 from . import app
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..search.searching import Prepared
+    from ..search.workers import Workers
 
 
 @app.command("search", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -55,7 +58,17 @@ def search_cli(
     max_trials: Annotated[int | None, typer.Option(help="Trainings, all in all")] = None,
     max_steps: Annotated[int | None, typer.Option(help="Training steps, all in all")] = None,
     minutes: Annotated[float | None, typer.Option(help="Time from now on")] = None,
-    workers: Annotated[int, typer.Option(help="Trials at the same time", min=1)] = 1,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Trials at the same time; else 1, with Ray all there is room for", min=1),
+    ] = None,
+    ray: Annotated[
+        str | None, typer.Option(help="On a cluster of Ray: its address, or auto")
+    ] = None,
+    cpus_per_trial: Annotated[float, typer.Option(help="With Ray")] = 1,
+    gpus_per_trial: Annotated[
+        float, typer.Option(help="With Ray; 0.5: two trials share a GPU")
+    ] = 0,
     gpu_id: Annotated[
         str, typer.Option("--gpu-id", "-g", help="GPU, several with commas, or -1 for the CPU")
     ] = "-1",
@@ -105,11 +118,27 @@ def search_cli(
         code=code,
     )
     gpu_ids = tuple(_read_numbers(gpu_id, "--gpu-id"))
+    if ray is not None:
+        from ..search.ray_workers import RayWorkers, check_ray
+
+        check_ray(cpus_per_trial, gpus_per_trial)
     prepared = prepare_search(request)
     _print_plan(prepared)
     if dry_run:
         return
-    make_workers = partial(search_locally, size=workers, gpu_ids=gpu_ids or (-1,), keep=keep)
+    make_workers: Callable[..., Workers]
+    if ray is None:
+        size = workers or 1
+        make_workers = partial(search_locally, size=size, gpu_ids=gpu_ids or (-1,), keep=keep)
+    else:
+        make_workers = partial(
+            RayWorkers,
+            address=ray,
+            size=workers,
+            cpus=cpus_per_trial,
+            gpus=gpus_per_trial,
+            keep=keep,
+        )
     # As Ctrl-C does: the processes of the trials end, too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

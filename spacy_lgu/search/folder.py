@@ -55,6 +55,11 @@ def held(folder: Path) -> Iterator[None]:
         lock.release()
 
 
+def is_held(folder: Path) -> bool:
+    """Whether this is the folder of a search that is running, seen from here."""
+    return (folder / _HOLDER).exists()
+
+
 def check_identity(folder: Path, identity: Mapping[str, Any]) -> None:
     """Keep what is searched, or compare it with what was searched in this folder before.
 
