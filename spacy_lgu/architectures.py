@@ -27,6 +27,8 @@ def build_lgu_transformer_v1(
     name: str,
     get_spans: SpanGetterT,
     unmasking: Any,
+    n_layers: int | None = None,
+    repeat: int = 0,
     revision: str | None = None,
     quantization: str = "none",
     dtype: str = "auto",
@@ -45,6 +47,11 @@ def build_lgu_transformer_v1(
     get_spans (Callable): Docs -> for each Doc, the spans to run as sequences.
     unmasking (str): One letter per layer group, leftmost = layers nearest the input: c keeps
         the causal mask, b removes it. Source: Dukić & Šnajder, 2024 (arXiv 2401.14556).
+    n_layers (int | None): How many layers of the decoder are used, input side first: the pattern
+        covers these, and the others are neither read nor saved. None: all.
+    repeat (int): How many more times each sequence is run, end to end with itself: even a causal
+        decoder has seen all of it in the last copy, whose vectors are read. Windows get shorter,
+        so that all copies fit. Source: Kukić et al., 2026 (arXiv 2601.17585).
     revision (str | None): Branch, tag or commit on the hub.
     quantization (str): "none", "nf4" or "int8". A config that names this architecture but
         no quantization gets "none"; the default config of lgu_transformer says "nf4".
@@ -68,6 +75,8 @@ def build_lgu_transformer_v1(
         name=name,
         revision=revision,
         unmasking=unmasking,
+        n_layers=n_layers,
+        repeat=repeat,
         quantization=quantization,
         dtype=dtype,
         tuning=tuning,
@@ -117,7 +126,8 @@ def build_tok2vec_lgu_v1(
 
     pooling (Model[Ragged, Floats2d]): Subtoken vectors -> token vector, e.g. reduce_mean.v1.
     grad_factor (float): Factor on the gradients that go into the decoder.
-    max_batch_items (int): Real subtokens per forward pass at inference; may split one Doc.
+    max_batch_items (int): Real subtokens per forward pass at inference, each copy of those that
+        are repeated; may split one Doc.
     base_weights (str): What a save holds of the frozen base, as in the component lgu_transformer.
     transformer_arguments: The arguments of build_lgu_transformer_v1, each by its name.
     RETURNS (Model): Docs -> one array of shape (tokens, width) per Doc.

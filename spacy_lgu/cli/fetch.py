@@ -15,6 +15,9 @@ def fetch_cli(
         str | None, typer.Option(help="Branch, tag or commit on the hub; null for the default")
     ] = None,
     unmasking: Annotated[str, typer.Option(help="Unmasking pattern, such as ccbb")] = "cccc",
+    n_layers: Annotated[
+        int | None, typer.Option(help="How many of its layers are used, as in the config [all]")
+    ] = None,
     quantization: Annotated[str, typer.Option(help="none, nf4 or int8, as in the config")] = "none",
 ) -> None:
     """Download a decoder, or find it on disk, and check it against an unmasking pattern.
@@ -30,6 +33,7 @@ def fetch_cli(
         name=name,
         revision=None if revision == "null" else revision,
         unmasking=unmasking,
+        n_layers=n_layers,
         quantization=quantization,
         tuning="frozen",
     )

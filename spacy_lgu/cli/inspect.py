@@ -20,6 +20,12 @@ def inspect_cli(
         str | None, typer.Option(help="Decoder: branch, tag or commit on the hub")
     ] = None,
     unmasking: Annotated[str | None, typer.Option(help="Decoder: pattern, such as ccbb")] = None,
+    n_layers: Annotated[
+        int | None, typer.Option(help="Decoder: how many of its layers are used [all]")
+    ] = None,
+    repeat: Annotated[
+        int | None, typer.Option(help="Decoder: how many more times each text is run [0]")
+    ] = None,
     quantization: Annotated[str | None, typer.Option(help="Decoder: none, nf4 or int8")] = None,
     tuning: Annotated[str | None, typer.Option(help="Decoder: lora, full or frozen")] = None,
     dtype: Annotated[
@@ -66,6 +72,8 @@ def inspect_cli(
         offline=constants.HF_HUB_OFFLINE,
         revision=revision,
         unmasking=unmasking,
+        n_layers=n_layers,
+        repeat=repeat,
         quantization=quantization,
         tuning=tuning,
         dtype=dtype,

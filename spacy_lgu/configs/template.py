@@ -70,6 +70,12 @@ revision = ${paths.revision}
 # removes it (bidirectional). The best pattern depends on the task; groups nearer the output
 # usually gain more. Worth a run each: cccb, ccbb, bbbb, and cccc, the plain decoder.
 unmasking = %unmasking
+# How many layers of the decoder are used, input side first (null: all). The pattern covers these.
+# Three quarters of them are often as good as all, and faster.
+n_layers = null
+# How many more times each sequence is run, end to end with itself: with 1, a causal decoder has
+# seen all of it when it reads the last copy, at twice the cost.
+repeat = 0
 # none, nf4 (4 bit) or int8; for the frozen weights only.
 quantization = %quantization
 # auto is bfloat16 where the device computes it fast, else float32.

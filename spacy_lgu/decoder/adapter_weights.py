@@ -1,6 +1,7 @@
 """adapter_model.safetensors: which modules it holds LoRA weights for, and whether they fit."""
 
 import re
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -88,7 +89,7 @@ def find_adapted(
     found = sorted({name.split(".")[0] for name in shapes} & levels)
     adapted = name_adapted(adapter, module, prefix=f"{found[0]}." if found else "")
     linear, experts = linear_layers(module), expert_parameters(module)
-    _compare_names(adapter, shapes, adapted)
+    _compare_names(adapter, shapes, adapted, _count_layers(linear))
     for name, part in adapted.items():
         rank = adapter.rank_of(part.named)
         sizes = experts[name] if part.is_parameter else _linear_shape(linear[name])
@@ -207,22 +208,41 @@ def _read_shape(
     return shape_A[0], shape_A[1], shape_B[0]
 
 
-def _compare_names(adapter: AdapterConfig, shapes: ShapesT, adapted: dict[str, Adapted]) -> None:
+def _compare_names(
+    adapter: AdapterConfig, shapes: ShapesT, adapted: dict[str, Adapted], n_layers: int
+) -> None:
     expected = {part.saved for part in adapted.values()}
     if unexpected := sorted(shapes.keys() - expected):
         raise _misfit(
             adapter,
             f"{len(unexpected)} of its modules, such as {unexpected[0]!r}, are not among the "
             "linear modules and parameters of this decoder (without LM head) that "
-            f"{adapter.file.name} names.",
+            f"{adapter.file.name} names." + _describe_depth(shapes, unexpected, n_layers),
         )
     if missing := sorted(expected - shapes.keys()):
         raise _misfit(
             adapter,
-            f"it lacks the weights of {len(missing)} modules, such as {_weight(missing[0], A)!r}.",
+            f"it lacks the weights of {len(missing)} modules, such as {_weight(missing[0], A)!r}."
+            + _describe_depth(shapes, missing, _count_layers(shapes)),
         )
     if not expected:
         raise _misfit(adapter, "it has no weights, and names none of its linear modules.")
+
+
+def _describe_depth(shapes: ShapesT, differing: list[str], shorter: int) -> str:
+    """What to do where nothing but layers after the shorter of two depths differs."""
+    if any(_count_layers([name]) <= shorter for name in differing):
+        return ""
+    return (
+        f" It was trained on {_count_layers(shapes)} layers: use it with the n_layers of its "
+        "training (null: all)."
+    )
+
+
+def _count_layers(names: Iterable[str]) -> int:
+    """Layers up to the last one that is named."""
+    found = (re.search(r"\.(\d+)\.", name) for name in names)
+    return max((int(number[1]) + 1 for number in found if number), default=0)
 
 
 def _misfit(adapter: AdapterConfig, reason: str) -> ValueError:

@@ -15,6 +15,7 @@ from .adapter import LoraTargets, add_adapter, check_adapter, find_targets, load
 from .adapter_config import BaseReference
 from .adapter_origin import compare_lora, compare_pattern
 from .bundle import Bundle
+from .config import make_config
 from .decoder import LGUDecoder
 from .description import Base
 from .experts import describe_unquantized
@@ -27,7 +28,14 @@ from .mixers import layer_kinds
 from .refusals import FamilyError
 from .self_test import check_decoder
 from .settings import DecoderSettings
-from .source import Source, check_prequantized, find_source, load_tokenizer, read_config
+from .source import (
+    CONFIG,
+    Source,
+    check_prequantized,
+    find_source,
+    load_tokenizer,
+    read_config,
+)
 from .stepping import check_dtype
 from .versions import enable_checkpointing, find_contradiction
 from .weights import check_weights, weight_shapes
@@ -113,10 +121,10 @@ def check_settings(settings: DecoderSettings, tokenizer_config: dict[str, Any]) 
     """
     if settings.tuning != "frozen":
         check_dtype(settings.dtype)
-    source = find_source(settings.name, settings.revision)
+    source = find_source(settings.name, settings.revision, n_layers=settings.n_layers)
     config = read_config(source)
     try:
-        check_family(config)
+        check_family(config, whole=make_config(source.folder / CONFIG))
     except FamilyError as error:
         raise FamilyError(f"{settings.name!r}: {error}", reason=error.reason) from error
     if contradiction := find_contradiction(config):
@@ -156,7 +164,11 @@ def build_decoder(checked: CheckedDecoder, *, device: torch.device) -> BuiltDeco
     RETURNS (BuiltDecoder): The decoder, in evaluation mode.
     """
     source = checked.source
-    files = fingerprint_folder(source.folder, full=True, remember=True) if source.is_local else None
+    files = None
+    if source.is_local:
+        files = fingerprint_folder(
+            source.folder, full=True, remember=True, n_layers=source.n_layers
+        )
     # The location, since a relative path would mean another folder in another working directory.
     base = Base(name=source.location, commit=source.commit, files=files)
     dtype = resolve_dtype(checked.settings.dtype, device)
@@ -210,7 +222,9 @@ def assemble(
         adapter = add_adapter(module, settings.lora, targets=checked.targets, base=reference)
     if settings.gradient_checkpointing:
         enable_gradient_checkpointing(module)
-    decoder = LGUDecoder(module, unmasked=checked.unmasked, dtype=dtype, adapter=adapter).eval()
+    decoder = LGUDecoder(
+        module, unmasked=checked.unmasked, dtype=dtype, adapter=adapter, repeat=settings.repeat
+    ).eval()
     if settings.self_test:
         check_decoder(decoder)
     return BuiltDecoder(decoder, checked.tokenizer, settings, base, shared, bundle, subtokens)

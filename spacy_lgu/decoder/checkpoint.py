@@ -45,10 +45,13 @@ class Expected(NamedTuple):
     forms (list[dict[str, tuple[int, ...]]]): From stored_forms, of which a file has one.
     ignored (Sequence[str]): Patterns of the names of others that published files hold, such as
         layers for speculative decoding.
+    unused (Pattern | None): What the names of weights of layers that are left out match, without
+        the prefix. None: no layer is.
     """
 
     forms: list[ShapesT]
     ignored: Sequence[str] = ()
+    unused: re.Pattern[str] | None = None
 
 
 class StoredTensor(NamedTuple):
@@ -177,6 +180,7 @@ def match_weights(tensors: dict[str, StoredTensor], expected: Expected, *, where
         if name not in form
         and name.split(".")[0] in children
         and not _CONSTANTS.search(name)
+        and not (expected.unused and expected.unused.fullmatch(name))
         and not any(re.search(pattern, prefix + name) for pattern in expected.ignored)
         and not _is_quantization_state(name, stored)
     ]

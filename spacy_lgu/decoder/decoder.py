@@ -8,6 +8,8 @@ import numpy
 import torch
 
 from ..segments import find_starts, list_rows
+from ..unmasking import unmask_layers
+from .depth import first_layers
 from .loading import TORCH_DTYPES, shared_tensors
 from .mixers import layer_kinds, run_on_rectangles
 from .packing import PackedBatch, micro_batches
@@ -31,6 +33,7 @@ class LGUDecoder(torch.nn.Module):
         have no mask to remove.
     dtype (str): Computing dtype.
     adapter (PeftModel | None): PEFT's view of the same decoder, when it has an adapter.
+    repeat (int): How many more times predict runs each sequence, as in PackedBatch.pack.
     """
 
     # transformers gives its models their attributes at run time.
@@ -44,11 +47,13 @@ class LGUDecoder(torch.nn.Module):
         unmasked: tuple[bool, ...],
         dtype: str,
         adapter: "peft.PeftModel | None" = None,
+        repeat: int = 0,
     ) -> None:
         super().__init__()
         self.base = base
         self.unmasked = unmasked
         self.dtype = dtype
+        self.repeat = repeat
         # Not a registered submodule: PEFT has put its layers into the base itself.
         object.__setattr__(self, "adapter", adapter)
         # Subtokens for which the memory was enough, once it was not.
@@ -80,7 +85,8 @@ class LGUDecoder(torch.nn.Module):
         """The last layer's hidden states.
 
         packed (PackedBatch): The sequences.
-        RETURNS (Tensor): Shape: (total_subtokens, width), float32, which is what thinc reads.
+        RETURNS (Tensor): Of the rows that are read. Shape: (subtokens, width), float32, which is
+            what thinc reads.
         """
         computing = TORCH_DTYPES[self.dtype]
         stored = self.base.get_input_embeddings().weight.dtype
@@ -92,7 +98,32 @@ class LGUDecoder(torch.nn.Module):
                 packed=packed,
                 unmasked=self.unmasked,
             )
-        return output.last_hidden_state[0].float()
+        Y = output.last_hidden_state[0]
+        if packed.read is not None:
+            Y = Y[packed.read]  # (total_subtokens, width) -> (subtokens, width)
+        return Y.float()
+
+    def under(self, unmasking: str, n_layers: int | None = None) -> "LGUDecoder":
+        """The same weights under another pattern, and perhaps without the last layers.
+
+        Nothing is copied or changed: the two decoders have their modules in common, adapter and
+        training mode included, and threads may run both. To save what was found this way, build a
+        decoder with these settings.
+
+        unmasking (str): The pattern, which covers these layers.
+        n_layers (int | None): How many layers are run, input side first; the last norm follows
+            them. None: all that this decoder has.
+        RETURNS (LGUDecoder): Raises ValueError for a depth that this decoder does not have, for
+            what is not a pattern, and for one that does not go with the layers.
+        """
+        base = self.base
+        if n_layers is not None:
+            base = first_layers(base, n_layers)
+        kinds = layer_kinds(base.config)
+        unmasked = unmask_layers(unmasking, len(kinds), kinds)
+        decoder = LGUDecoder(base, unmasked=unmasked, dtype=self.dtype, repeat=self.repeat)
+        decoder.training = self.training  # that of the modules stays as it is
+        return decoder
 
     @torch.no_grad()
     def predict(self, ids: numpy.ndarray, lengths: numpy.ndarray, max_items: int) -> torch.Tensor:
@@ -100,9 +131,9 @@ class LGUDecoder(torch.nn.Module):
 
         ids (ndarray): Concatenated subtoken ids. Shape: (total,).
         lengths (ndarray): Length of each sequence. Shape: (n,).
-        max_items (int): Most subtokens per forward pass; a longer sequence runs alone. Where the
-            device has too little memory for so many, half of them are tried, and so on; later
-            calls begin with what went well.
+        max_items (int): Most subtokens per forward pass, every copy of a sequence counted; a
+            longer sequence runs alone. Where the device has too little memory for so many, half of
+            them are tried, and so on; later calls begin with what went well.
         RETURNS (Tensor): Shape: (total, width), float32, rows in the order of ids. Raises
             torch.OutOfMemoryError for a single sequence that is too long.
         """
@@ -110,22 +141,23 @@ class LGUDecoder(torch.nn.Module):
             max_items = min(max_items, _CPU_ITEMS)
         if self._max_items is not None:
             max_items = min(max_items, self._max_items)
-        if len(ids) <= max_items:
+        computed = lengths * (self.repeat + 1)
+        if computed.sum() <= max_items:
             Y = self._try_forward(ids, lengths)
             if Y is not None:
                 return Y
-            max_items = self._halve(lengths)
+            max_items = self._halve(computed)
         starts = find_starts(lengths)
         # Not the default dtype: transformers changes it while another thread loads a decoder.
         Y = torch.empty(len(ids), self.width, dtype=torch.float32, device=self.device)
-        groups = micro_batches(lengths, max_items)
+        groups = micro_batches(computed, max_items)
         while groups:
             members = groups.pop(0)
             rows = list_rows(starts[members], lengths[members])
             Y_group = self._try_forward(ids[rows], lengths[members])
             if Y_group is None:
-                half = self._halve(lengths[members])
-                groups[:0] = [members[p] for p in micro_batches(lengths[members], half)]
+                half = self._halve(computed[members])
+                groups[:0] = [members[p] for p in micro_batches(computed[members], half)]
                 continue
             Y[torch.from_numpy(rows).to(self.device)] = Y_group
         return Y
@@ -133,7 +165,7 @@ class LGUDecoder(torch.nn.Module):
     def _try_forward(self, ids: numpy.ndarray, lengths: numpy.ndarray) -> torch.Tensor | None:
         """RETURNS (Tensor | None): None: there was too little memory for several sequences."""
         try:
-            return self(PackedBatch.pack(ids, lengths, device=self.device))
+            return self(PackedBatch.pack(ids, lengths, device=self.device, repeat=self.repeat))
         except torch.OutOfMemoryError:
             if len(lengths) == 1:
                 raise
@@ -165,5 +197,7 @@ class LGUDecoder(torch.nn.Module):
         memo = {**memo, **shared_tensors(self)}
         adapter = copy.deepcopy(self.adapter, memo)
         base = copy.deepcopy(self.base, memo) if adapter is None else adapter.get_base_model()
-        copied = LGUDecoder(base, unmasked=self.unmasked, dtype=self.dtype, adapter=adapter)
+        copied = LGUDecoder(
+            base, unmasked=self.unmasked, dtype=self.dtype, adapter=adapter, repeat=self.repeat
+        )
         return copied.train(self.training)

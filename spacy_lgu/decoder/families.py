@@ -9,6 +9,7 @@ from transformers import PretrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from ..unmasking import LayerKind
+from .depth import check_depth, check_open
 from .layer_check import check_layers
 from .mixers import layer_kinds
 from .refusals import REFUSED, REFUSED_SETTINGS, TESTED_FAMILIES, refusal
@@ -18,10 +19,11 @@ from .versions import rotary_settings
 _SIZES = ("hidden_size", "num_attention_heads", "vocab_size", "max_position_embeddings")
 
 
-def check_family(config: PretrainedConfig) -> None:
+def check_family(config: PretrainedConfig, *, whole: PretrainedConfig | None = None) -> None:
     """Refuse, by name, a decoder whose layers packed attention would compute wrongly.
 
     config (PretrainedConfig): The decoder's config; no weight is needed.
+    whole (PretrainedConfig | None): That of all its layers, where the other has only the first.
     RETURNS (None): Raises ValueError naming the family and the reason.
     """
     family = config.model_type
@@ -49,6 +51,8 @@ def check_family(config: PretrainedConfig) -> None:
         if getattr(config, setting, None):
             raise refusal(family, reason)
     kinds = layer_kinds(config)
+    if whole is not None:
+        check_open(whole, len(kinds))
     # All have softmax attention in all layers, and some do not look at what their configs say.
     if family in TESTED_FAMILIES and set(kinds) != {LayerKind.ATTENTION}:
         raise refusal(
@@ -62,6 +66,8 @@ def check_family(config: PretrainedConfig) -> None:
         raise refusal(family, f"its config does not say {' and '.join(missing)}")
     if family not in TESTED_FAMILIES:
         check_layers(config)
+    if whole is not None:
+        check_depth(whole, config)
 
 
 def find_missing(config: PretrainedConfig) -> list[str]:

@@ -23,12 +23,15 @@ def fingerprint(file: Path) -> dict[str, Any]:
     return {"bytes": file.stat().st_size, "header_sha256": hashlib.sha256(header).hexdigest()}
 
 
-def fingerprint_folder(folder: Path, *, full: bool, remember: bool = False) -> FingerprintsT:
+def fingerprint_folder(
+    folder: Path, *, full: bool, remember: bool = False, n_layers: int | None = None
+) -> FingerprintsT:
     """The fingerprints of a decoder's weights, and of the config that gives them their meaning.
 
     folder (Path): A folder as save_pretrained writes it.
     full (bool): Whether to hash all weights, as "sha256".
     remember (bool): Whether a file that has not changed since it was hashed is not read again.
+    n_layers (int | None): As in Source; files that hold nothing of these layers are left out.
     RETURNS (dict): By file name; that of the config: "bytes" and "config_sha256". Raises ValueError
         when the config or weights are missing.
     """
@@ -39,7 +42,7 @@ def fingerprint_folder(folder: Path, *, full: bool, remember: bool = False) -> F
         )
     config = (folder / CONFIG).read_bytes()
     digest = hashlib.sha256(config).hexdigest()
-    files = weight_files(folder)
+    files = weight_files(folder, n_layers=n_layers)
     found = {
         CONFIG: {"bytes": len(config), "config_sha256": digest},
         **{file.name: fingerprint(file) for file in files},

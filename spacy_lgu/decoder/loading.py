@@ -102,7 +102,8 @@ def load_shared_base(
     prefix (str | None): From check_weights, as in load_decoder.
     RETURNS (SharedBase): Kept in memory as long as any pipeline uses it.
     """
-    key = (identity, dtype, quantization, str(device))
+    # Bases of different depths have no tensors in common, so that each holds what it needs.
+    key = (identity, dtype, quantization, str(device), str(config.num_hidden_layers))
     with LOADING:
         base = _shared_bases.get(key)
         if base is None:

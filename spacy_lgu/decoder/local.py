@@ -36,23 +36,26 @@ class LocalDecoder:
     shape: DecoderShape
 
 
-def read_local(name: str, revision: str | None = None) -> LocalDecoder | None:
+def read_local(
+    name: str, revision: str | None = None, *, n_layers: int | None = None
+) -> LocalDecoder | None:
     """Read a decoder's config without asking the network.
 
     name (str): Folder, or name on the Hugging Face hub.
     revision (str | None): Branch, tag or commit on the hub.
+    n_layers (int | None): As in Source.
     RETURNS (LocalDecoder | None): None for a name on the hub that the local cache does not have.
         Raises ValueError for a folder that is missing or holds no decoder, and for a config that is
         damaged or no decoder's.
     """
     folder = finished_folder(named_path(name))
     if folder.exists() or not _is_hub_name(name):
-        return _read(find_source(name, revision))
+        return _read(find_source(name, revision, n_layers=n_layers))
     found = try_to_load_from_cache(name, CONFIG, cache_dir=hub_cache(), revision=revision)
     if not isinstance(found, str):
         return None
     snapshot = Path(found).parent  # .../snapshots/<commit>
-    return _read(Source(name, snapshot, snapshot.name))
+    return _read(Source(name, snapshot, snapshot.name, n_layers))
 
 
 def read_usable(name: str, revision: str | None = None) -> LocalDecoder | None:
@@ -68,13 +71,16 @@ def read_usable(name: str, revision: str | None = None) -> LocalDecoder | None:
     return found
 
 
-def read_decoder(name: str, revision: str | None = None) -> LocalDecoder:
+def read_decoder(
+    name: str, revision: str | None = None, *, n_layers: int | None = None
+) -> LocalDecoder:
     """Read a decoder's config, which is downloaded if the local cache lacks it.
 
-    name, revision (str): As in read_local.
+    name, revision, n_layers: As in read_local.
     RETURNS (LocalDecoder): Raises ValueError or OSError as read_local and find_source do.
     """
-    return read_local(name, revision) or _read(find_source(name, revision))
+    found = read_local(name, revision, n_layers=n_layers)
+    return found or _read(find_source(name, revision, n_layers=n_layers))
 
 
 def measure_shape(config: PretrainedConfig) -> DecoderShape:

@@ -4,6 +4,13 @@ sequences     [5 6 7] [8 9]
 ids           5 6 7 8 9          (1, total)
 positions     0 1 2 0 1          (1, total)
 cu_seqlens    0 3 5              (n + 1,)
+
+Repeated once, a causal decoder has seen all of a sequence when it reads its last copy:
+
+ids           5 6 7 5 6 7 8 9 8 9
+positions     0 1 2 3 4 5 0 1 2 3
+cu_seqlens    0           6       10
+read                3 4 5     8 9
 """
 
 from collections.abc import Sequence
@@ -13,7 +20,7 @@ from functools import cached_property
 import numpy
 import torch
 
-from ..segments import find_bounds, find_starts, number_rows
+from ..segments import find_bounds, find_starts, list_rows, number_rows
 
 
 @dataclass(frozen=True)
@@ -51,22 +58,31 @@ class PackedBatch:
     positions (Tensor): Position of each subtoken in its sequence. Shape: (1, total), int64.
     cu_seqlens (Tensor): Where each sequence begins, and the total. Shape: (n + 1,), int32.
     lengths (ndarray): The sequences' lengths, in host memory. Shape: (n,), int64.
+    read (Tensor | None): The rows of the last copy of each sequence, whose vectors are read.
+        Shape: (subtokens,), int64. None: no sequence is repeated, all rows are read.
     """
 
     ids: torch.Tensor
     positions: torch.Tensor
     cu_seqlens: torch.Tensor
     lengths: numpy.ndarray
+    read: torch.Tensor | None = None
 
     @classmethod
     def pack(
-        cls, ids: numpy.ndarray, lengths: Sequence[int] | numpy.ndarray, *, device: torch.device
+        cls,
+        ids: numpy.ndarray,
+        lengths: Sequence[int] | numpy.ndarray,
+        *,
+        device: torch.device,
+        repeat: int = 0,
     ) -> "PackedBatch":
         """Build a batch from the concatenated ids and the length of each sequence.
 
         ids (ndarray): Subtoken ids of all sequences, concatenated. Shape: (total,).
         lengths (Sequence[int]): Length of each sequence, all positive, summing to total.
         device (torch.device): Where the tensors go.
+        repeat (int): How many more copies follow each sequence, as parts of it.
         RETURNS (PackedBatch): The batch. Raises ValueError when the lengths do not fit.
         """
         lengths = numpy.asarray(lengths, dtype="int64")
@@ -75,11 +91,19 @@ class PackedBatch:
                 f"Expected positive sequence lengths that sum to {len(ids)}, the number of "
                 f"subtokens, but got {lengths.tolist()}."
             )
+        read = None
+        if repeat:
+            n_copies, own = repeat + 1, lengths
+            starts = numpy.repeat(find_starts(own), n_copies)
+            ids = ids[list_rows(starts, numpy.repeat(own, n_copies))]
+            lengths = own * n_copies
+            read = _to_device(list_rows(find_bounds(lengths)[1:] - own, own), device)
         return cls(
             ids=_to_device(numpy.asarray(ids, dtype="int64")[None], device),
             positions=_to_device(number_rows(lengths)[None], device),
             cu_seqlens=_to_device(find_bounds(lengths).astype("int32"), device),
             lengths=lengths,
+            read=read,
         )
 
     @property

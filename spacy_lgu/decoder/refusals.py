@@ -68,3 +68,18 @@ def refusal(family: str, reason: str) -> FamilyError:
         f"families: {', '.join(TESTED_FAMILIES)}.",
         reason=reason,
     )
+
+
+def depth_refusal(family: str, n_layers: int, reason: str) -> FamilyError:
+    """The error to raise for a family whose decoders cannot do with their first layers alone.
+
+    family (str): The config's model_type.
+    n_layers (int): How many layers were to be used.
+    reason (str): Why not, as the rest of a sentence.
+    RETURNS (FamilyError): With what to do.
+    """
+    return FamilyError(
+        f"Decoders of the family {family!r} cannot be cut to n_layers = {n_layers}: {reason}. Use "
+        "another number of layers, or null for all.",
+        reason=reason,
+    )

@@ -14,7 +14,7 @@ from .adapter import check_adapter, find_targets
 from .adapter_origin import compare_lora
 from .building import BuiltDecoder, CheckedDecoder, assemble
 from .bundle import Bundle
-from .description import DESCRIPTION, Base, Description, read_description
+from .description import DESCRIPTION, Description, read_description
 from .fingerprints import FingerprintsT, differing_files, fingerprint_folder, list_files
 from .locking import one_at_a_time
 from .mixers import layer_kinds
@@ -35,7 +35,8 @@ def load_decoder_folder(
 
     folder (Path): The folder.
     settings (DecoderSettings): From the pipeline's config. A dtype other than "auto" overrides
-        the saved one; pattern, quantization and tuning must agree with what was saved.
+        the saved one; pattern, depth, repeat, quantization and tuning must agree with what
+        was saved.
     device (torch.device): Where the weights go.
     full (bool): Whether to hash the base weights as well.
     RETURNS (BuiltDecoder): The decoder, in evaluation mode. Raises ValueError or OSError that says
@@ -52,7 +53,7 @@ def load_decoder_folder(
     adapter_config = None if adapter is None else check_adapter(adapter)
     prefix, bundle, identity = None, None, saved.base.identity
     if saved.base_weights == "reference":
-        source, config, prefix = _find_reference(folder, saved.base)
+        source, config, prefix = _find_reference(folder, saved)
     else:
         part = folder / saved.part
         if saved.bundle is not None:
@@ -61,6 +62,12 @@ def load_decoder_folder(
             identity = replace(saved.base, files=files).identity
         source = find_source(str(part.absolute()))
         config = read_config(source)
+        if saved.n_layers not in (None, config.num_hidden_layers):
+            raise damaged(
+                folder / DESCRIPTION,
+                f"'n_layers' is {saved.n_layers}, but the decoder in {saved.part} has "
+                f"{config.num_hidden_layers} layers",
+            )
     check_saved_with(saved.libraries, config, str(folder))
     if config.hidden_size != saved.width:
         raise damaged(
@@ -116,7 +123,7 @@ def decoder_from_files(
 
 
 def _compare_settings(folder: Path, saved: Description, settings: DecoderSettings) -> None:
-    for name in ("unmasking", "quantization", "tuning"):
+    for name in ("unmasking", "n_layers", "repeat", "quantization", "tuning"):
         if getattr(saved, name) != getattr(settings, name):
             raise ValueError(
                 f"The decoder in {str(folder)!r} was trained with {name} = "
@@ -152,8 +159,11 @@ def _check_files(folder: Path, saved: Description) -> None:
             )
 
 
-def _find_reference(folder: Path, base: Base) -> tuple[Source, PretrainedConfig, str | None]:
+def _find_reference(
+    folder: Path, saved: Description
+) -> tuple[Source, PretrainedConfig, str | None]:
     """RETURNS (tuple): Where the base is, its config, and what check_weights returns for it."""
+    base = saved.base
     if base.files is not None and not named_path(base.name).is_dir():
         raise ValueError(
             f"The base decoder of {str(folder)!r} was the folder {base.name!r}, which is not "
@@ -162,7 +172,7 @@ def _find_reference(folder: Path, base: Base) -> tuple[Source, PretrainedConfig,
     if base.files is None and base.commit is None:
         raise damaged(folder / DESCRIPTION, "'base' has neither 'commit' nor 'files'")
     try:
-        source = find_source(base.name, base.commit)
+        source = find_source(base.name, base.commit, n_layers=saved.n_layers)
         config = read_config(source)
         prefix = check_weights(source, config)
     except (ValueError, OSError) as error:
@@ -172,16 +182,18 @@ def _find_reference(folder: Path, base: Base) -> tuple[Source, PretrainedConfig,
             "base, save it with base_weights = 'bundle'."
         ) from error
     if source.is_local and base.files is not None:
-        _compare_base(source.folder, base.files, full=False)
+        _compare_base(source.folder, base.files, full=False, n_layers=saved.n_layers)
     return source, config, prefix
 
 
-def _compare_base(folder: Path, expected: FingerprintsT, *, full: bool) -> FingerprintsT:
+def _compare_base(
+    folder: Path, expected: FingerprintsT, *, full: bool, n_layers: int | None = None
+) -> FingerprintsT:
     """Compare sizes and headers; hashing gigabytes at each load is left to verify_decoder.
 
     RETURNS (dict): What was expected, with the config, which older versions did not record.
     """
-    found = fingerprint_folder(folder, full=full)
+    found = fingerprint_folder(folder, full=full, n_layers=n_layers)
     expected = {CONFIG: found[CONFIG], **expected}
     compared = {
         name: {key: value for key, value in file.items() if full or key != "sha256"}

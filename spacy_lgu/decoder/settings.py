@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
-from ..unmasking import normalize_pattern
+from ..unmasking import group_sizes, normalize_pattern
 
 QUANTIZATIONS = ("none", "nf4", "int8")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -146,6 +146,10 @@ class DecoderSettings:
     name (str): Name on the Hugging Face hub, or a folder.
     revision (str | None): Branch, tag or commit on the hub. None: the default branch.
     unmasking (str): The unmasking pattern, in letters; the paper's digits are converted.
+    n_layers (int | None): How many of its layers are used, input side first; the pattern covers
+        these. None: all.
+    repeat (int): How many more times each sequence is run, end to end with itself; the vectors are
+        those of the last copy.
     quantization (str): "none", "nf4" (4 bit, double quantization) or "int8" (LLM.int8(), which
         keeps columns with outliers in float16 and looks for them in the whole batch: where there
         are any, a text's vectors depend on its neighbours: by up to 6 % in tiny decoders, and more
@@ -162,6 +166,8 @@ class DecoderSettings:
     name: str
     revision: str | None = None
     unmasking: str
+    n_layers: int | None = None
+    repeat: int = 0
     quantization: str = "none"
     dtype: str = "auto"
     tuning: str = "lora"
@@ -177,6 +183,10 @@ class DecoderSettings:
                 "such as 'mistralai/Mistral-7B-v0.3', or a folder."
             )
         object.__setattr__(self, "unmasking", normalize_pattern(self.unmasking))
+        if self.n_layers is not None:
+            _check_count("n_layers", self.n_layers, 1, ", or null for all of the decoder's")
+            group_sizes(self.n_layers, len(self.unmasking))
+        _check_count("repeat", self.repeat, 0, ", which runs each sequence once")
         _check_choice("quantization", self.quantization, QUANTIZATIONS)
         _check_choice("dtype", self.dtype, DTYPES)
         _check_choice("tuning", self.tuning, TUNINGS)
@@ -191,6 +201,11 @@ class DecoderSettings:
                 f"The optimizer's lora_plus_ratio is {ratio}, but tuning = {self.tuning!r} has no "
                 "LoRA weights. Use lora_plus_ratio = 1.0, or tuning = 'lora'."
             )
+
+
+def _check_count(what: str, value: Any, lowest: int, more: str) -> None:
+    if type(value) is not int or value < lowest:
+        raise ValueError(f"{what} is {value!r}: expected a whole number from {lowest}{more}.")
 
 
 def _check_choice(what: str, value: Any, choices: tuple[str, ...], more: str = "") -> None:

@@ -24,6 +24,7 @@ from ..inputs import named_path, shorten
 from ..replacing import finished_folder
 from .adapter_config import ADAPTER_CONFIG
 from .config import make_config
+from .depth import cut_config
 from .reading import read_json
 from .versions import hub_cache, set_prefix_space, without_class_warning
 
@@ -42,11 +43,13 @@ class Source:
     folder (Path): The folder on this machine that holds its files; for a decoder from the hub the
         commit's snapshot in the local cache, which has the config and what was downloaded since.
     commit (str | None): The commit the revision stands for. None: a local decoder.
+    n_layers (int | None): How many of its layers are used, input side first. None: all.
     """
 
     name: str
     folder: Path
     commit: str | None
+    n_layers: int | None = None
 
     @property
     def is_local(self) -> bool:
@@ -58,11 +61,12 @@ class Source:
         return str(self.folder) if self.is_local else self.name
 
 
-def find_source(name: str, revision: str | None = None) -> Source:
+def find_source(name: str, revision: str | None = None, *, n_layers: int | None = None) -> Source:
     """Resolve a name to a folder, or to a commit on the hub (or in its local cache).
 
     name (str): Hub name or folder.
     revision (str | None): Branch, tag or commit; hub only.
+    n_layers (int | None): As in Source.
     RETURNS (Source): Raises ValueError or OSError that says what was tried and what to do, for a
         missing folder or repository, a missing revision, a gated repository without access,
         and a name that is not cached while the network is off.
@@ -84,7 +88,7 @@ def find_source(name: str, revision: str | None = None) -> Source:
                 f"The folder {name!r} has no config.json: expected a decoder as transformers' "
                 "save_pretrained writes it."
             )
-        return Source(name, folder.resolve(), None)
+        return Source(name, folder.resolve(), None, n_layers)
     if folder.is_file():
         raise ValueError(
             f"{name!r} is a file. Give the folder of a decoder, or its name on the Hugging Face "
@@ -97,7 +101,7 @@ def find_source(name: str, revision: str | None = None) -> Source:
             "or its name on the Hugging Face hub, such as 'mistralai/Mistral-7B-v0.3'."
         )
     snapshot = _find_snapshot(name, revision)
-    return Source(name, snapshot, snapshot.name)
+    return Source(name, snapshot, snapshot.name, n_layers)
 
 
 def download(name: str, file: str, *, revision: str | None) -> Path:
@@ -155,8 +159,8 @@ def read_config(source: Source) -> PretrainedConfig:
     """The decoder's config; no weight is read.
 
     source (Source): From find_source.
-    RETURNS (PretrainedConfig): Raises ValueError when it is not that of a decoder-only
-        model, and as make_config does.
+    RETURNS (PretrainedConfig): Of the layers that are used. Raises ValueError when it is not that
+        of a decoder-only model, and as make_config and cut_config do.
     """
     config = make_config(source.folder / CONFIG)
     architectures = config.architectures or []
@@ -167,7 +171,7 @@ def read_config(source: Source) -> PretrainedConfig:
             "it has no causal mask to remove. Name a decoder such as 'mistralai/Mistral-7B-v0.3'; "
             "for encoders use the factory 'transformer' of spacy-transformers."
         )
-    return config
+    return cut_config(config, source.n_layers, where=source.name)
 
 
 def check_prequantized(source: Source, config: PretrainedConfig, quantization: str) -> None:

@@ -1,6 +1,6 @@
 """A decoder on disk.
 
-lgu.json      format version, base identity, pattern, quantization, dtype, width
+lgu.json      format version, base identity, pattern, depth, quantization, dtype, width
 adapter/      adapter_config.json + adapter_model.safetensors, loadable by PEFT alone
 tokenizer/    tokenizer.json ...
 weights/      instead of adapter/ and base/ when all weights are trained
@@ -143,6 +143,8 @@ def _write_decoder(
         tuning=settings.tuning,
         width=built.decoder.width,
         subtokens=built.subtokens,
+        n_layers=settings.n_layers,
+        repeat=settings.repeat,
         files=hash_files(folder, names),
         pipeline=pipeline,
         heads=list(heads),

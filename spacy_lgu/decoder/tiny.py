@@ -72,6 +72,7 @@ _NEEDED = (
     "head_dim", "num_key_value_heads", "num_experts_per_tok", "n_routed_experts",
     "n_shared_experts",
 )  # fmt: skip
+_OPTIONAL = ("hidden_size_per_layer_input",)
 # Windows by name, in units of what a causal position sees: the last one counts both its sides.
 _WINDOWS = {"sliding_window": 1, "attention_chunk_size": 1, "local_attention": 2}
 # A family whose sizes have other names must not fill the memory with its real ones.
@@ -104,6 +105,8 @@ def tiny_config(config: PretrainedConfig, *, window: int = 64) -> PretrainedConf
             found = kind.get(name)
             if isinstance(found, list):  # one size per layer
                 kind[name] = [size] * len(found)
+            elif found == 0 and name in _OPTIONAL:
+                continue  # a part that the decoder does not have
             elif found is not None or (name in kind and name in _NEEDED):
                 kind[name] = min(size, found or size) if name in _CHOSEN else size
     values.pop("quantization_config", None)

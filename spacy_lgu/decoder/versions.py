@@ -252,10 +252,12 @@ def without_class_warning() -> Iterator[None]:
 
 
 def _drop_load_report(record: logging.LogRecord) -> bool:
-    return "LOAD REPORT" not in record.getMessage()
+    message = record.getMessage()
+    return "LOAD REPORT" not in message and "were not used when" not in message
 
 
-# 5 logs a table of weights that it did not use, such as those of the LM head, or did not find.
+# 5 logs a table of weights that it did not use, such as those of the LM head, or did not find, and
+# 4.53 a list of them.
 # match_weights has compared them before, and load_decoder raises for any that was not loaded.
 logging.getLogger("transformers.modeling_utils").addFilter(_drop_load_report)
 # PEFT 0.21 asks under the name of 4.53.

@@ -1,7 +1,8 @@
 """The files of a decoder's weights: named, checked and, where they are on the hub, downloaded.
 
-Of a model that reads more than text, only the files that hold weights of its decoder are meant: the
-index says which. What the others hold does not matter, nor whether they are there.
+Of a model that reads more than text, only the files that hold weights of its decoder are meant, and
+of a decoder of which the first layers are used, those that hold weights of these: the index says
+which. What the others hold does not matter, nor whether they are there.
 """
 
 import contextlib
@@ -23,6 +24,7 @@ from .checkpoint import (
     staged,
 )
 from .config import MODEL_ERRORS, is_part, make_config
+from .depth import cut_config, find_unused
 from .reading import damaged, find_inside, read_json, take
 from .source import CONFIG, Source, download
 
@@ -54,7 +56,8 @@ def check_weights(source: Source, config: PretrainedConfig) -> str | None:
             )
         _find_on_hub(source)
         return None
-    files = weight_files(source.folder) if source.is_local else _named_files(source.folder)
+    depth = source.n_layers
+    files = (weight_files if source.is_local else _named_files)(source.folder, n_layers=depth)
     missing = [file.name for file in files if not file.is_file()]
     if missing and constants.HF_HUB_OFFLINE:
         raise OSError(
@@ -76,13 +79,18 @@ def weight_shapes(source: Source, config: PretrainedConfig) -> Expected:
         not describe a decoder.
     """
     try:
-        return decoder_shapes(config)
+        expected = decoder_shapes(config)
     except MODEL_ERRORS as error:
         raise damaged(
             source.folder / CONFIG,
             "transformers cannot build a decoder from it "
             f"({type(error).__name__}: {str(error)[:200]})",
         ) from error
+    if source.n_layers is None:
+        return expected
+    n_all: int = make_config(source.folder / CONFIG).num_hidden_layers
+    names = [name for form in expected.forms for name in form]
+    return expected._replace(unused=find_unused(names, source.n_layers, n_all))
 
 
 def fetch_weights(source: Source) -> list[Path]:
@@ -94,9 +102,9 @@ def fetch_weights(source: Source) -> list[Path]:
     if not source.is_local:
         if not _has_weights(source.folder):
             download(source.name, _find_on_hub(source), revision=source.commit)
-        for file in _named_files(source.folder):
+        for file in _named_files(source.folder, n_layers=source.n_layers):
             download(source.name, file.name, revision=source.commit)
-    return weight_files(source.folder)
+    return weight_files(source.folder, n_layers=source.n_layers)
 
 
 @contextlib.contextmanager
@@ -144,14 +152,15 @@ def find_tensor(source: Source, name: str) -> tuple[Path, str] | None:
     return file, found[0]
 
 
-def weight_files(folder: Path) -> list[Path]:
+def weight_files(folder: Path, *, n_layers: int | None = None) -> list[Path]:
     """The safetensors files that make up the weights in a folder.
 
     folder (Path): A folder as save_pretrained writes it.
+    n_layers (int | None): As in Source.
     RETURNS (list[Path]): Sorted. Raises ValueError when there are none, one that the index names
         is missing, or the index is damaged or names files elsewhere.
     """
-    files = _named_files(folder)
+    files = _named_files(folder, n_layers=n_layers)
     missing = [file.name for file in files if not file.is_file()]
     if missing:
         raise ValueError(
@@ -179,27 +188,31 @@ def _find_on_hub(source: Source) -> str:
     )
 
 
-def _named_files(folder: Path) -> list[Path]:
+def _named_files(folder: Path, *, n_layers: int | None) -> list[Path]:
     # In transformers' order: an index may be left over from an earlier save.
     index = folder / INDEX
     if (folder / WEIGHTS).is_file() or not index.is_file():
         return [folder / WEIGHTS]
     weight_map = take(read_json(index), "weight_map", (dict,), index)
-    names = {take(weight_map, weight, (str,), index) for weight in _needed(weight_map, folder)}
+    names = {
+        take(weight_map, weight, (str,), index) for weight in _needed(weight_map, folder, n_layers)
+    }
     return sorted(find_inside(folder, name, named_in=index) for name in names)
 
 
-def _needed(weight_map: dict[str, Any], folder: Path) -> list[str]:
-    """RETURNS (list[str]): The weights of the decoder, and of a plain one all."""
-    config = make_config(folder / CONFIG)
-    if not is_part(folder / CONFIG, config):
+def _needed(weight_map: dict[str, Any], folder: Path, n_layers: int | None) -> list[str]:
+    """RETURNS (list[str]): The weights of the decoder, and of a plain one with all layers all."""
+    source = Source(str(folder), folder, None, n_layers)
+    config = cut_config(make_config(folder / CONFIG), n_layers, where=source.name)
+    if n_layers is None and not is_part(folder / CONFIG, config):
         return list(weight_map)
-    expected = weight_shapes(Source(str(folder), folder, None), config)
+    expected = weight_shapes(source, config)
     prefix, form = find_decoder(weight_map, expected, where=str(folder), fits=None)
     children = {name.split(".")[0] for name in form}
     found = [
         name
         for name in weight_map
         if name.startswith(prefix) and name[len(prefix) :].split(".")[0] in children
+        if not (expected.unused and expected.unused.fullmatch(name[len(prefix) :]))
     ]
     return found or list(weight_map)  # what is missing is reported by name later

@@ -7,12 +7,19 @@ from typing import Any
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError
 
+from ..decoder.config import make_config
 from ..decoder.description import DESCRIPTION, Description
 from ..decoder.families import check_family
 from ..decoder.local import LocalDecoder, read_local
 from ..decoder.reading import find_inside
 from ..decoder.shape import DecoderShape
-from ..decoder.source import Source, check_prequantized, load_tokenizer, read_quantization
+from ..decoder.source import (
+    CONFIG,
+    Source,
+    check_prequantized,
+    load_tokenizer,
+    read_quantization,
+)
 from ..decoder.weights import check_weights
 from ..inputs import named_path
 
@@ -30,7 +37,9 @@ def read_saved_base(folder: Path, saved: Description) -> LocalDecoder | None:
     """
     if saved.base_weights == "reference":
         is_gone = saved.base.files is not None and not named_path(saved.base.name).is_dir()
-        return None if is_gone else read_local(saved.base.name, saved.base.commit)
+        if is_gone:
+            return None
+        return read_local(saved.base.name, saved.base.commit, n_layers=saved.n_layers)
     name = "weights" if saved.base_weights == "weights" else "base"
     part = find_inside(folder, name, named_in=folder / DESCRIPTION)
     return read_local(str(part.absolute()))
@@ -43,7 +52,7 @@ def find_problem(decoder: LocalDecoder) -> str | None:
     RETURNS (str | None): None if nothing is wrong, or its weights are on the hub alone.
     """
     try:
-        check_family(decoder.config)
+        check_family(decoder.config, whole=make_config(decoder.source.folder / CONFIG))
         if read_quantization(decoder.config).get("quant_method") not in (None, "bitsandbytes"):
             check_prequantized(decoder.source, decoder.config, "none")
         if decoder.source.is_local:

@@ -92,7 +92,7 @@ def decoder_facts(settings: DecoderSettings, load: Load, *, offline: bool) -> Fa
     from ..decoder.local import read_decoder
     from . import decoders
 
-    found = read_decoder(settings.name, settings.revision)
+    found = read_decoder(settings.name, settings.revision, n_layers=settings.n_layers)
     adapter: FactsT | None = None
     adapted: dict[str, int] = {}
     if settings.tuning == "lora":
@@ -154,6 +154,8 @@ def _saved_facts(saved: SavedDecoder, pipeline: SavedPipeline, load: Load) -> Fa
     settings = DecoderSettings(
         name=description.base.name,
         unmasking=description.unmasking,
+        n_layers=description.n_layers,
+        repeat=description.repeat,
         quantization=description.quantization,
         dtype=description.dtype,
         tuning=description.tuning,
@@ -245,7 +247,7 @@ def _size_facts(
     memory = {
         "weights": weights_bytes(shape, use),
         "inference": inference_bytes(shape, use, n_rows=n_items),
-        "training": training_bytes(shape, use, n_rows=load.batch_size),
+        "training": training_bytes(shape, use, n_rows=load.batch_size * (settings.repeat + 1)),
         "max_batch_items": n_items,
         "batch_size": load.batch_size,
     }
@@ -256,6 +258,8 @@ def _size_facts(
     kinds = [kind.value for kind in sizes.pop("kinds")]
     return {
         **sizes,
+        "depth": settings.n_layers,
+        "repeat": settings.repeat,
         "pattern": settings.unmasking,
         "layers": "".join("b" if flag else "c" for flag in unmasked),
         "kinds": kinds,

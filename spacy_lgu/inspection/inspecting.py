@@ -61,7 +61,7 @@ def _choose_settings(name: str, given: dict[str, Any]) -> DecoderSettings:
     from ..decoder.local import read_decoder
 
     revision = given.pop("revision", None)
-    shape = read_decoder(name, revision).shape
+    shape = read_decoder(name, revision, n_layers=given.get("n_layers")).shape
     chosen = choose(
         size=Size(n_parameters=shape.n_parameters, n_layers=shape.n_layers, kinds=shape.kinds),
         heads=(),

@@ -1,9 +1,9 @@
 """How much memory a decoder takes: formulas, in bytes, without loading a weight.
 
-Units: bytes; a row is a subtoken that the decoder computes, twice if it is in two windows. What
-counts is the worst moment. The process itself (Python, torch, spaCy: PROCESS) does not count. How
-close this comes to measured memory: docs/commands/inspect.md, and for any other machine
-`python -m benchmarks.memory_estimates`.
+Units: bytes; a row is a subtoken that the decoder computes, twice if it is in two windows, and once
+for each copy if it is repeated. What counts is the worst moment. The process itself (Python, torch,
+spaCy: PROCESS) does not count. How close this comes to measured memory: docs/commands/inspect.md,
+and for any other machine `python -m benchmarks.memory_estimates`.
 
 Weights (bitsandbytes): a linear layer in nf4 with double quantization takes, for each weight, half
 a byte, one byte for 64 (absmax) and four bytes for 64 * 256 (absmax of the absmax): Dettmers et

@@ -93,10 +93,16 @@ def _decoder_rows(decoder: FactsT) -> Iterator[tuple[str, str]]:
         yield "pattern", f"{pattern} = {layers}"
         yield (
             "family",
-            f"{decoder['family']}, {decoder['n_layers']} layers of width {decoder['width']}, "
+            f"{decoder['family']}, {_show_depth(decoder)} of width {decoder['width']}, "
             f"{decoder['n_heads']} heads, context of {decoder['context']:,} subtokens",
         )
         total, trained = decoder["parameters"]["total"], decoder["parameters"]["trained"]
+        if decoder["repeat"]:
+            yield (
+                "repeat",
+                f"each text is run {decoder['repeat'] + 1} times end to end, and its last copy "
+                "read",
+            )
         yield "parameters", f"{total:,}, of which {trained:,} are trained ({trained / total:.2%})"
     else:
         yield "pattern", pattern
@@ -128,6 +134,11 @@ def _decoder_rows(decoder: FactsT) -> Iterator[tuple[str, str]]:
     )
     if "memory" in decoder:
         yield from _memory_rows(decoder["memory"], decoder["runs"], decoder["tuning"])
+
+
+def _show_depth(decoder: FactsT) -> str:
+    shown = "1 layer" if decoder["n_layers"] == 1 else f"{decoder['n_layers']} layers"
+    return shown if decoder["depth"] is None else f"the first {shown}"
 
 
 def _base_parts(base: FactsT) -> Iterator[str]:

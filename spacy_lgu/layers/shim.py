@@ -74,7 +74,8 @@ class DecoderShim(Shim):
     def set_options(self, *, max_batch_items: int, base_weights: str) -> None:
         """Options of the component that the decoder serves.
 
-        max_batch_items (int): Real subtokens per forward pass at inference, at least 1.
+        max_batch_items (int): Real subtokens per forward pass at inference, each copy of those
+            that are repeated, at least 1.
         base_weights (str): What a save holds of the frozen base.
         """
         if max_batch_items < 1:
@@ -89,7 +90,9 @@ class DecoderShim(Shim):
         config (PretrainedConfig): The decoder's config.
         """
         return self.windows.find_limit(
-            context=config.max_position_embeddings, max_batch_items=self.max_batch_items
+            context=config.max_position_embeddings,
+            max_batch_items=self.max_batch_items,
+            repeat=self.settings.repeat,
         )
 
     @property
@@ -153,7 +156,8 @@ class DecoderShim(Shim):
         check_device(self.settings.optimizer, decoder.device)
         check_dtype(decoder.dtype)
         decoder.train()
-        Y = decoder(PackedBatch.pack(ids, lengths, device=decoder.device))
+        batch = PackedBatch.pack(ids, lengths, device=decoder.device, repeat=decoder.repeat)
+        Y = decoder(batch)
 
         def backprop(dY: torch.Tensor) -> None:
             # Another component may have predicted since, and checkpointing recomputes layers.

@@ -68,7 +68,8 @@ def forward(
         cast(Any, built.tokenizer),  # transformers types it as a stub without attributes
         window=shim.find_window(built.decoder.base.config),
         stride=shim.windows.stride,
-        causal=not any(built.decoder.unmasked),
+        # A causal decoder has seen all of a sequence when it reads the last copy.
+        causal=not any(built.decoder.unmasked) and not built.decoder.repeat,
         split=built.subtokens == "split",
     )
     if not len(encoded.ids):

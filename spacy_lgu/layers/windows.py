@@ -44,23 +44,34 @@ class Windows:
                 f"The stride is {stride} subtokens: expected at least 1{most}, or null."
             )
 
-    def find_limit(self, *, context: int, max_batch_items: int) -> int:
-        """Most subtokens per sequence.
+    def find_limit(self, *, context: int, max_batch_items: int, repeat: int = 0) -> int:
+        """Most subtokens per sequence, each counted once.
 
         context (int): Subtokens that the decoder was made for.
         max_batch_items (int): Subtokens that one forward pass may have.
+        repeat (int): As in DecoderSettings: context and forward pass must hold all copies.
         RETURNS (int): Raises ValueError when the window exceeds one of them.
         """
+        n_copies = repeat + 1
         if self.window is None:
-            return min(context, max_batch_items)
-        if self.window > context:
+            limit = min(context, max_batch_items) // n_copies
+            if repeat and limit < 2:
+                raise ValueError(
+                    f"repeat = {repeat} runs each sequence {n_copies} times, which leaves no room "
+                    f"for text: the decoder was made for at most {context} subtokens, and "
+                    f"max_batch_items allows {max_batch_items} per forward pass. Use a smaller "
+                    "repeat."
+                )
+            return limit
+        times = f", and {n_copies} times as many with repeat = {repeat}" if repeat else ""
+        if self.window * n_copies > context:
             raise ValueError(
-                f"The window is {self.window} subtokens, but the decoder was made for at most "
-                f"{context}. Use a smaller window, or null for the decoder's context."
+                f"The window is {self.window} subtokens{times}, but the decoder was made for at "
+                f"most {context}. Use a smaller window, or null for the decoder's context."
             )
-        if self.window > max_batch_items:
+        if self.window * n_copies > max_batch_items:
             raise ValueError(
-                f"The window is {self.window} subtokens, but max_batch_items allows "
+                f"The window is {self.window} subtokens{times}, but max_batch_items allows "
                 f"{max_batch_items} per forward pass. Raise max_batch_items (an option of the "
                 "factory lgu_transformer and of the architecture Tok2VecLGU), or use a smaller "
                 "window."

@@ -25,6 +25,8 @@ max_batch_items = 4096
 name = "mistralai/Mistral-7B-v0.3"
 revision = null
 unmasking = "ccbb"
+n_layers = null
+repeat = 0
 quantization = "nf4"
 dtype = "auto"
 tuning = "lora"
@@ -66,7 +68,8 @@ def make_lgu_transformer(
 
     model (Model[List[Doc], FullTransformerBatch]): Usually spacy-lgu.LGUTransformer.v1.
     set_extra_annotations (Callable): Gets the Docs and the FullTransformerBatch of each batch.
-    max_batch_items (int): Real subtokens per forward pass at inference; may split one Doc.
+    max_batch_items (int): Real subtokens per forward pass at inference, each copy of those that
+        are repeated; may split one Doc.
     base_weights (str): What a save holds of the frozen base: "bundle" (all), "reference" (its
         name), "link" (all, as hard links to another bundle of it where the file system can), or
         "auto": bundle if it came from a local folder, else reference.

@@ -138,6 +138,7 @@ def adapt_decoder(
     torch.manual_seed(settings.seed)
     identity = {
         "unmasking": decoder_settings.unmasking,
+        "n_layers": decoder_settings.n_layers,
         "quantization": decoder_settings.quantization,
         "tuning": decoder_settings.tuning,
         "lora": asdict(decoder_settings.lora) if decoder_settings.tuning == "lora" else None,

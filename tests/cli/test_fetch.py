@@ -24,6 +24,13 @@ def test_fetch_refuses_too_many_groups(decoder_folder):
     assert "Cannot divide 4 decoder layers into 5 layer groups" in message
 
 
+def test_fetch_of_the_first_layers(decoder_folder):
+    printed = run("lgu", "fetch", decoder_folder, "--unmasking", "cb", "--n-layers", "3")
+    assert "layers 0-1 causal, layer 2 bidirectional" in " ".join(printed.split())
+    message = failure("lgu", "fetch", decoder_folder, "--n-layers", "5")
+    assert "n_layers is 5, but the decoder" in message
+
+
 def test_fetch_downloads_the_weights_of_a_decoder_from_the_hub(decoder_folder, monkeypatch):
     # The checks run on a folder; only its source is said to be the hub.
     def check(settings, tokenizer_config):

@@ -60,6 +60,28 @@ def test_report_is_drawn(saved):
     assert "listened to by ner" in printed
 
 
+def test_the_first_layers_with_repeated_texts(decoder_folder, tmp_path):
+    options = ["--n-layers", "3", "--unmasking", "cb", "--tuning", "lora", "--rank", "4"]
+    options += ["--quantization", "none", "--dtype", "float32"]
+    (whole,) = inspect_json(decoder_folder, *options[4:], "--unmasking", "cb")["decoders"]
+    (cut,) = inspect_json(decoder_folder, *options)["decoders"]
+    (again,) = inspect_json(decoder_folder, *options, "--repeat", "2")["decoders"]
+    assert (whole["n_layers"], whole["depth"], whole["repeat"]) == (4, None, 0)
+    assert (cut["n_layers"], cut["depth"], cut["layers"]) == (3, 3, "ccb")
+    assert cut["parameters"]["trained"] == 3 * 4 * (128 + 96)
+    assert cut["memory"]["weights"] < whole["memory"]["weights"]
+    assert cut["memory"]["training"] < whole["memory"]["training"] < again["memory"]["training"]
+    assert cut["memory"]["inference"] == again["memory"]["inference"]  # max_batch_items bounds it
+    assert again["repeat"] == 2
+    make_nlp(decoder_folder, n_layers=3, unmasking="cb", repeat=2).to_disk(tmp_path)
+    printed = inspect(tmp_path)
+    assert "mistral, the first 3 layers of width 64" in printed
+    assert "repeat each text is run 3 times end to end, and its last copy read" in printed
+    assert inspect_json(tmp_path)["decoders"][0]["memory"]["weights"] == cut["memory"]["weights"]
+    message = failure("lgu", "inspect", decoder_folder, "--n-layers", "5")
+    assert "n_layers is 5, but the decoder" in message
+
+
 def test_no_weight_is_read(saved, tmp_path):
     copied = shutil.copytree(saved, tmp_path / "pipeline")
     for file in copied.rglob("*.safetensors"):

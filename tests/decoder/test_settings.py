@@ -11,6 +11,8 @@ def test_values_that_configs_leave_out():
         "name": "org/x",
         "revision": None,
         "unmasking": "ccbb",
+        "n_layers": None,
+        "repeat": 0,
         "quantization": "none",
         "dtype": "auto",
         "tuning": "lora",

@@ -139,6 +139,8 @@ def test_description_by_eye(decoder_folder, tmp_path):
         "base_weights": "reference",
         "bundle": None,
         "unmasking": "cbbc",
+        "n_layers": None,
+        "repeat": 0,
         "quantization": "none",
         "dtype": "float32",
         "tuning": "lora",

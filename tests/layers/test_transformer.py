@@ -123,6 +123,31 @@ def test_overlapping_spans_read_each_vector_from_its_span(decoder_folder):
         assert_close(vectors_of(data, token), vectors_of(second, token - 3))
 
 
+def test_repeated_windows_read_their_last_copy(decoder_folder):
+    """With the special subtokens, which are repeated as well. What lies to the right counts for a
+    causal decoder, too."""
+    layer = make_layer(decoder_folder, window=5, repeat=2, unmasking="cccc")
+    doc = NLP.make_doc("Ann Lee ate naan in New")
+    (data,) = layer.predict([doc]).doc_data
+    ids = data.wordpieces.input_ids[0].tolist()
+    assert len(ids) == 7
+    # <s> and 6 subtokens: windows of 4 start at 0 and 2.
+    windows = [[ids[0], *ids[1 + s : 5 + s]] for s in (0, 2)]
+    first, last = (decode(layer, window * 3)[10:] for window in windows)
+    Y = data.model_output.last_hidden_state[0]
+    assert_close(Y[:4], first[:4])
+    assert_close(Y[4:], last[2:])
+
+
+def test_copies_fill_the_context(decoder_folder):
+    layer = make_layer(decoder_folder, repeat=3)
+    assert layer.shims[0].find_window(layer.shims[0].ready.decoder.base.config) == 16
+    with pytest.raises(ValueError, match="repeat = 40 runs each sequence 41 times"):
+        make_layer(decoder_folder, repeat=40)
+    # Two subtokens, of which the tokenizer takes one.
+    assert make_layer(decoder_folder, repeat=31).predict([NLP.make_doc(TEXTS[0])]).doc_data
+
+
 def test_a_window_larger_than_the_context(decoder_folder):
     with pytest.raises(ValueError, match="window is 65 subtokens, but the decoder was made for at"):
         make_layer(decoder_folder, window=65)
@@ -185,8 +210,13 @@ def recorded_sequences(layer, docs):
         built.tokenizer,
         window=layer.shims[0].find_window(built.decoder.base.config),
         stride=layer.shims[0].windows.stride,
-        causal=not any(built.decoder.unmasked),
+        causal=not any(built.decoder.unmasked) and not built.decoder.repeat,
     )
+
+
+def _pack_by_hand(ids, decoder):
+    ids = numpy.tile(ids, decoder.repeat + 1)
+    return PackedBatch.pack(ids, [len(ids)], device=decoder.device)
 
 
 @pytest.mark.parametrize(
@@ -198,6 +228,7 @@ def recorded_sequences(layer, docs):
         {"tuning": "lora", "get_spans": STRIDED},
         {"tuning": "full"},
         {"tuning": "full", "unmasking": "bbbb", "window": 7, "get_spans": STRIDED},
+        {"tuning": "lora", "repeat": 2, "window": 7, "unmasking": "cccc"},
     ],
     ids=str,
 )
@@ -210,7 +241,7 @@ def test_gradients_are_those_of_autograd(decoder_folder, docs, options):
     encoded = recorded_sequences(layer, docs)
     hidden = torch.cat(
         [
-            decoder(PackedBatch.pack(ids, [len(ids)], device=decoder.device))
+            decoder(_pack_by_hand(ids, decoder))[-len(ids) :]
             for ids in numpy.split(encoded.ids, encoded.lengths.cumsum()[:-1])
         ]
     )

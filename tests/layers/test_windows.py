@@ -41,6 +41,34 @@ def test_the_limit_is_the_context_or_what_fits_into_one_pass():
     assert Windows(window=16).find_limit(context=64, max_batch_items=20) == 16
 
 
+def test_the_limit_leaves_room_for_all_copies():
+    assert Windows().find_limit(context=64, max_batch_items=4096, repeat=1) == 32
+    assert Windows().find_limit(context=64, max_batch_items=4096, repeat=8) == 7
+    assert Windows().find_limit(context=64, max_batch_items=20, repeat=2) == 6
+    assert Windows(window=21).find_limit(context=64, max_batch_items=63, repeat=2) == 21
+
+
+@pytest.mark.parametrize(
+    ("window", "repeat", "message"),
+    [
+        (
+            33,
+            1,
+            "is 33 subtokens, and 2 times as many with repeat = 1, but the decoder was made",
+        ),
+        (21, 2, "is 21 subtokens, and 3 times as many with repeat = 2, but max_batch_items allow"),
+        (
+            None,
+            31,
+            "repeat = 31 runs each sequence 32 times, .* at most 64 subtokens, .* allows",
+        ),
+    ],
+)
+def test_copies_without_room(window, repeat, message):
+    with pytest.raises(ValueError, match=message):
+        Windows(window).find_limit(context=64, max_batch_items=60, repeat=repeat)
+
+
 @pytest.mark.parametrize(
     ("window", "message"),
     [(65, "is 65 subtokens, but the decoder was made for at most 64"), (21, "allows 20 per forw")],

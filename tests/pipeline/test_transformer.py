@@ -205,6 +205,35 @@ def test_a_long_doc_never_exceeds_max_batch_items(decoder_folder, passes):
     assert (doc._.trf_data.align.lengths > 0).all()
 
 
+def test_every_copy_counts_in_a_forward_pass(decoder_folder, passes):
+    nlp = make_nlp(decoder_folder, component={"max_batch_items": 40}, repeat=1)
+    doc = nlp.make_doc("Ann ate naan. " * 30)
+    passes.clear()
+    nlp.get_pipe("transformer")(doc)
+    assert max(sum(lengths) for lengths in passes) == 40  # a window of 20, twice
+    assert (doc._.trf_data.align.lengths > 0).all()
+
+
+@pytest.mark.parametrize("tuning", ["lora", "frozen", "full"])
+def test_the_first_layers_with_repeated_texts(decoder_folder, tmp_path, tuning):
+    options = {"unmasking": "cb", "n_layers": 3, "repeat": 1, "tuning": tuning}
+    nlp = make_nlp(decoder_folder, pipes=("ner", "tagger"), **options)
+    losses = train_nlp(nlp, steps=6)
+    assert losses[-1]["tagger"] < losses[0]["tagger"]
+    expected = list(nlp.pipe(MIXED))
+    assert_same([nlp(text) for text in MIXED], expected)
+    nlp.to_disk(tmp_path / "x")
+    loaded = spacy.load(tmp_path / "x")
+    assert decoder_of(loaded).unmasked == (False, False, True)
+    assert_same(list(loaded.pipe(MIXED)), expected)
+    restored = spacy.util.load_model_from_config(loaded.config).from_bytes(nlp.to_bytes())
+    assert_same(list(restored.pipe(MIXED)), expected)
+    nlp.replace_listeners("transformer", "tagger", ["model.tok2vec"])
+    assert nlp.config["components"]["tagger"]["model"]["tok2vec"]["n_layers"] == 3
+    assert decoder_of(nlp, "tagger").repeat == 1
+    assert answers(nlp.pipe(MIXED)) == answers(expected)
+
+
 def test_a_window_larger_than_a_forward_pass_fails_before_weights_are_read(
     decoder_folder, monkeypatch
 ):

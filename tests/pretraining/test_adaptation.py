@@ -34,7 +34,8 @@ def _short_validation(monkeypatch):
 def adapt(decoder_folder, text_file, tmp_path):
     def run(output=tmp_path / "out", *, force=False, texts=None, tokenizer_config=None, **values):
         decoder_values = {"unmasking": "ccbb", "dtype": "float32"}
-        names = ("name", "unmasking", "dtype", "quantization", "tuning", "lora")
+        names = ("name", "unmasking", "n_layers", "repeat", "dtype", "quantization")
+        names += ("tuning", "lora")
         decoder_values |= {name: values.pop(name) for name in names if name in values}
         decoder = DecoderSettings(
             **{
@@ -103,6 +104,29 @@ def test_the_adapter_is_the_one_that_was_trained(adapt, tmp_path, monkeypatch):
         assert_close(found[name.replace("base.", "", 1).replace(".default", "")], parameter.data)
         if "lora_B" in name:
             assert parameter.abs().max() > 0
+
+
+@pytest.mark.parametrize("tuning", ["lora", "full"])
+def test_the_first_layers_are_adapted_alone(adapt, tmp_path, decoder_folder, tuning):
+    """With the head, which lies behind the layers that are left out."""
+    progress = adapt(unmasking="cb", n_layers=2, tuning=tuning)
+    assert progress.history[-1][3] < progress.history[0][3]
+    assert json.loads((tmp_path / "out" / "training.json").read_text())["n_layers"] == 2
+    options = {"unmasking": "cb", "n_layers": 2}
+    if tuning == "full":
+        options["name"] = str(tmp_path / "out")
+    else:
+        options["lora_path"] = str(tmp_path / "out")
+    nlp = make_nlp(decoder_folder, **options)
+    assert len(nlp.get_pipe("transformer").shim.ready.decoder.unmasked) == 2
+
+
+def test_sequences_are_adapted_once_whatever_repeat_says(adapt, tmp_path):
+    adapt(repeat=3)
+    first = load_file(tmp_path / "out" / "adapter_model.safetensors")
+    adapt(output=tmp_path / "again")
+    second = load_file(tmp_path / "again" / "adapter_model.safetensors")
+    assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_full_leaves_a_decoder_in_the_dtype_it_had(adapt, tmp_path, decoder_folder):
@@ -302,6 +326,7 @@ def test_the_working_directory_and_links_as_output(adapt, tmp_path, monkeypatch)
         {"lora": LoraSettings(rank=4, alpha=9, modules="all-linear")},
         {"mask_rate": 0.5},
         {"dtype": "bfloat16"},
+        {"n_layers": 4},
     ],
 )
 def test_a_run_is_continued_with_the_same_settings_only(adapt, monkeypatch, changed):
