@@ -72,17 +72,15 @@ def check_search(config: Config, section: SectionT, space: Space) -> None:
     section (SectionT): Where its decoder is.
     space (Space): What is searched. Raises ValueError that says what is wrong.
     """
-    patterns = space.patterns or (space.causal, space.open)
-    nlp = None
-    for pattern in patterns if len(patterns) <= len(space) else ():
-        for n_layers in space.depths:
-            candidate = Candidate(pattern, n_layers, space.repeats[-1])
+    # All patterns have as many letters, so that what goes wrong with one does with all.
+    pattern = space.patterns[-1] if space.patterns else space.open
+    for n_layers in space.depths:
+        for repeat in space.repeats:
+            candidate = Candidate(pattern, n_layers, repeat)
             try:
                 nlp = check_loaded(set_candidate(config, section, candidate))
             except CONFIG_ERRORS as error:
                 raise ValueError(f"{candidate}: {shorten_error(error)}") from error
-    if nlp is None:
-        return
     filled = nlp.config.interpolate()
     names = [filled["training"][part] for part in ("train_corpus", "dev_corpus")]
     for name, corpus in zip(names, resolve_dot_names(filled, names), strict=True):

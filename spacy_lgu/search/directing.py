@@ -16,14 +16,18 @@ def set_directions(decoder: LGUDecoder, candidate: Candidate) -> None:
     """
     kinds = layer_kinds(decoder.base.config)
     n_layers = candidate.n_layers or len(kinds)
-    unmasked = unmask_layers(candidate.pattern, n_layers, kinds[:n_layers])
+    flags = unmask_layers(candidate.pattern, n_layers)
+    # Not by the kinds: a drawn pattern may open nothing that has a mask, and is all-causal then.
+    unmasked = tuple(flag and kind.has_mask for flag, kind in zip(flags, kinds, strict=False))
     vars(decoder).pop("forward", None)
-    if n_layers < len(kinds):
-        # The optimizer must find all weights in this object, whichever of them a step trains.
-        vars(decoder)["forward"] = decoder.under(candidate.pattern, n_layers).forward
     decoder.unmasked = (*unmasked, *[False] * (len(kinds) - n_layers))
     if candidate.repeat is not None:
         decoder.repeat = candidate.repeat
+    if n_layers < len(kinds):
+        shorter = decoder.under("c", n_layers)
+        shorter.unmasked = unmasked
+        # The optimizer must find all weights in this object, whichever of them a step trains.
+        vars(decoder)["forward"] = shorter.forward
 
 
 def find_groups(n_layers: int, n_groups: int) -> list[range]:

@@ -31,6 +31,23 @@ def test_a_decoder_takes_other_directions_in_memory(decoder, decoder_folder):
         assert torch.equal(run(decoder), run(other))
 
 
+def test_a_decoder_takes_other_depths_in_memory(decoder, decoder_folder):
+    for pattern, n_layers, repeat in (("cb", 3, 0), ("bb", 4, 1), ("b", 1, 2), ("cc", 2, 1)):
+        set_directions(decoder, Candidate(pattern, n_layers, repeat))
+        options = {"unmasking": pattern, "n_layers": n_layers, "repeat": repeat}
+        other = make_layer(decoder_folder, adapter=False, **options).shims[0].ready.decoder
+        copy_weights(decoder, other)
+        n = numpy.array([len(IDS)])
+        assert torch.equal(decoder.predict(IDS, n, 100), other.predict(IDS, n, 100))
+    assert len(decoder.trainable()) == 16  # those of all layers, for the optimizer
+
+
+def copy_weights(source, target):
+    weights = dict(source.trainable())
+    for name, parameter in target.trainable():
+        parameter.data = weights[name].data
+
+
 def test_layers_of_groups():
     assert find_groups(5, 2) == [range(3), range(3, 5)]
 

@@ -164,6 +164,21 @@ def test_shared_weights_score_all_candidates(tmp_path, arguments, in_process):
     assert all(job["kind"] in ("train", "oneshot") for job in in_process)
 
 
+def test_depths_and_repeats_are_searched(tmp_path, arguments, in_process):
+    space = ("--groups", 1, "--depths", "4,2", "--repeats", "0,1")
+    search(arguments, tmp_path / "shared", "--strategy", "oneshot", "--top", 1, *space)
+    (_, line), (trial, _) = read_trials(tmp_path / "shared")
+    assert len(line["found"]) == 8
+    model = load_config(tmp_path / "shared" / "best.cfg")["components"]["transformer"]["model"]
+    chosen = (model["unmasking"], model["n_layers"], model["repeat"])
+    assert chosen == (trial.candidate.pattern, trial.candidate.n_layers, trial.candidate.repeat)
+    assert in_process[0]["kind"] == "oneshot"
+    message = refuse(arguments, tmp_path / "out", "--depths", "4,5")
+    assert "n_layers is 5, but the decoder" in message
+    message = refuse(arguments, tmp_path / "out", "--depths", 2)
+    assert "Cannot divide 2 decoder layers into 4 layer groups" in message
+
+
 def test_gates_choose_a_pattern(tmp_path, arguments, in_process):
     printed = search(arguments, tmp_path, "--strategy", "gates", "--top", 1, "--groups", 2)
     (gated, line), (nearest, _) = read_trials(tmp_path)
