@@ -3,7 +3,7 @@
     python -m benchmarks.search_strategies configs/lgu_sequence_labeler.cfg /tmp/strategies \\
         --texts 500 --steps 400 --paths.train train.spacy --paths.dev dev.spacy
 
-The truth is the mean of all candidates over two seeds. Each strategy then searches with other seeds,
+The truth is the mean of all candidates over two seeds. Each strategy searches with other seeds,
 so that it does not know the noise in the truth. For each:
 
     cost         its training steps, as a share of all candidates with as many seeds

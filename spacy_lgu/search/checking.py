@@ -4,7 +4,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from spacy.util import load_config, registry, resolve_dot_names
+from spacy.util import load_config, resolve_dot_names
 from thinc.api import Config
 
 from ..architectures import build_lgu_transformer_v1
@@ -65,12 +65,14 @@ def check_gates(config: Config, section: SectionT) -> None:
         )
 
 
-def check_search(config: Config, section: SectionT, space: Space) -> None:
+def check_search(config: Config, section: SectionT, space: Space) -> dict[str, float]:
     """Check decoder, patterns and texts. No weight is loaded.
 
     config (Config): The config.
     section (SectionT): Where its decoder is.
-    space (Space): What is searched. Raises ValueError that says what is wrong.
+    space (Space): What is searched.
+    RETURNS (dict[str, float]): The scores that count, with their weights, those that spaCy fills in
+        included. Raises ValueError that says what is wrong.
     """
     # All patterns have as many letters, so that what goes wrong with one does with all.
     pattern = space.patterns[-1] if space.patterns else space.open
@@ -86,9 +88,12 @@ def check_search(config: Config, section: SectionT, space: Space) -> None:
     for name, corpus in zip(names, resolve_dot_names(filled, names), strict=True):
         if next(iter(corpus(nlp)), None) is None:
             raise ValueError(f"There is no text in {name}. Give data with annotations.")
-    weights = registry.resolve(filled["training"]["score_weights"])
-    if not any(weights.values()):
+    weights = {
+        name: weight for name, weight in filled["training"]["score_weights"].items() if weight
+    }
+    if not weights:
         raise ValueError(
             "[training.score_weights] has no score that counts, so no candidate is better than "
             "another. Give one a weight, for instance ents_f = 1.0."
         )
+    return weights

@@ -79,7 +79,7 @@ def find_nearest(gates: Sequence[float], space: Space, n: int) -> list[str]:
     rounded = ["b" if gate > 0.5 else "c" for gate in gates]
     # What each group costs that is not as its gate says, cheapest first.
     flips = sorted((abs(log(gate / (1 - gate))), group) for group, gate in enumerate(gates))
-    found = []
+    found: list[str] = []
     # Sets of flips by their cost: each follows from one with a cheaper or no last flip.
     heap: list[tuple[float, tuple[int, ...]]] = [(0.0, ())]
     while heap and len(found) < n:

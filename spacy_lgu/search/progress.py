@@ -97,6 +97,11 @@ class SearchDisplay:
         self._stream.write(f"search: {text}; running: {', '.join(running) or 'nothing'}\n")
         self._stream.flush()
 
+    def clear(self) -> None:
+        """Make room for a line of something else, until the next tick."""
+        if self._bar is not None:
+            self._bar.clear()
+
     def end(self) -> None:
         """The line disappears."""
         if self._bar is not None:

@@ -5,6 +5,7 @@ dies is made again, on another if need be. Where the search's folder is not seen
 trial's log stays there, and only what came of it travels.
 """
 
+import logging
 import os
 import tempfile
 from collections.abc import Callable
@@ -57,7 +58,7 @@ class RayWorkers:
         ray.init(
             address=None if address == "auto" else address,
             log_to_driver=False,
-            logging_level="error",
+            logging_level=logging.ERROR,
         )
         self._ray = ray
         self.size = _count_places(ray.cluster_resources(), cpus, gpus) if size is None else size

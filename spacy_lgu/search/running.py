@@ -118,6 +118,7 @@ def run_search(
                 display.finish(trial)
                 if isinstance(result, RunError):
                     failed[trial] = str(result)
+                    display.clear()
                     say(f"{trial}: failed, {result}")
                     outcomes.append(Outcome(trial, None))
                     if len(outcomes) == len(failed) >= workers.size:
@@ -127,6 +128,7 @@ def run_search(
                 outcomes.append(make_outcome(trial, line))
                 earlier.append((trial.steps, seconds))
                 display.count(outcomes[-1])
+                display.clear()
                 say(f"{trial}: {_spell(line)}")
             display.tick()
     finally:

@@ -70,10 +70,9 @@ def prepare_search(request: Request) -> Prepared:
     )
     task = Task(space, tuple(range(request.seeds)), count_steps(config))
     strategy = make_strategy(request.strategy, task, compare=request.compare, **request.options)
-    check_search(config, section, space)
+    weights = check_search(config, section, space)
     if request.strategy == "gates":
         check_gates(config, section)
-    weights = config.interpolate()["training"].get("score_weights", {})
     code = None if request.code is None else str(request.code.resolve())
     search = Search(config, section, task, find_spans_key(weights), code)
     options = {name: value for name, value in request.options.items() if value is not None}

@@ -250,6 +250,5 @@ def _sum_counts(standing: Standing, seeds: list[int], lines: LinesT) -> Any:
         and trial.steps == standing.steps
         and trial.seed in seeds
     ]
-    if not found or any(not counts for counts in found):
-        return None
-    return numpy.sum(found, axis=0)
+    known = [counts for counts in found if counts]
+    return numpy.sum(known, axis=0) if known and len(known) == len(found) else None

