@@ -29,7 +29,6 @@ from .trials import Outcome, Trial
 _RESULTS = "results.jsonl"
 _IDENTITY = "search.json"
 _HOLDER = "holder.json"
-_MISSING = "nothing"
 
 
 @contextmanager
@@ -164,9 +163,8 @@ def _compare(before: Any, now: Any) -> Iterator[str]:
         if not (isinstance(old, dict) and isinstance(new, dict)):
             old, new = {"": old}, {"": new}
         for name in dict.fromkeys([*old, *new]):
-            if old.get(name, _MISSING) != new.get(name, _MISSING):
-                what = f"{part} {name}".strip()
-                yield (
-                    f"{what} was {shorten(old.get(name, _MISSING))}, "
-                    f"now it is {shorten(new.get(name, _MISSING))}"
+            if name not in old or name not in new or old[name] != new[name]:
+                was, now_is = (
+                    shorten(values[name]) if name in values else "not set" for values in (old, new)
                 )
+                yield f"{f'{part} {name}'.strip()} was {was}, now it is {now_is}"

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..study.process import end_with_input, train
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from spacy.training import Example
 
 OUTCOME = "outcome.json"
-EvaluateT = Callable[[], tuple[float, dict[str, Any]]]
+ReaderT = Callable[["Language"], Iterable["Example"]]
 
 
 def run_job(job: dict[str, Any]) -> dict[str, Any]:
@@ -54,17 +54,20 @@ def _train(job: dict[str, Any]) -> dict[str, Any]:
             curve.append((info["step"], info["score"]))
 
     _train_pipeline(job, watch=watch)
-    _, evaluate, examples = _open(job, "model-best")
-    _, scores = evaluate()
+    nlp, dev_corpus = _open(job, "model-best")
+    scorer = _make_recorder(nlp)
+    scores = nlp.evaluate(dev_corpus(nlp), scorer=scorer)
     return {
         "score": max(score for _, score in curve),
         "curve": curve,
         "scores": {k: v for k, v in scores.items() if isinstance(v, int | float)},
-        **_take_predictions(examples, job["spans_key"]),
+        **_take_predictions(scorer.examples, job["spans_key"]),
     }
 
 
 def _train_shared(job: dict[str, Any]) -> dict[str, Any]:
+    from spacy.training.loop import create_evaluation_callback
+
     from ..layers.finding import find_decoder
     from .directing import set_directions
     from .drawing import draw_candidates, explore
@@ -78,7 +81,9 @@ def _train_shared(job: dict[str, Any]) -> dict[str, Any]:
         set_directions(shim.ready.decoder, next(drawn))
 
     _train_pipeline(job, before_update=draw)
-    nlp, evaluate, _ = _open(job, "model-last")
+    nlp, dev_corpus = _open(job, "model-last")
+    weights = nlp.config.interpolate()["training"]["score_weights"]
+    evaluate = create_evaluation_callback(nlp, dev_corpus, weights)
     decoder = find_decoder(nlp, job["component"])[1].ready.decoder
 
     def score(candidate: Candidate) -> float:
@@ -127,24 +132,33 @@ def _train_pipeline(job: dict[str, Any], **options: Any) -> None:
     gc.collect()
 
 
-def _open(job: dict[str, Any], checkpoint: str) -> tuple["Language", EvaluateT, list["Example"]]:
-    """A checkpoint, what evaluates it on dev, and the examples of the last evaluation."""
-    from spacy.training.loop import create_evaluation_callback
-    from spacy.util import registry, resolve_dot_names
+def _open(job: dict[str, Any], checkpoint: str) -> tuple["Language", ReaderT]:
+    """A checkpoint, and the reader of its texts of dev."""
+    from spacy.util import resolve_dot_names
 
     from ..pipeline.opening import open_pipeline
 
     nlp = open_pipeline(str(Path(job["folder"], checkpoint)))
     config = nlp.config.interpolate()
     (dev_corpus,) = resolve_dot_names(config, [config["training"]["dev_corpus"]])
-    weights = registry.resolve(config["training"]["score_weights"])
-    examples: list[Example] = []
+    return nlp, dev_corpus
 
-    def read(nlp: "Language") -> Iterable["Example"]:
-        examples[:] = dev_corpus(nlp)
-        return examples
 
-    return nlp, create_evaluation_callback(nlp, read, weights), examples
+def _make_recorder(nlp: "Language") -> Any:
+    """A scorer that keeps the examples: nlp.evaluate predicts on copies of those that it gets."""
+    from spacy.scorer import Scorer
+    from spacy.training import Example
+
+    class Recorder(Scorer):
+        examples: ClassVar[list[Example]] = []
+
+        def score(
+            self, examples: Iterable[Example], *, per_component: bool = False
+        ) -> dict[str, Any]:
+            self.examples[:] = examples
+            return super().score(self.examples, per_component=per_component)
+
+    return Recorder(nlp=nlp)
 
 
 def _take_predictions(examples: list["Example"], spans_key: str | None) -> dict[str, Any]:

@@ -21,7 +21,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size
 th, td { text-align: left; padding: .25rem .8rem .25rem 0; border-bottom: 1px solid var(--line);
   white-space: nowrap; }
 th { color: var(--soft); font-weight: 500; }
-svg { display: block; width: 100%; min-width: 20rem; height: auto; }
+svg { display: block; width: 100%; height: auto; }
 svg text { fill: var(--ink); font: 13px system-ui, sans-serif; }
 svg .mono { font-family: ui-monospace, Menlo, Consolas, monospace; }
 svg .small { font-size: 11px; fill: var(--soft); }

@@ -38,7 +38,8 @@ def picture(width: float, height: float, parts: Iterable[str], *, title: str) ->
         viewBox=f"0 0 {_spell(width)} {_spell(height)}",
         role="img",
         aria_label=title,
-        style=f"max-width:{_spell(width)}px",
+        # On a narrow screen smaller, but not so small that it cannot be read.
+        style=f"max-width:{_spell(width)}px;min-width:min(20rem,{_spell(width)}px)",
     )
 
 

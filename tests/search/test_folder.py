@@ -114,7 +114,7 @@ def test_the_same_search_goes_on_and_another_one_is_refused(tmp_path):
     }
     message = (
         r"holds a search of something else: config training.max_steps was 400, now it is 200; "
-        r"space depths was 'nothing', now it is \[2\]\. Go on with what it was"
+        r"space depths was not set, now it is \[2\]\. Go on with what it was"
     )
     with pytest.raises(ValueError, match=message):
         check_identity(tmp_path, other)

@@ -35,6 +35,9 @@ def test_an_exhaustive_search(tmp_path, arguments, in_process):
         # The scores are those of the checkpoint that the score is of.
         assert line["scores"]["ents_f"] == pytest.approx(line["score"])
         assert len(line["documents"]) == 12
+        correct, predicted, annotated = map(sum, zip(*line["documents"], strict=True))
+        assert predicted > 0
+        assert 2 * correct / (predicted + annotated) == pytest.approx(line["score"])
     gold = json.loads((folder / "predictions" / "gold.json").read_text())
     assert gold["texts"][0] == "Ann Lee works in Rome."
     assert gold["gold"][0] == [[0, 7, "PERSON"], [17, 21, "GPE"]]
