@@ -92,6 +92,7 @@ def search_cli(
     from ..search.progress import SearchDisplay
     from ..search.running import Budget
     from ..search.searching import Request, conduct_search, prepare_search, search_locally
+    from ..study.engine import RunError
 
     budget = Budget(max_trials, max_steps, minutes)
     import_code(code)
@@ -153,6 +154,10 @@ def search_cli(
     except KeyboardInterrupt:
         typer.echo("Interrupted. The same command goes on with the trials that were not finished.")
         raise typer.Exit(130) from None
+    except RunError as error:
+        msg.fail("The search ended")
+        typer.echo(f"{error}")
+        raise typer.Exit(1) from None
     if not ending.is_complete:
         msg.info("The budget is spent. The same command with a larger one goes on.")
     if (output / "best.cfg").exists():

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,6 @@ from ..study.engine import Processes, ReportT, call_python, empty
 from .process import OUTCOME
 from .trial_config import SectionT, make_trial_config
 from .trials import Task, Trial
-
-# Gets the trial and its folder, returns its figures; raises RunError where it fails.
-ExecuteT = Callable[[Trial, Path], dict[str, Any]]
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,11 @@ class Request:
     overrides (dict[str, Any]): Values by dotted name.
     strategy (str): Name of the strategy.
     options (dict[str, Any]): Of the strategy; None: its defaults.
+    compare (bool): Train all-causal and all-open in full as well.
+    seeds (int): Of each full training: 0, 1 ...
+    component (str | None): Pipe with the decoder. None: the only one.
+    groups, patterns, depths, repeats: As in make_space.
+    code (Path | None): Python file to import.
     """
 
     config: Path

@@ -223,6 +223,17 @@ def test_a_failed_trial_is_told(tmp_path, arguments, in_process, monkeypatch):
     assert "best.cfg" in message
 
 
+def test_a_search_whose_trials_all_fail_ends(tmp_path, arguments, in_process, monkeypatch):
+    def fail(*args, **options):
+        raise ValueError("no such luck")
+
+    monkeypatch.setattr(process, "train", fail)
+    message = refuse(arguments, tmp_path, "--strategy", "exhaustive")
+    assert "All trials failed so far, so the search ends: see" in message
+    assert "which ends with: no such luck" in message
+    assert len(in_process) == 1
+
+
 def test_trials_in_processes_of_their_own(tmp_path, arguments):
     folder = tmp_path / "out"
     printed = search(arguments, folder, "--strategy", "exhaustive", "--groups", 1, "--workers", 2)
