@@ -5,14 +5,13 @@ import json
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 from spacy_lgu.search import jobs, process
 from spacy_lgu.study.engine import Progress, RunError
 
 from ..cli.conftest import NER_CONFIG, failure, run, write_corpus
 
-__all__ = ["CliRunner", "failure", "run"]
+__all__ = ["failure", "run"]
 
 
 @pytest.fixture(scope="session")

@@ -75,6 +75,19 @@ def test_a_step_of_several_batches_adds_their_gradients(decoder):
     assert gates[0].read() != [0.5] * 4
 
 
+def test_layers_that_are_computed_again_give_gates_the_same_gradient(decoder_folder):
+    found = []
+    for checkpointing in (False, True):
+        layer = make_layer(decoder_folder, gradient_checkpointing=checkpointing)
+        decoder = layer.shims[0].ready.decoder.train()
+        gates = tuple(torch.tensor(0.3, requires_grad=True) for _ in range(4))
+        decoder.unmasked = gates
+        run(decoder).square().sum().backward()
+        found.append([gate.grad.item() for gate in gates])
+    assert found[0] == pytest.approx(found[1])
+    assert all(found[0])
+
+
 def test_gates_without_a_gradient_stay(decoder):
     gates = LayerGates(decoder, n_steps=2, learn_rate=0.1)
     gates.begin_step(0)

@@ -157,6 +157,28 @@ def test_time_left_is_known_from_earlier_trials():
     )
 
 
+def test_on_a_terminal_one_line_is_rewritten():
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    stream = Terminal()
+    display = SearchDisplay(stream)
+    strategy = make_strategy("exhaustive", TASK)
+    trial = Trial("train", Candidate("cccc"), 0, 900)
+    display.begin(strategy.plan(), [], None)
+    report = display.start(trial)
+    report(Progress(450, 900))
+    display.tick()
+    display.clear()
+    display.end()
+    shown = stream.getvalue()
+    assert "search:   3%" in shown
+    assert "450/14400" in shown
+    assert "0 of 16 trials" in shown
+    assert "\n" not in shown
+
+
 def test_shares():
     assert spell_share(36, 100) == "36 %"
     assert spell_share(2, 100_000) == "0.002 %"
