@@ -58,8 +58,8 @@ def build_lgu_transformer_v1(
     dtype (str): Computing dtype: "auto", "float32", "bfloat16" or "float16".
     tuning (str): "lora", "full" or "frozen".
     gradient_checkpointing (bool): Trade time for memory in training.
-    window (int | None): Subtokens per window. None: the decoder's context, but at
-        most max_batch_items.
+    window (int | None): Subtokens per window, each counted once. None: the decoder's context, but
+        at most max_batch_items, divided among the copies if there is a repeat.
     stride (int | None): Subtokens between windows. None: half a window.
     tokenizer_config (dict): Passed to AutoTokenizer.
     lora (LoraSettings | None): Read when tuning is "lora". None: its defaults.

@@ -202,8 +202,8 @@ def check_depth(whole: PretrainedConfig, shorter: PretrainedConfig) -> None:
         raise depth_refusal(
             whole.model_type,
             n_layers,
-            f"its layers compute by how many there are: vectors differ by {difference:.1e} of their "
-            "size",
+            "its layers compute by how many there are: vectors differ by "
+            f"{difference:.1e} of their size",
         )
 
 

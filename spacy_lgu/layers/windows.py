@@ -25,8 +25,9 @@ from ..segments import IntsT, find_starts
 class Windows:
     """What a config says about windows. Raises ValueError for what cannot work with any decoder.
 
-    window (int | None): Most subtokens per sequence, special ones included, at least 2. None: the
-        decoder's context, at most what fits into one forward pass.
+    window (int | None): Most subtokens per sequence, special ones included, at least 2; each is
+        counted once, however often the sequence is repeated. None: the decoder's context, at most
+        what fits into one forward pass, divided among the copies.
     stride (int | None): Text subtokens from the start of one window to that of the next, at least 1
         and at most the window. None: half of what a window holds.
     """

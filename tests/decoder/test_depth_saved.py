@@ -9,6 +9,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
+from transformers import AutoModelForCausalLM
 
 from spacy_lgu.decoder import loading, source, weights
 from spacy_lgu.decoder.adapter import save_adapter
@@ -17,7 +18,7 @@ from spacy_lgu.decoder.settings import DecoderSettings, LoraSettings
 from spacy_lgu.decoder.source import Source, find_source, read_config
 from spacy_lgu.decoder.weights import check_weights, fetch_weights, weight_files
 
-from ..conftest import make_decoder
+from ..conftest import make_decoder, make_tokenizer
 from .conftest import FIRST
 from .helpers import (
     CPU,
@@ -34,6 +35,7 @@ from .helpers import (
     vectors,
 )
 from .parts import PARTS, make_whole, save_whole
+from .reference import BY_NAME
 
 
 def restore(folder, settings):
@@ -146,6 +148,23 @@ def test_the_first_layers_of_a_decoder_saved_quantized(decoder_folder, tmp_path,
     loading._shared_bases.clear()
     built = build(folder, unmasking="cb", n_layers=2, **options)
     assert_close(vectors(built), whole.decoder.under("cb", 2).predict(IDS, LENGTHS, 1000))
+
+
+@pytest.mark.parametrize("name", ["mixtral", "deepseek_v3", "qwen3_moe"])
+def test_the_first_layers_of_a_mixture(name, tmp_path):
+    """Whose experts transformers 5 joins while it reads them."""
+    tokenizer = make_tokenizer()
+    torch.manual_seed(0)
+    config = BY_NAME[name].config(vocab_size=len(tokenizer), max_position_embeddings=64)
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "x")
+    tokenizer.save_pretrained(tmp_path / "x")
+    options = {"tuning": "frozen"}
+    whole = build(tmp_path / "x", **options)
+    built = build(tmp_path / "x", unmasking="cb", n_layers=2, **options)
+    assert_close(vectors(built), whole.decoder.under("cb", 2).predict(IDS, LENGTHS, 1000))
+    save(built, tmp_path / "saved", "bundle")
+    assert list_layers(tmp_path / "saved" / "base" / "model.safetensors") == {"0", "1"}
+    assert_close(vectors(restore(tmp_path / "saved", built.settings)), vectors(built))
 
 
 def test_weights_of_more_layers_than_the_config_says_are_still_refused(copied_folder):
