@@ -182,7 +182,7 @@ def _print_plan(prepared: "Prepared") -> None:
     steps = count_steps(stages)
     # Not by msg, which would wrap the line.
     typer.echo(
-        f"{steps:,} training steps for {len(task.space):,} candidates: "
+        f"{steps:,} training steps for {task.space.n_candidates:,} candidates: "
         f"{spell_share(steps, task.exhaustive_steps)} of the {task.exhaustive_steps:,} of trying "
         "all of them in full"
     )

@@ -46,7 +46,7 @@ def explore(
     seed (int): Seed for what is tried.
     RETURNS (dict[Candidate, float]): The scores.
     """
-    if len(space) <= most:
+    if space.n_candidates <= most:
         return {candidate: score(candidate) for candidate in space}
     random = Random(seed)
     scores: dict[Candidate, float] = {}

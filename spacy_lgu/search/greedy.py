@@ -76,7 +76,7 @@ class Greedy:
         """At most a candidate per group, other depth and other repeat."""
         space, n_seeds = self.task.space, len(self.task.seeds)
         others = len(space.depths) + len(space.repeats) - 2
-        n_candidates = min(1 + space.n_groups + others, len(space))
+        n_candidates = min(1 + space.n_groups + others, space.n_candidates)
         return [Stage("at most, group by group", n_candidates * n_seeds, self.task.steps)]
 
 

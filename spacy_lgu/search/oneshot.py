@@ -49,7 +49,7 @@ class OneShot:
 
     def plan(self) -> list[Stage]:
         """The shared training, then the best."""
-        n_trials = min(self.top, len(self.task.space)) * len(self.task.seeds)
+        n_trials = min(self.top, self.task.space.n_candidates) * len(self.task.seeds)
         return [
             Stage("under drawn patterns", 1, self.task.steps),
             Stage(f"the best {self.top}", n_trials, self.task.steps),

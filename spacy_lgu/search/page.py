@@ -70,7 +70,7 @@ def _introduce(summary: Summary, title: str, is_final: bool) -> str:
         ("best", str(best.candidate)),
         ("on dev", f"{100 * best.mean:.2f} ({seeds})"),
         ("trials", f"{summary.n_trials:,}, {spell_minutes(summary.seconds / 60)} of training"),
-        ("candidates", f"{len(task.space):,}"),
+        ("candidates", f"{task.space.n_candidates:,}"),
     ]
     rows = "".join(tag("dt", text(name)) + tag("dd", text(value)) for name, value in facts)
     return tag("header", tag("h1", text(title)), state, tag("dl", rows))
@@ -116,6 +116,8 @@ def _draw_effects(summary: Summary) -> Iterator[str]:
             "Points that opening a group adds, all else equal: the mean over pairs of trials that "
             "differ in it alone, with a 95 % interval. Group 1 is nearest the input."
         )
+        if any(effect.is_shared for effect in summary.effects):
+            note += " The scores are those with shared weights."
         yield _section("What each group adds", note, draw_effects(summary.effects))
 
 

@@ -52,7 +52,9 @@ class Space:
     depths: tuple[int | None, ...] = (None,)
     repeats: tuple[int | None, ...] = (None,)
 
-    def __len__(self) -> int:
+    @property
+    def n_candidates(self) -> int:
+        """How many there are; with a group per layer, more than len() could say."""
         n_patterns = 2**self.n_groups if self.patterns is None else len(self.patterns)
         return n_patterns * len(self.depths) * len(self.repeats)
 
@@ -72,10 +74,10 @@ class Space:
     @cached_property
     def listed(self) -> tuple[Candidate, ...]:
         """All candidates. Raises ValueError if there are too many to try one by one."""
-        if len(self) > MAX_LISTED:
+        if self.n_candidates > MAX_LISTED:
             raise ValueError(
-                f"There are {len(self):,} candidates, of which this strategy would train every "
-                f"one; it takes at most {MAX_LISTED:,}. Use the strategy greedy, oneshot or gates, "
+                f"There are {self.n_candidates:,} candidates, of which this strategy would train "
+                f"every one; it takes at most {MAX_LISTED:,}. Use the strategy greedy, oneshot or gates, "
                 "fewer groups (--groups), or name the patterns (--patterns)."
             )
         return tuple(self)

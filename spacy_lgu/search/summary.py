@@ -26,6 +26,7 @@ class Effect:
     group (int): Counted from 0, input side first.
     low, high (float): Ends of the 95 % interval, of a bootstrap over pairs.
     n_pairs (int): Pairs of trials that differ in this group alone.
+    is_shared (bool): Whether they are scores with shared weights.
     """
 
     group: int
@@ -33,6 +34,7 @@ class Effect:
     low: float
     high: float
     n_pairs: int
+    is_shared: bool = False
 
 
 @dataclass(frozen=True)
@@ -147,9 +149,10 @@ def find_effects(lines: LinesT, shared: Mapping[Candidate, float], space: Space)
     of_shared = {(c.pattern, c.n_layers, c.repeat): score for c, score in shared.items()}
     effects = []
     for group in range(space.n_groups):
-        differences = max((_pair(found, group) for found in (scores, of_shared)), key=len)
-        if differences:
-            effects.append(_make_effect(group, numpy.array(differences)))
+        trained, with_shared = (_pair(found, group) for found in (scores, of_shared))
+        is_shared = len(with_shared) > len(trained)
+        if differences := with_shared if is_shared else trained:
+            effects.append(_make_effect(group, numpy.array(differences), is_shared=is_shared))
     return effects
 
 
@@ -164,12 +167,12 @@ def _pair(scores: Mapping[tuple[Any, ...], float], group: int) -> list[float]:
     return differences
 
 
-def _make_effect(group: int, differences: numpy.ndarray) -> Effect:
+def _make_effect(group: int, differences: numpy.ndarray, *, is_shared: bool) -> Effect:
     rng = numpy.random.default_rng(0)
     n = len(differences)
     means = differences[rng.integers(0, n, (_N_SAMPLES // 5, n))].mean(axis=1)
     low, high = numpy.quantile(means, [0.025, 0.975])
-    return Effect(group, float(differences.mean()), float(low), float(high), n)
+    return Effect(group, float(differences.mean()), float(low), float(high), n, is_shared)
 
 
 def _make_row(standing: Standing, lines: LinesT) -> Row:

@@ -103,7 +103,7 @@ class Task:
     @property
     def exhaustive_steps(self) -> int:
         """Training steps of trying everything."""
-        return len(self.space) * len(self.seeds) * self.steps
+        return self.space.n_candidates * len(self.seeds) * self.steps
 
     def full_trials(self, candidate: Candidate) -> list[Trial]:
         """The full trainings of a candidate, one per seed."""

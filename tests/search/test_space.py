@@ -8,7 +8,7 @@ from spacy_lgu.search.space import Candidate, Space, make_space
 def test_all_patterns_of_as_many_groups_as_the_config_has():
     space = make_space("cb")
     assert [c.pattern for c in space] == ["cc", "cb", "bc", "bb"]
-    assert len(space) == 4
+    assert space.n_candidates == 4
     assert (space.causal, space.open) == ("cc", "bb")
 
 
@@ -18,7 +18,7 @@ def test_other_groups_depths_and_repetitions():
         ("c", 4, 1), ("b", 4, 1), ("c", 4, 2), ("b", 4, 2),
         ("c", 2, 1), ("b", 2, 1), ("c", 2, 2), ("b", 2, 2),
     ]  # fmt: skip
-    assert len(space) == 8
+    assert space.n_candidates == 8
     assert Candidate("b", 2, 1) in space
     assert Candidate("b", 3, 1) not in space
     assert Candidate("bb", 2, 1) not in space
@@ -39,7 +39,7 @@ def test_what_a_candidate_sets():
 
 def test_a_group_per_layer_is_not_listed():
     space = Space(32)
-    assert len(space) == 2**32
+    assert space.n_candidates == 2**32
     assert Candidate("c" * 32) in space
     with pytest.raises(
         ValueError, match=r"There are 4,294,967,296 candidates, .* oneshot or gates"

@@ -170,6 +170,7 @@ def test_finished_strategies_propose_nothing(kind):
 
 @pytest.mark.parametrize("kind", ["greedy", "oneshot", "gates"])
 def test_a_group_per_layer_can_be_searched(kind):
+    make_strategy(kind, Task(Space(126), (0,), 100))
     strategy = make_strategy(kind, Task(Space(32), (0,), 100))
     assert count_steps(strategy.plan()) <= 3300
     assert len(strategy.propose([])) == 1
