@@ -77,8 +77,8 @@ class Space:
         if self.n_candidates > MAX_LISTED:
             raise ValueError(
                 f"There are {self.n_candidates:,} candidates, of which this strategy would train "
-                f"every one; it takes at most {MAX_LISTED:,}. Use the strategy greedy, oneshot or gates, "
-                "fewer groups (--groups), or name the patterns (--patterns)."
+                f"every one; it takes at most {MAX_LISTED:,}. Use the strategy greedy, oneshot or "
+                "gates, fewer groups (--groups), or name the patterns (--patterns)."
             )
         return tuple(self)
 
