@@ -68,7 +68,9 @@ def check_identity(folder: Path, identity: Mapping[str, Any]) -> None:
     """
     file = folder / _IDENTITY
     if not file.exists():
-        others = sorted(p.name for p in folder.iterdir() if p.name not in (_HOLDER, ".search.lock"))
+        # Hidden: the lock, and what was being written when an earlier search was killed.
+        names = [path.name for path in folder.iterdir()]
+        others = sorted(name for name in names if name != _HOLDER and name[0] != ".")
         if others:
             raise FileExistsError(
                 f"{folder} holds other files ({shorten(others[0])}), and no search. Name a new or "

@@ -1,11 +1,12 @@
 """The loop of a search, with workers that look scores up in a table."""
 
 import io
+import shutil
 from pathlib import Path
 
 import pytest
 
-from spacy_lgu.search.folder import keep_result, read_trials
+from spacy_lgu.search.folder import check_identity, held, keep_result, read_trials
 from spacy_lgu.search.progress import SearchDisplay
 from spacy_lgu.search.running import Budget, run_search, spell_share
 from spacy_lgu.search.space import Candidate, Space, make_space
@@ -13,6 +14,7 @@ from spacy_lgu.search.strategies import make_strategy
 from spacy_lgu.search.trials import Task, Trial
 from spacy_lgu.study.engine import Progress, RunError
 
+from ..killing import kill_everywhere
 from .helpers import SCORES, play
 
 TASK = Task(Space(4), (0,), 900)
@@ -84,6 +86,32 @@ def test_wherever_it_is_interrupted_no_trial_is_repeated(tmp_path, kind):
         second = TableWorkers()
         search(folder, strategy, second)
         assert first.started + second.started == whole
+
+
+def test_wherever_it_is_killed_it_goes_on(tmp_path):
+    """At every change of a file: finished trials stay, and the rest is made."""
+    folder = tmp_path / "out"
+    task = Task(make_space("c", patterns=["cccc", "ccbb"]), (0,), 900)
+    strategy = make_strategy("exhaustive", task)
+
+    def go_on():
+        with held(folder):
+            check_identity(folder, {"space": task.space.values})
+            workers = TableWorkers()
+            search(folder, strategy, workers)
+        return workers.started
+
+    def prepare():
+        shutil.rmtree(folder, ignore_errors=True)
+
+    n_kills = 0
+    for event in kill_everywhere(go_on, below=folder, prepare=prepare):
+        n_kills += event is not None
+        done = [trial for trial, _ in read_trials(folder)] if folder.exists() else []
+        assert done + go_on() == play(strategy)
+        names = {path.name for path in folder.iterdir()}
+        assert names >= {"results.jsonl", "search.json", "predictions"}
+    assert n_kills > 20
 
 
 def test_several_at_a_time(tmp_path):
