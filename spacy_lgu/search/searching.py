@@ -117,7 +117,7 @@ def conduct_search(
     display: SearchDisplay,
     say: Callable[[str], None],
 ) -> Ending:
-    """Search, and write the best so far and a report, whatever ends it.
+    """Search, and write the best so far and a report after each trial.
 
     prepared (Prepared): The search.
     folder (Path): Its folder.
@@ -131,6 +131,11 @@ def conduct_search(
         check_identity(folder, prepared.identity)
         prepare_folder(folder)
         is_complete = False
+
+        def tell(text: str) -> None:
+            write_findings(prepared, folder, is_complete=False)
+            say(text)
+
         try:
             ending = run_search(
                 prepared.strategy,
@@ -138,7 +143,7 @@ def conduct_search(
                 make_workers(prepared.search, folder),
                 budget=budget,
                 display=display,
-                say=say,
+                say=tell,
             )
             is_complete = ending.is_complete
         finally:

@@ -131,11 +131,15 @@ def test_a_search_that_is_killed_in_mid_trial_goes_on(tmp_path, arguments, in_pr
     assert (folder / "trials" / "b-s0-4" / "model-last").exists()
     before = (folder / "results.jsonl").read_bytes()
     assert before.count(b"\n") == 1
+    assert "# The best so far" in (folder / "best.cfg").read_text()
+    assert "not finished" in (folder / "report.html").read_text()
     printed = search(arguments, folder, *options)
     assert (folder / "results.jsonl").read_bytes().startswith(before)
     assert [trial.name for trial, _ in read_trials(folder)] == ["c-s0-4", "b-s0-4"]
     assert "c-s0-4:" not in printed
     assert len(in_process) == 1
+    assert "# The best of" in (folder / "best.cfg").read_text()
+    assert "not finished" not in (folder / "report.html").read_text()
 
 
 def kill_in_second(train):
