@@ -35,6 +35,7 @@ from . import (  # noqa: E402
     init_config,  # noqa: F401
     inspect,  # noqa: F401
     package,  # noqa: F401
+    search,  # noqa: F401
     study,  # noqa: F401
     verify,  # noqa: F401
 )

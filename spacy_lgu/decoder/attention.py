@@ -59,7 +59,7 @@ def packed_attention(
     attention_mask: torch.Tensor | None,
     *,
     packed: PackedBatch | None = None,
-    unmasked: tuple[bool, ...] | None = None,
+    unmasked: tuple[bool | torch.Tensor, ...] | None = None,
     scaling: float | None = None,
     dropout: float = 0.0,
     sliding_window: int | None = None,
@@ -75,7 +75,9 @@ def packed_attention(
     value (Tensor): Shape: (1, key_value_heads, total, head_width).
     attention_mask (Tensor | None): Must be None: lengths say what a mask would.
     packed (PackedBatch): The batch, with its lengths.
-    unmasked (tuple[bool, ...]): One flag per decoder layer; True sees the whole sequence.
+    unmasked (tuple[bool | Tensor, ...]): One flag per decoder layer; True sees the whole sequence.
+        A tensor, with one number from 0 to 1, is a gate: that share of the way from the causal
+        output to the other, exact at both ends, with a gradient for the gate.
     scaling (float | None): Factor on the scores; None: 1 / sqrt(head_width).
     dropout (float): Share of the attention weights dropped (training only).
     sliding_window (int | None): Subtokens a causal layer looks back, itself included.
@@ -97,6 +99,16 @@ def packed_attention(
                 "packed attention does not compute. Use a decoder without it."
             )
     is_unmasked = unmasked[module.layer_idx]  # type: ignore[index]
+    if isinstance(is_unmasked, torch.Tensor):
+        causal, whole = (
+            packed_attention(
+                module, query, key, value, None, packed=packed, unmasked=(flag,) * len(unmasked),
+                scaling=scaling, dropout=dropout, sliding_window=sliding_window, softcap=softcap,
+                s_aux=s_aux, **kwargs,
+            )[0]
+            for flag in (False, True)
+        )  # fmt: skip
+        return torch.lerp(causal, whole, is_unmasked.to(causal.dtype)), None
     window = None if is_unmasked else sliding_window
     if window is not None and window >= packed.max_length:
         window = None

@@ -8,7 +8,7 @@ from typing import Any
 from spacy.language import Language
 from spacy.schemas import ConfigSchemaTraining
 from spacy.util import load_config, load_model_from_config, registry
-from thinc.api import ConfigValidationError
+from thinc.api import Config, ConfigValidationError
 from thinc.model import Model
 from transformers import AutoConfig
 
@@ -21,7 +21,7 @@ from .runs import Decoder, Run, find_decoder, list_runs, make_overrides
 from .tasks import check_corpus
 
 # Raised for configs (for names not registered, ValueError), and for folders and names on the hub.
-_ERRORS = (ConfigError, ConfigValidationError, ValueError, OSError, ImportError)
+CONFIG_ERRORS = (ConfigError, ConfigValidationError, ValueError, OSError, ImportError)
 _ENCODER = "spacy-transformers.TransformerModel"
 
 
@@ -59,8 +59,8 @@ def check_study(
             overrides["paths.decoder"] = study.decoders[run.system.decoder]
         try:
             check_config(run.system.config, overrides)
-        except _ERRORS as error:
-            problems.append(f"{_name(run)}: {_shorten(error)}")
+        except CONFIG_ERRORS as error:
+            problems.append(f"{_name(run)}: {shorten_error(error)}")
     return decoders, list(dict.fromkeys(problems))
 
 
@@ -73,8 +73,17 @@ def check_config(config: Path, overrides: dict[str, Any]) -> None:
     """
     with naming(config):
         loaded = load_config(config, overrides=overrides, interpolate=False)
-    _check_libraries(loaded)
-    nlp = load_model_from_config(loaded, auto_fill=True)
+    check_loaded(loaded)
+
+
+def check_loaded(config: Config) -> Language:
+    """Check a config that was read, as check_config does.
+
+    config (Config): The config, its variables not filled in.
+    RETURNS (Language): The pipeline, without weights, with the whole config.
+    """
+    _check_libraries(config)
+    nlp = load_model_from_config(config, auto_fill=True)
     filled = nlp.config.interpolate()
     registry.resolve(filled["training"], schema=ConfigSchemaTraining)
     for shim in _find_decoders(nlp):
@@ -83,6 +92,7 @@ def check_config(config: Path, overrides: dict[str, Any]) -> None:
         model = component.get("model") or {}
         if model.get("@architectures", "").startswith(_ENCODER):
             _check_encoder(model["name"])
+    return nlp
 
 
 def _check_libraries(config: dict[str, Any]) -> None:
@@ -106,7 +116,7 @@ def _check_encoder(name: str) -> None:
         raise OSError(f"There is no encoder {name!r}: {error}") from error
 
 
-def _shorten(error: BaseException) -> str:
+def shorten_error(error: BaseException) -> str:
     """What an error says, without the config that spaCy prints with it."""
     text = str(error)
     if isinstance(error, ConfigValidationError) and error.errors:

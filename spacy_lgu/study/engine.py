@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from .process import MARK
@@ -85,11 +86,11 @@ def train_and_score(
     RETURNS (dict[str, Any]): The figures of `spacy lgu evaluate`, with "train_minutes" and
         "checkpoint_bytes". Raises RunError naming the log if a process fails.
     """
-    _empty(folder)
+    empty(folder)
     gpu = ["--gpu-id", str(gpu_id)]
     start = time.perf_counter()
     arguments = ["-m", "spacy_lgu.study.process", str(config), "--output", str(folder), *gpu]
-    _call([*arguments, *spell_options(overrides)], folder / "train.log", report)
+    call_python([*arguments, *spell_options(overrides)], folder / "train.log", report)
     minutes = (time.perf_counter() - start) / 60
     model, scores = folder / f"model-{checkpoint}", folder / "scores.json"
     n_bytes = sum(file.stat().st_size for file in model.rglob("*") if file.is_file())
@@ -99,7 +100,7 @@ def train_and_score(
     if scoring.threshold_from is not None:
         options += ["--threshold-from", str(scoring.threshold_from)]
     evaluate = ["-m", "spacy", "lgu", "evaluate", str(model), str(scoring.data), *options]
-    _call(evaluate, folder / "evaluate.log", None)
+    call_python(evaluate, folder / "evaluate.log", None)
     if not keep:
         for path in folder.glob("model-*"):
             shutil.rmtree(path)
@@ -124,10 +125,10 @@ def run_script(
     report (ReportT | None): Called with the progress, if the script shows tqdm's bar "training".
     RETURNS (dict[str, Any]): The figures. Raises RunError naming the log if it fails.
     """
-    _empty(folder)
+    empty(folder)
     scores = folder / "scores.json"
     command = [str(script), *arguments, str(scores), *spell_options(options)]
-    _call(command, folder / "train.log", report)
+    call_python(command, folder / "train.log", report)
     figures: dict[str, Any] = json.loads(scores.read_text(encoding="utf8"))
     return figures
 
@@ -140,14 +141,56 @@ def spell_options(options: dict[str, Any]) -> list[str]:
     ]
 
 
-def _empty(folder: Path) -> None:
+def empty(folder: Path) -> None:
+    """Make an empty folder in place of what is there."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
 
 
-def _call(arguments: list[str], log: Path, report: ReportT | None) -> None:
-    """Run Python with these arguments. What it prints goes to the log, except its progress."""
-    with log.open("w", encoding="utf8") as stream, _started(arguments) as process:
+class Processes:
+    """Those that are running, so that another thread can end them."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._running: set[subprocess.Popen[str]] = set()
+        self._is_ended = False
+
+    def add(self, process: subprocess.Popen[str]) -> None:
+        """Add one that has begun. After end_all it ends at once."""
+        with self._lock:
+            self._running.add(process)
+            if self._is_ended:
+                process.terminate()
+
+    def remove(self, process: subprocess.Popen[str]) -> None:
+        """Remove one that is over."""
+        with self._lock:
+            self._running.discard(process)
+
+    def end_all(self) -> None:
+        """End all, now and later."""
+        with self._lock:
+            self._is_ended = True
+            for process in self._running:
+                process.terminate()
+
+
+def call_python(
+    arguments: list[str],
+    log: Path,
+    report: ReportT | None,
+    processes: Processes | None = None,
+) -> None:
+    """Run Python with these arguments. What it prints goes to a log, except its progress.
+
+    arguments (list[str]): For Python.
+    log (Path): The log.
+    report (ReportT | None): Called with the progress.
+    processes (Processes | None): Holds the process while it runs. Raises RunError naming the log
+        if it fails.
+    """
+    processes = Processes() if processes is None else processes
+    with log.open("w", encoding="utf8") as stream, _started(arguments, processes) as process:
         for line in process.stdout or ():
             progress = _read_progress(line)
             if progress is None:
@@ -162,7 +205,7 @@ def _call(arguments: list[str], log: Path, report: ReportT | None) -> None:
 
 
 @contextmanager
-def _started(arguments: list[str]) -> Iterator[subprocess.Popen[str]]:
+def _started(arguments: list[str], processes: Processes) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
         [sys.executable, *arguments],
         stdin=subprocess.PIPE,  # never written to: its end shows that this process is gone
@@ -171,10 +214,12 @@ def _started(arguments: list[str]) -> Iterator[subprocess.Popen[str]]:
         encoding="utf8",
         errors="replace",
     )
+    processes.add(process)
     with process:
         try:
             yield process
         finally:
+            processes.remove(process)
             if process.poll() is None:
                 process.terminate()
                 try:

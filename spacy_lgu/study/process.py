@@ -22,24 +22,28 @@ if TYPE_CHECKING:
 
 MARK = "@spacy-lgu.progress "  # no line of a log begins so
 _LOGGER = "spacy-lgu.study_progress.v1"
+_BEFORE_UPDATE = "spacy-lgu.study_before_update.v1"
 # Seconds between two reports at least: a step of a small pipeline takes milliseconds.
 _INTERVAL = 0.5
 LogT = Callable[[dict[str, Any] | None], None]
 LoggerT = Callable[["Language", IO[str], IO[str]], tuple[LogT, Callable[[], None]]]
+BeforeUpdateT = Callable[["Language", dict[str, Any]], None]
 
 
-def tell_progress(logger: LoggerT, original: dict[str, Any]) -> LoggerT:
+def tell_progress(logger: LoggerT, original: dict[str, Any], watch: LogT | None = None) -> LoggerT:
     """Make a logger that reports the progress besides what another one logs.
 
     logger (LoggerT): The other.
-    original (dict[str, Any]): Its part of the config, which the trained pipeline is to keep.
+    original (dict[str, Any]): Values of [training], the logger's among them, that the trained
+        pipeline is to keep.
+    watch (LogT | None): Called with what spaCy tells its loggers, as well.
     RETURNS (LoggerT): The logger.
     """
 
     def set_up(
         nlp: "Language", stdout: IO[str], stderr: IO[str]
     ) -> tuple[LogT, Callable[[], None]]:
-        nlp.config["training"]["logger"] = original
+        nlp.config["training"].update(original)
         n_steps = nlp.config.interpolate()["training"]["max_steps"]
         log, finalize = logger(nlp, stdout, stderr)
         step, told, score = 0, 0.0, None
@@ -47,6 +51,8 @@ def tell_progress(logger: LoggerT, original: dict[str, Any]) -> LoggerT:
         def log_step(info: dict[str, Any] | None) -> None:
             nonlocal step, told, score
             log(info)
+            if watch is not None:
+                watch(info)
             score = info["score"] if info else score
             if info or step == n_steps or time.monotonic() - told > _INTERVAL:
                 told = time.monotonic()
@@ -60,13 +66,24 @@ def tell_progress(logger: LoggerT, original: dict[str, Any]) -> LoggerT:
     return set_up
 
 
-def train(config: Path, output: Path, *, gpu_id: int, overrides: dict[str, Any]) -> None:
+def train(
+    config: Path,
+    output: Path,
+    *,
+    gpu_id: int,
+    overrides: dict[str, Any],
+    watch: LogT | None = None,
+    before_update: BeforeUpdateT | None = None,
+) -> "Language":
     """Train as `spacy train` does, and report the progress.
 
     config (Path): The training config.
     output (Path): Folder for the checkpoints.
     gpu_id (int): GPU, -1 for none.
     overrides (dict[str, Any]): Values by dotted name.
+    watch (LogT | None): As in tell_progress.
+    before_update (BeforeUpdateT | None): Called before each step, after the config's own callback.
+    RETURNS (Language): The pipeline as it is after the last step.
     """
     from spacy.cli._util import setup_gpu, show_validation_error
     from spacy.training.initialize import init_nlp
@@ -78,18 +95,37 @@ def train(config: Path, output: Path, *, gpu_id: int, overrides: dict[str, Any])
     with show_validation_error(config):
         loaded = load_config(config, overrides=overrides, interpolate=False)
         training = loaded.setdefault("training", {})
-        original = training.get("logger", {"@loggers": "spacy.ConsoleLogger.v1"})
+        original = {"logger": training.get("logger", {"@loggers": "spacy.ConsoleLogger.v1"})}
 
         def make_logger(logger: LoggerT) -> LoggerT:
-            return tell_progress(logger, original)
+            return tell_progress(logger, original, watch)
 
         registry.loggers.register(_LOGGER, func=make_logger)
-        training["logger"] = {"@loggers": _LOGGER, "logger": original}
+        training["logger"] = {"@loggers": _LOGGER, "logger": original["logger"]}
+        if before_update is not None:
+            original["before_update"] = training.get("before_update")
+
+            def make_callback(own: BeforeUpdateT | None) -> BeforeUpdateT:
+                return _chain(own, before_update)
+
+            registry.callbacks.register(_BEFORE_UPDATE, func=make_callback)
+            own = original["before_update"]
+            training["before_update"] = {"@callbacks": _BEFORE_UPDATE, "own": own}
         nlp = init_nlp(loaded, use_gpu=gpu_id)
     train_pipeline(nlp, output, use_gpu=gpu_id, stdout=sys.stdout, stderr=sys.stderr)
+    return nlp
 
 
-def _end_with_input() -> None:
+def _chain(own: BeforeUpdateT | None, added: BeforeUpdateT) -> BeforeUpdateT:
+    def call(nlp: "Language", args: dict[str, Any]) -> None:
+        if own is not None:
+            own(nlp, args)
+        added(nlp, args)
+
+    return call
+
+
+def end_with_input() -> None:
     """End this process with its parent, which holds the other end of its input and never writes."""
     os.read(0, 1)  # not sys.stdin, which a thread must not hold when Python ends
     os._exit(1)
@@ -104,7 +140,7 @@ def main(
     """Train a pipeline."""
     from spacy.cli._util import parse_config_overrides
 
-    Thread(target=_end_with_input, daemon=True).start()
+    Thread(target=end_with_input, daemon=True).start()
     train(config, output, gpu_id=gpu_id, overrides=parse_config_overrides(ctx.args))
 
 

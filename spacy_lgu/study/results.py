@@ -10,10 +10,11 @@ from typing import Any
 from filelock import FileLock
 
 
-def read_results(path: Path) -> list[dict[str, Any]]:
+def read_results(path: Path, *, field: str = "f1") -> list[dict[str, Any]]:
     """Read the finished runs of a results file.
 
     path (Path): A .jsonl or .jsonl.xz file.
+    field (str): What every result has.
     RETURNS (list[dict[str, Any]]): Empty if there is no file. A last line that was cut off is left
         out with a message: its run is made again. Raises ValueError with file and line for
         anything else that is no result as JSON.
@@ -33,7 +34,7 @@ def read_results(path: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(content[:whole].splitlines(), 1):
         try:
             entry = json.loads(line)
-            if not isinstance(entry, dict) or "f1" not in entry:
+            if not isinstance(entry, dict) or field not in entry:
                 raise ValueError("JSON of another kind")
             results.append(entry)
         except ValueError as error:  # not JSON, or not UTF-8

@@ -349,3 +349,48 @@ def test_transformers_calls_our_function():
     packed, _ = make_pair(BY_NAME["llama"])
     with pytest.raises(ValueError, match="runs on packed batches only"):
         packed(input_ids=torch.tensor([[5, 6]]))
+
+
+def attend_gated(gate, X, **kwargs):
+    packed = PackedBatch.pack(numpy.arange(5), (3, 2), device=CPU)
+    return packed_attention(Layer(), X, X, X, None, packed=packed, unmasked=(gate,), **kwargs)[0]
+
+
+@pytest.mark.parametrize("kwargs", [{}, {"sliding_window": 2}, {"softcap": 5.0}])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_gate_is_exact_at_both_ends_and_goes_in_between(kwargs, dtype):
+    X = heads().to(dtype)
+    causal, whole = (attend_gated(flag, X, **kwargs) for flag in (False, True))
+    assert torch.equal(attend_gated(torch.tensor(0.0), X, **kwargs), causal)
+    assert torch.equal(attend_gated(torch.tensor(1.0), X, **kwargs), whole)
+    half = attend_gated(torch.tensor(0.5), X, **kwargs)
+    torch.testing.assert_close(half, (causal + whole) / 2)
+    assert half.dtype == dtype
+
+
+def test_the_gradient_of_a_gate():
+    X = heads(requires_grad=True)
+    gate = torch.tensor(0.3, requires_grad=True)
+    weights = heads(seed=1)[0, 0]
+
+    def loss(value):
+        return (attend_gated(value, X)[0, :, 0] * weights).sum()
+
+    loss(gate).backward()
+    step = 1e-2
+    with torch.no_grad():
+        slope = (loss(torch.tensor(0.3 + step)) - loss(torch.tensor(0.3 - step))) / (2 * step)
+    assert gate.grad.item() == pytest.approx(slope.item(), rel=1e-3)
+    assert X.grad.abs().sum() > 0
+
+
+def test_gates_of_a_decoder_at_their_ends_equal_its_pattern():
+    family = BY_NAME["mistral"]
+    packed, _ = make_pair(family)
+    ids = random_ids(MIXED)
+    unmasked = parse_pattern("cbbc")[:N_LAYERS]
+    gates = tuple(torch.tensor(float(flag)) for flag in unmasked)
+    plain = run_packed(packed, ids, MIXED, unmasked)
+    decoder = make_lgu(packed, unmasked)
+    decoder.unmasked = gates
+    assert torch.equal(decoder(PackedBatch.pack(ids, MIXED, device=CPU)), plain)

@@ -75,6 +75,15 @@ def test_spacy_transformers_is_imported_in_one_room():
     assert found == {f"listeners/{name}.py" for name in ("names", "over_stock", "stock")}
 
 
+def test_ray_is_imported_in_one_file():
+    found = {
+        str(file.relative_to(PACKAGE))
+        for file in PACKAGE.rglob("*.py")
+        if any(name.split(".")[0] == "ray" for name in find_imports(file, PACKAGE))
+    }
+    assert found == {"search/ray_workers.py"}
+
+
 def test_listeners_know_no_other_room():
     rooms = {other for room, other in find_arrows(PACKAGE) if room == "listeners"}
     assert rooms == {"."}  # segments.py

@@ -18,8 +18,8 @@ from spacy_lgu.study.engine import (
     Progress,
     RunError,
     Scoring,
-    _call,
     _read_progress,
+    call_python,
     run_script,
     spell_options,
     train_and_score,
@@ -95,10 +95,10 @@ def test_a_script_gets_a_file_for_its_figures(tmp_path):
 def test_a_process_that_fails_names_its_log(tmp_path):
     log = tmp_path / "x.log"
     with pytest.raises(RunError, match=r"see .*x\.log, which ends with: no such luck"):
-        _call(["-c", "import sys; sys.exit('no such luck')"], log, None)
+        call_python(["-c", "import sys; sys.exit('no such luck')"], log, None)
     with pytest.raises(RunError, match=r"x\.log, which ends with: nothing"):
-        _call(["-c", "import sys; sys.exit(3)"], log, None)
-    _call(["-c", "print('all is well')"], log, None)
+        call_python(["-c", "import sys; sys.exit(3)"], log, None)
+    call_python(["-c", "print('all is well')"], log, None)
     assert log.read_text() == "all is well\n"
 
 
@@ -116,7 +116,7 @@ def test_an_interruption_ends_the_process(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        _call(["-c", code], tmp_path / "x.log", interrupt)
+        call_python(["-c", code], tmp_path / "x.log", interrupt)
     assert time.monotonic() - started < 30
 
 
@@ -124,15 +124,15 @@ def test_a_training_ends_with_the_process_that_started_it(tmp_path):
     """Killed, a process cannot end the one that it started."""
     code = (
         "from threading import Thread; import os, time\n"
-        "from spacy_lgu.study.process import _end_with_input\n"
-        "Thread(target=_end_with_input, daemon=True).start()\n"
+        "from spacy_lgu.study.process import end_with_input\n"
+        "Thread(target=end_with_input, daemon=True).start()\n"
         "print(os.getpid(), flush=True); time.sleep(60)"
     )
     parent = subprocess.Popen(
         [
             sys.executable, "-c",
-            "import sys\nfrom pathlib import Path\nfrom spacy_lgu.study.engine import _call\n"
-            f"_call(['-c', {code!r}], Path(sys.argv[1]), None)",
+            "import sys\nfrom pathlib import Path\nfrom spacy_lgu.study.engine import call_python\n"
+            f"call_python(['-c', {code!r}], Path(sys.argv[1]), None)",
             str(tmp_path / "x.log"),
         ]
     )  # fmt: skip

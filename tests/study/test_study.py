@@ -111,9 +111,9 @@ def in_process(monkeypatch):
     script.command()(instruction_baseline.main)
     called = []
     # The input of the tests ends at once, which ends a training process.
-    monkeypatch.setattr(process, "_end_with_input", list)
+    monkeypatch.setattr(process, "end_with_input", list)
 
-    def call(arguments, log, report):
+    def call(arguments, log, report, processes=None):
         called.append(arguments)
         if arguments[:2] == ["-m", "spacy"]:
             app, rest = spacy.cli.app, arguments[2:]
@@ -130,7 +130,7 @@ def in_process(monkeypatch):
         if result.exit_code != 0:
             raise engine.RunError(f"see {log}") from result.exception
 
-    monkeypatch.setattr(engine, "_call", call)
+    monkeypatch.setattr(engine, "call_python", call)
     return called
 
 
