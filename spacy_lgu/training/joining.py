@@ -101,7 +101,8 @@ def join_docs(docs: Sequence[Doc]) -> Doc:
         # Every Doc counts as the beginning of a sentence. These beginnings, alone, would tell
         # components that read sentences (ner, a span getter) of borders that nothing marks in use.
         attrs.remove(SENT_START)
-    joined = Doc.from_docs(list(docs), attrs=attrs, exclude=["tensor"])
+    # The stub of spaCy 3.8 lacks the argument.
+    joined = Doc.from_docs(list(docs), attrs=attrs, exclude=["tensor"])  # type: ignore[call-arg]
     joined.cats = dict(docs[0].cats)
     return joined
 

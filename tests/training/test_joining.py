@@ -5,7 +5,7 @@ from itertools import islice
 
 import pytest
 import spacy
-from spacy.tokens import Doc, DocBin, Span
+from spacy.tokens import Doc, DocBin, Span, Token
 from spacy.training import Example
 from spacy.training.initialize import init_nlp
 from spacy.training.loop import train
@@ -93,6 +93,25 @@ def test_borders_of_texts_are_no_annotation_of_sentences():
 def test_white_space_at_the_end_is_space_enough():
     docs = [Doc(NLP.vocab, words=["a", "\n"], spaces=[False, False]), Doc(NLP.vocab, words=["b"])]
     assert join_docs(docs).text == "a\nb "
+
+
+@pytest.fixture
+def attributes():
+    Token.set_extension("seen", default=None)
+    Doc.set_extension("source", default=None)
+    yield
+    Token.remove_extension("seen")
+    Doc.remove_extension("source")
+
+
+@pytest.mark.usefixtures("attributes")
+def test_custom_attributes_of_tokens_are_kept_and_those_of_texts_told():
+    docs = [Doc(NLP.vocab, words=["a", "bc"]) for _ in range(2)]
+    docs[1][0]._.seen = 3
+    assert [token._.seen for token in join_docs(docs)] == [None, None, 3, None]
+    docs[0]._.source = "file 1"
+    with pytest.warns(UserWarning, match="W101.*'source'"):
+        join_docs(docs)
 
 
 def test_neighbours_are_joined_up_to_the_length_drawn():
