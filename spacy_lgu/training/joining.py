@@ -10,6 +10,7 @@ first case and come in twice in the second.
 """
 
 import random
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
@@ -21,6 +22,8 @@ from spacy.training import Example
 from .readers import ReaderT
 
 _T = TypeVar("_T")
+# spaCy would warn of the value of each text's user_data.
+_EXCLUDED = ["tensor", "user_data"]
 
 
 def join_texts_v1(corpus: ReaderT, max_length: int, level: float = 0.5, seed: int = 0) -> ReaderT:
@@ -90,8 +93,8 @@ def group_neighbours(
 
 
 def join_docs(docs: Sequence[Doc]) -> Doc:
-    """One Doc of several, with their entities, spans, heads and all other annotation of tokens; a
-    space stands between two of them.
+    """One Doc of several, with their entities, spans, heads and all other annotation of tokens, but
+    without custom attributes; a space stands between two of them.
 
     docs (Sequence[Doc]): Docs of one vocabulary, at least one.
     RETURNS (Doc): The Doc; its categories are those of the first.
@@ -102,14 +105,41 @@ def join_docs(docs: Sequence[Doc]) -> Doc:
         # components that read sentences (ner, a span getter) of borders that nothing marks in use.
         attrs.remove(SENT_START)
     # The stub of spaCy 3.8 lacks the argument.
-    joined = Doc.from_docs(list(docs), attrs=attrs, exclude=["tensor"])  # type: ignore[call-arg]
+    joined = Doc.from_docs(list(docs), attrs=attrs, exclude=_EXCLUDED)  # type: ignore[call-arg]
     joined.cats = dict(docs[0].cats)
     return joined
 
 
 def _join_examples(examples: list[Example]) -> Example:
-    predicted = join_docs([example.predicted for example in examples])
-    return Example(predicted, join_docs([example.reference for example in examples]))
+    sides = ([e.predicted for e in examples], [e.reference for e in examples])
+    predicted, reference = (join_docs(docs) for docs in sides)
+    for docs, joined in zip(sides, (predicted, reference), strict=True):
+        _copy_attributes(docs, joined)
+    return Example(predicted, reference)
+
+
+def _copy_attributes(docs: list[Doc], joined: Doc) -> None:
+    """Custom attributes of tokens and spans, which are kept by their place in characters."""
+    lost = set()
+    n_tokens = 0
+    for doc in docs:
+        before = joined[n_tokens].idx if len(doc) else 0
+        n_tokens += len(doc)
+        for key, value in doc.user_data.items():
+            match key:
+                case ("._.", name, int(start), end):
+                    place = (start + before, None if end is None else end + before)
+                    joined.user_data[("._.", name, *place)] = value
+                case ("._.", name, None, None):
+                    lost.add(f"doc._.{name}")
+                case _:
+                    lost.add(f"doc.user_data[{key!r}]")
+    if lost:
+        warnings.warn(
+            "A joined text does not have what belongs to each of its texts as a whole: "
+            f"{', '.join(sorted(lost))}. Nothing of it reaches the training.",
+            stacklevel=2,
+        )
 
 
 def _count_tokens(example: Example) -> int:

@@ -98,20 +98,34 @@ def test_white_space_at_the_end_is_space_enough():
 @pytest.fixture
 def attributes():
     Token.set_extension("seen", default=None)
+    Span.set_extension("checked", default=False)
     Doc.set_extension("source", default=None)
     yield
     Token.remove_extension("seen")
+    Span.remove_extension("checked")
     Doc.remove_extension("source")
 
 
 @pytest.mark.usefixtures("attributes")
 def test_custom_attributes_of_tokens_are_kept_and_those_of_texts_told():
-    docs = [Doc(NLP.vocab, words=["a", "bc"]) for _ in range(2)]
-    docs[1][0]._.seen = 3
-    assert [token._.seen for token in join_docs(docs)] == [None, None, 3, None]
+    docs = [Doc(NLP.vocab, words=["a", "bc"], spaces=[True, False]) for _ in range(2)]
+    docs[1][1]._.seen = 3
+    docs[1][0:2]._.checked = True
+    (example,) = join(docs)
+    assert [token._.seen for token in example.reference] == [None, None, None, 3]
+    assert example.reference[2:4]._.checked
+    assert not example.reference[0:2]._.checked
     docs[0]._.source = "file 1"
-    with pytest.warns(UserWarning, match="W101.*'source'"):
-        join_docs(docs)
+    docs[1].user_data["id"] = 3
+    told = r"as a whole: doc._.source, doc.user_data\['id'\]. Nothing of it reaches the training"
+    with pytest.warns(UserWarning, match=told):
+        join(docs)
+
+
+def test_empty_texts_may_stand_between():
+    empty = Doc(NLP.vocab)
+    examples = join([Doc(NLP.vocab, words=["a"]), empty, Doc(NLP.vocab, words=["b"]), empty])
+    assert "".join(example.reference.text for example in examples) == "a b "
 
 
 def test_neighbours_are_joined_up_to_the_length_drawn():
