@@ -2,12 +2,17 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from wasabi import msg
 
 from . import app
+
+if TYPE_CHECKING:
+    from ..metrics.strict import SpanCounts
+
+_COLUMNS = ("P", "R", "F", "correct", "predicted", "gold")
 
 
 @app.command("evaluate")
@@ -22,6 +27,19 @@ def evaluate_cli(
         Path | None,
         typer.Option(help="Choose the threshold of the span categorizer on this data, .spacy"),
     ] = None,
+    by_length: Annotated[
+        bool, typer.Option("--by-length", help="Also F1 by the number of tokens of the texts")
+    ] = False,
+    lengths: Annotated[
+        str | None,
+        typer.Option(help="Most tokens of each bin of --by-length, in place of 32,128,512,2048"),
+    ] = None,
+    join: Annotated[
+        str | None,
+        typer.Option(
+            help="Also F1 with neighbouring texts joined up to so many tokens: 128, or 128,512,2048"
+        ),
+    ] = None,
     limit: Annotated[int, typer.Option(help="Docs of each file; 0: all", min=0)] = 0,
     code: Annotated[Path | None, typer.Option("--code", "-c", help="Python file to import")] = None,
     gpu_id: Annotated[int, typer.Option("--gpu-id", "-g", help="GPU, or -1 for the CPU")] = -1,
@@ -35,11 +53,22 @@ def evaluate_cli(
     from spacy.cli._util import import_code, setup_gpu
 
     from ..metrics.evaluation import evaluate, find_threshold, read_gold
+    from ..metrics.lengths import (
+        LENGTHS,
+        describe_bin,
+        evaluate_joined,
+        parse_lengths,
+        score_by_length,
+    )
     from ..pipeline.opening import open_pipeline
     from ..replacing import replace_file
 
     if threshold_from is not None and spans_key is None:
         raise ValueError("--threshold-from is for span categorizers, and needs --spans-key.")
+    if lengths is not None and not by_length:
+        raise ValueError("--lengths are the bins of --by-length: give that, too.")
+    ends = LENGTHS if lengths is None else parse_lengths(lengths)
+    join_to = () if join is None else parse_lengths(join)
     if output is not None and output.is_dir():
         raise IsADirectoryError(f"{str(output)!r} is a folder: expected a file to write.")
     import_code(code)
@@ -51,7 +80,15 @@ def evaluate_cli(
         held_out = read_gold(nlp, threshold_from, limit, spans_key)
         scores["threshold"] = find_threshold(nlp, held_out, spans_key)
     scores |= evaluate(nlp, docs, spans_key)
-    _print(scores, "NER" if spans_key is None else "SPAN")
+    name = "NER" if spans_key is None else "SPAN"
+    _print(scores, name)
+    if by_length:
+        bins = score_by_length(map(len, docs), scores["documents"], ends)
+        scores["by_length"] = [describe_bin(entry) for entry in bins]
+        _print_by_length(scores["by_length"], name)
+    if join_to:
+        scores["joined"] = [evaluate_joined(nlp, docs, spans_key, to) for to in join_to]
+        _print_joined([{**scores, "tokens": [len(doc) for doc in docs]}, *scores["joined"]], name)
     if output is not None:
         replace_file(output, json.dumps(scores).encode("utf8") + b"\n")
         msg.good(f"Saved results to {output}")
@@ -72,13 +109,42 @@ def _print(scores: dict[str, Any], name: str) -> None:
         results["THRESHOLD"] = f"{scores['threshold']:.2f}"
     msg.table(results, title="Results")
     counts = {label: SpanCounts(*numbers) for label, numbers in scores["labels"].items()}
+    rows = [(printable(label), *_spell(of)) for label, of in counts.items()]
+    header = ("", *_COLUMNS)
+    msg.table(rows, header=header, aligns=("l", *"rrrrrr"), title=f"{name} (per type)")
+
+
+def _print_by_length(bins: list[dict[str, Any]], name: str) -> None:
+    from ..metrics.strict import SpanCounts
+
     rows = [
         (
-            printable(label),
-            *(f"{100 * score:.2f}" for score in (of.precision, of.recall, of.f1)),
-            *(of.n_correct, of.n_predicted, of.n_gold),
+            f"{entry['first']:,}-{entry['last']:,}" if entry["last"] else f"{entry['first']:,}-",
+            f"{entry['texts']:,}",
+            *_spell(SpanCounts(*entry["spans"])),
         )
-        for label, of in counts.items()
+        for entry in bins
     ]
-    header = ("", "P", "R", "F", "correct", "predicted", "gold")
-    msg.table(rows, header=header, aligns=("l", *"rrrrrr"), title=f"{name} (per type)")
+    header = ("tokens", "texts", *_COLUMNS)
+    msg.table(rows, header=header, aligns=tuple("r" * len(header)), title=f"{name} (by length)")
+
+
+def _print_joined(runs: list[dict[str, Any]], name: str) -> None:
+    """The texts as they are, then joined."""
+    from ..metrics.strict import SpanCounts
+
+    rows = []
+    for run in runs:
+        sizes, documents = run["tokens"], run["documents"]
+        counts = sum((SpanCounts(*row) for row in documents), SpanCounts())
+        to = f"{run['join']:,}" if "join" in run else "-"
+        mean = f"{sum(sizes) / len(sizes):.0f}"
+        rows.append((to, f"{len(sizes):,}", mean, *_spell(counts)))
+    header = ("joined to", "texts", "tokens each", *_COLUMNS)
+    msg.table(rows, header=header, aligns=tuple("r" * len(header)), title=f"{name} (joined texts)")
+
+
+def _spell(counts: "SpanCounts") -> tuple[str, ...]:
+    scores = (counts.precision, counts.recall, counts.f1)
+    numbers = (counts.n_correct, counts.n_predicted, counts.n_gold)
+    return (*(f"{100 * score:.2f}" for score in scores), *map(str, numbers))

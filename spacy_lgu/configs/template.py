@@ -138,7 +138,8 @@ silent = true
 
 FOOTER = Text("""
 # spaCy's reader tokenizes the texts again. To keep the tokens of the files, such as those that
-# `spacy lgu convert` writes: @readers = "spacy-lgu.gold_tokens.v1" with path and limit alone.
+# `spacy lgu convert` writes: @readers = "spacy-lgu.gold_tokens.v1" with path and limit alone. Where
+# texts in use are longer than these, spacy-lgu.join_texts.v1 around it joins neighbouring ones.
 [corpora]
 
 [corpora.train]

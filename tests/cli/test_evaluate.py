@@ -93,3 +93,48 @@ def test_the_threshold_is_chosen_on_other_data(tmp_path, pipeline):
 def test_data_that_is_not_there(pipeline, tmp_path):
     told = failure("lgu", "evaluate", pipeline, tmp_path / "none.spacy")
     assert re.search(r"✘ There is no data at '.*none\.spacy'", told)
+
+
+def test_scores_by_length(tmp_path, pipeline, data):
+    output = tmp_path / "scores.json"
+    printed = evaluate(
+        pipeline, data, "--by-length", "--lengths", "2,3", "--join", "3,100", "--output", output
+    )
+    rows = [line.split() for line in printed.splitlines()]
+    assert ["tokens", "texts", "P", "R", "F", "correct", "predicted", "gold"] in rows
+    assert ["1-2", "1", "50.00", "100.00", "66.67", "1", "2", "1"] in rows
+    assert ["4-", "1", "100.00", "100.00", "100.00", "1", "1", "1"] in rows
+    assert "joined to   texts   tokens each" in printed
+    assert ["-", "2", "3", "66.67", "100.00", "80.00", "2", "3", "2"] in rows
+    assert ["3", "2", "3", "66.67", "100.00", "80.00", "2", "3", "2"] in rows
+    assert ["100", "1", "6", "66.67", "100.00", "80.00", "2", "3", "2"] in rows
+    scores = json.loads(output.read_text())
+    assert scores["by_length"][0] == {
+        "first": 1, "last": 2, "texts": 1, "tokens": 2, "f1": pytest.approx(66.67, abs=0.01),
+        "spans": [1, 2, 1],
+    }  # fmt: skip
+    assert [entry["last"] for entry in scores["by_length"]] == [2, None]
+    assert [run["join"] for run in scores["joined"]] == [3, 100]
+    assert [run["tokens"] for run in scores["joined"]] == [[4, 2], [6]]
+    assert scores["joined"][1]["documents"] == [[2, 3, 2]]
+    assert scores["documents"] == [[1, 1, 1], [1, 2, 1]]
+
+
+def test_by_length_has_bins_of_its_own(tmp_path, pipeline, data):
+    assert ["1-32", "2"] in [
+        line.split()[:2] for line in evaluate(pipeline, data, "--by-length").splitlines()
+    ]
+    assert "by length" not in evaluate(pipeline, data)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--lengths", "3"], "--lengths are the bins of --by-length: give that, too"),
+        (["--join", "8,4"], "rising and with commas between them, such as 32,128,512, but"),
+        (["--by-length", "--lengths", "x"], "rising and with commas between them"),
+    ],
+)
+def test_lengths_that_cannot_be_are_refused_before_anything_is_read(pipeline, options, message):
+    told = failure("lgu", "evaluate", pipeline, "none.spacy", *options)
+    assert message in " ".join(told.split())

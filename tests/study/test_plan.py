@@ -4,8 +4,9 @@ from datetime import date
 
 import pytest
 import srsly
+from spacy.util import load_config, load_model_from_config
 
-from spacy_lgu.study.plan import System, Task, parse_decoders, read_study
+from spacy_lgu.study.plan import CONFIG, System, Task, parse_decoders, read_study
 
 from ..benchmarks.conftest import ROOT
 
@@ -33,6 +34,25 @@ def test_shipped_study_is_valid():
     assert study.tasks["litbank-nested"].spans_key == "sc"
     assert study.tasks["conll2003"].spans_key is None
     assert study.systems["decoder"].patterns == ["cccc", "cccb", "ccbb", "bbbb"]
+
+
+@pytest.mark.parametrize("name", ["study", "lora_variants", "smollm2"])
+def test_shipped_plans_have_settings_that_configs_have(name):
+    study = read_study(ROOT / "benchmarks" / f"{name}.yml")
+    for system in study.systems.values():
+        if system.config == CONFIG and system.encoder == "decoder":
+            config = load_config(CONFIG, overrides=system.overrides)
+            load_model_from_config(config, auto_fill=True, validate=True)
+
+
+def test_pretrained_decoder_is_trained_as_in_the_paper():
+    study = read_study(ROOT / "benchmarks" / "smollm2.yml")
+    assert list(study.tasks) == ["conll2003", "rest14", "wnut17", "litbank-events"]
+    config = load_config(CONFIG, overrides=study.systems["qlora"].overrides)
+    model = config["components"]["decoder"]["model"]
+    assert (model["quantization"], model["tuning"], model["lora"]["rank"]) == ("nf4", "lora", 64)
+    assert model["lora"]["modules"] == "attention"
+    assert config["listeners"]["decoder"]["pooling"]["@layers"] == "reduce_first.v1"
 
 
 @pytest.mark.parametrize(
