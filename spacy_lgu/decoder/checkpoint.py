@@ -29,15 +29,11 @@ from transformers import AutoModel, PretrainedConfig
 from .experts import ShapesT, Stored, are_separate, stored_forms, take_mark
 from .locking import one_at_a_time
 from .separate import separate_experts
+from .stored_quantized import is_4bit, is_quantization_state, is_quantized
 from .versions import IS_5
 
-# What bitsandbytes saves beside a quantized weight: "NAME.absmax" and so on in 4 bits, and in the
-# same module in 8 bits.
-_STATES_4BIT = "quant_state.bitsandbytes__"
-_STATES_8BIT = ("SCB", "weight_format")
 # Constants that older versions of transformers saved with the weights.
 _CONSTANTS = re.compile(r"(^|\.)(rotary_emb\.inv_freq|attention\.(masked_)?bias)$")
-_EXPERT = re.compile(r"\.experts\.\d+\.\w+\.weight$")
 _INTEGERS = ("I", "U", "BOOL")
 
 
@@ -187,7 +183,7 @@ def match_weights(tensors: dict[str, StoredTensor], expected: Expected, *, where
         and not _CONSTANTS.search(name)
         and not (expected.unused and expected.unused.fullmatch(name))
         and not any(re.search(pattern, prefix + name) for pattern in expected.ignored)
-        and not _is_quantization_state(name, stored)
+        and not is_quantization_state(name, stored)
     ]
     if unexpected:
         raise _mismatch(where, "holds more than the config says, with", unexpected, len(stored))
@@ -205,9 +201,9 @@ def match_weights(tensors: dict[str, StoredTensor], expected: Expected, *, where
     quantized = [
         name
         for name in form
-        if _is_quantized(name, stored)
+        if is_quantized(name, stored)
         and name not in allowed
-        and not (name in plain and _is_4bit(name, stored))
+        and not (name in plain and is_4bit(name, stored))
     ]
     if quantized:
         raise ValueError(
@@ -259,33 +255,9 @@ def _find_prefix(stored: Collection[str], expected: ShapesT, where: str) -> str:
     return max(counts, key=counts.__getitem__, default="")
 
 
-def holds_quantized_experts(tensors: dict[str, StoredTensor]) -> bool:
-    """RETURNS (bool): Whether experts are stored one by one, and quantized.
-
-    tensors (dict[str, StoredTensor]): From read_headers.
-    """
-    return any(_EXPERT.search(name) and _is_quantized(name, tensors) for name in tensors)
-
-
-def _is_quantization_state(name: str, stored: dict[str, StoredTensor]) -> bool:
-    module, _, last = name.rpartition(".")
-    if last in _STATES_8BIT:
-        return f"{module}.weight" in stored
-    weight, separator, _ = name.partition(".weight.")
-    return bool(separator) and _is_4bit(f"{weight}.weight", stored)
-
-
-def _is_4bit(name: str, stored: dict[str, StoredTensor]) -> bool:
-    return any(f"{name}.{_STATES_4BIT}{kind}" in stored for kind in ("nf4", "fp4"))
-
-
-def _is_quantized(name: str, stored: dict[str, StoredTensor]) -> bool:
-    return _is_4bit(name, stored) or name.removesuffix("weight") + "SCB" in stored
-
-
 def _fits(name: str, shape: tuple[int, ...], stored: dict[str, StoredTensor]) -> bool:
     tensor = stored[name]
-    if _is_4bit(name, stored):
+    if is_4bit(name, stored):
         return math.prod(tensor.shape) == -(-math.prod(shape) // 2)  # two in a byte
     is_8bit = name.removesuffix("weight") + "SCB" in stored
     return tensor.shape == shape and tensor.dtype.startswith(_INTEGERS) == is_8bit

@@ -19,7 +19,6 @@ from .checkpoint import (
     Expected,
     decoder_shapes,
     find_decoder,
-    holds_quantized_experts,
     match_weights,
     read_headers,
     staged,
@@ -29,6 +28,7 @@ from .depth import cut_config, find_unused
 from .experts import with_separate_experts
 from .reading import damaged, find_inside, read_json, take
 from .source import CONFIG, Source, download
+from .stored_quantized import holds_quantized_experts
 
 INDEX, WEIGHTS = "model.safetensors.index.json", "model.safetensors"
 

@@ -33,8 +33,8 @@ from ..decoder.storage import check_base_weights, decoder_to_files
 from .windows import Windows
 
 _NO_GPU_IN_PROCESSES = (
-    "The decoder is on a GPU, which n_process > 1 cannot use: CUDA does not survive a fork, and "
-    "a new process works on the CPU. Use n_process=1; one GPU gains nothing from several processes."
+    "The decoder is on a GPU, which n_process > 1 cannot use: CUDA does not survive a fork, and a "
+    "new process works on the CPU. Use n_process=1; one GPU gains nothing from several processes."
 )
 _ARGUMENTS = ("settings", "tokenizer_config", "windows", "max_batch_items", "base_weights")
 CheckT = Callable[[PretrainedConfig, PreTrainedTokenizerFast], None]
