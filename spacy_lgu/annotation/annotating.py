@@ -11,7 +11,8 @@ from ..inputs import cut
 from .annotations import Annotations, read_annotations, scored_keys
 from .parquet import say_clash
 from .records import BadRecord, Record, fields_of, make_doc
-from .writers import Settings, Writer, clashes
+from .settings import Settings, clashes
+from .writers import Writer
 
 # Characters that count as a token at least: subtokens of words that are not words, such as
 # addresses and base64, are many.

@@ -16,7 +16,7 @@ from spacy.tokens import Doc, DocBin
 from spacy.tokens._dict_proxies import SpanGroups
 
 from .annotations import Annotations
-from .records import BadRecord, Record, Tokens, drop_spans
+from .records import BadRecord, Record, Tokens, drop_spans, dump_others
 
 # Key of Doc.user_data for the fields of a record other than its text.
 RECORD = "record"
@@ -74,7 +74,7 @@ class DocBinReader:
         tokens = Tokens([*docs.attrs], values, flat, found, docs.cats[number])
         if not self._replace and (name := self._find_spans(number)):
             reason = f"the Doc has {name} already: replace them with --replace"
-            return BadRecord(number + 1, reason)
+            return BadRecord(number + 1, reason, is_clash=True)
         words = [self._strings[int(value)] for value in values[:, 0]]
         after = [True] * len(words) if flat is None else flat.tolist()
         text = "".join(w + " " * s for w, s in zip(words, after, strict=True))
@@ -107,14 +107,13 @@ class DocBinWriter:
 
         record (Record): Its record.
         fields (dict[str, Any]): The record's fields. Those other than the text become
-            Doc.user_data["record"]; of a record that was a Doc there are none.
+            Doc.user_data["record"], as JSON; of a record that was a Doc there are none.
         found (Annotations): Not used.
         doc (Doc): The Doc. Its user data is replaced: components leave their arrays there.
         """
-        others = {k: v for k, v in fields.items() if k != self._text_field}
-        doc.user_data = {RECORD: others} if others and record.tokens is None else {}
-        # Before anything of it is added: numbers of more than 64 bits do not fit.
-        srsly.msgpack_dumps(doc.user_data)
+        # Not as it is: msgpack would make tuples of lists, and has no numbers of more than 64 bits.
+        others = dump_others(fields, self._text_field) if record.tokens is None else "{}"
+        doc.user_data = {RECORD: others} if others != "{}" else {}
         self._docs.add(doc)
 
     def close(self) -> None:

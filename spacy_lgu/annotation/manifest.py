@@ -14,8 +14,8 @@ from ..decoder.reading import read_json
 from ..inputs import named_path
 from ..replacing import finished_folder
 from .finding import InputFile
+from .settings import Settings
 from .shards import Scanned, scan
-from .writers import Settings
 
 _VERSION = 1
 _META = ("lang", "name", "version")
@@ -69,7 +69,7 @@ def scan_inputs(
     files: Sequence[InputFile],
     settings: Settings,
     before: dict[str, Any] | None,
-    tell: Callable[[InputFile], None],
+    say: Callable[[str], None],
 ) -> list[Scanned]:
     """Find the shards of the inputs.
 
@@ -77,21 +77,22 @@ def scan_inputs(
     settings (Settings): Options.
     before (dict[str, Any] | None): Manifest of the run that goes on. A file that has size and time
         of change as it says is not read again.
-    tell (Callable): Called with each file that is to be read.
+    say (Callable): Called with what is read.
     RETURNS (list[Scanned]): Raises ValueError naming a file that is damaged.
     """
     is_same = before is not None and before.get("options") == asdict(settings)
     known = {entry["name"]: entry for entry in before["inputs"]} if before and is_same else {}
-    found = []
+    found: dict[str, Scanned] = {}
     for file in files:
         entry, state = known.get(file.name), file.path.stat()
         if entry and (entry["n_bytes"], entry["mtime_ns"]) == (state.st_size, state.st_mtime_ns):
             values = {k: v for k, v in entry.items() if k not in ("name", "kind")}
-            found.append(Scanned(file, **values))
-        else:
-            tell(file)
-            found.append(scan(file, settings))
-    return found
+            found[file.name] = Scanned(file, **values)
+    new = [file for file in files if file.name not in found]
+    if new:
+        n_bytes = sum(file.path.stat().st_size for file in new)
+        say(f"Counting the records of {len(new):,} files, {n_bytes / 1e6:,.1f} MB")
+    return [found.get(file.name) or scan(file, settings) for file in files]
 
 
 def _is_hidden(path: Path, folder: Path) -> bool:

@@ -1,13 +1,13 @@
 """Parquet, read row by row and written with columns for entities and span groups. Needs pyarrow."""
 
-import json
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from .annotations import Annotations
-from .records import BadRecord, Record, check_text
+from .records import BadRecord, Record, check_text, dump_others
+from .settings import Settings
 
 # Rows read at once, and rows of a group that is written.
 _ROWS = 256
@@ -28,15 +28,14 @@ def scan_parquet(path: Path, shard_size: int) -> tuple[int, list[list[int]]]:
     return n_rows, [[row] for row in range(0, n_rows, shard_size)]
 
 
-def check_schema(path: Path, text_field: str, new: tuple[str, ...], *, is_json: bool) -> None:
+def check_schema(path: Path, settings: Settings) -> None:
     """Check the columns of a file before any is read.
 
     path (Path): The file.
-    text_field (str): Column with the text. Raises ValueError if there is none, or not of strings.
-    new (tuple[str, ...]): Columns to be added. Raises ValueError if one is there.
-    is_json (bool): Whether rows are to become JSON. Raises ValueError for what JSON lacks.
+    settings (Settings): What is written. Raises ValueError if there is no column with the text, one
+        that would be overwritten, or one of a kind that the format lacks.
     """
-    schema = _open(path).schema_arrow
+    schema, text_field = _open(path).schema_arrow, settings.text_field
     if text_field not in schema.names:
         raise ValueError(
             f"{path} has no column {text_field!r}, but {', '.join(schema.names)}. Name that of the "
@@ -47,11 +46,12 @@ def check_schema(path: Path, text_field: str, new: tuple[str, ...], *, is_json: 
             f"{path}: expected strings in the column {text_field!r}, but it is of "
             f"{schema.field(text_field).type}. Name another one with --text-field."
         )
-    for name in new:
+    for name in settings.new_fields:
         if name in schema.names:
             raise ValueError(say_clash(str(path), name, "column"))
-    for field in schema if is_json else ():
-        if not _is_json(field.type):
+    replaced = (settings.ents_field, settings.spans_field) if settings.replace else ()
+    for field in schema if settings.format != "parquet" else ():
+        if field.name not in replaced and not _is_json(field.type):
             raise ValueError(
                 f"{path}: the column {field.name!r} is of {field.type}, which JSON has not. Write "
                 "--format parquet, or leave the column out."
@@ -149,9 +149,7 @@ class ParquetWriter:
         doc (object): Not used.
         """
         if record.row is None:
-            others = {k: v for k, v in fields.items() if k != self._fields[0]}
-            fields = {OTHERS: json.dumps(others, ensure_ascii=False)}
-            fields[OTHERS].encode("utf8")  # half an emoji fails here, and not with its neighbours
+            fields = {OTHERS: dump_others(fields, self._fields[0])}
         self._waiting.append((record, fields, found))
         if len(self._waiting) >= _GROUP:
             self._flush()

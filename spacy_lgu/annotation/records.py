@@ -1,5 +1,6 @@
 """What readers give: a record to be annotated, or why there is none."""
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,10 +23,12 @@ class BadRecord:
 
     line (int): Line, row or number of the Doc in its file, from 1.
     reason (str): Why, for the dead-letter file.
+    is_clash (bool): Whether it has an annotation already, which may be replaced.
     """
 
     line: int
     reason: str
+    is_clash: bool = False
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,21 @@ def make_doc(nlp: Language, record: Record) -> Doc:
     doc = doc.from_array(tokens.attrs, tokens.values)  # type: ignore[arg-type]
     doc.cats = dict(tokens.cats)
     return doc
+
+
+def dump_fields(fields: dict[str, Any]) -> str:
+    """RETURNS (str): Fields as JSON that any file can hold. Raises ValueError for NaN."""
+    dumped = json.dumps(fields, ensure_ascii=False, allow_nan=False)
+    try:
+        dumped.encode("utf8")
+    except UnicodeEncodeError:  # half an emoji, which JSON can escape
+        return json.dumps(fields, allow_nan=False)
+    return dumped
+
+
+def dump_others(fields: dict[str, Any], text_field: str) -> str:
+    """RETURNS (str): All fields but the text as JSON, for formats that have a place for one text."""
+    return dump_fields({name: value for name, value in fields.items() if name != text_field})
 
 
 def drop_spans(tokens: Tokens) -> Tokens:

@@ -1,26 +1,30 @@
 """A run: what there is to do, what is done already, and who does the rest."""
 
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-
-from tqdm import tqdm
 
 from ..inputs import named_path
 from .finding import InputFile, find_inputs
-from .folder import check_manifest, gather_failures, held, read_failures, read_manifest
-from .folder import write_manifest as write_manifest_of
+from .folder import (
+    check_manifest,
+    gather_failures,
+    held,
+    read_failures,
+    read_manifest,
+    write_manifest,
+)
 from .manifest import describe_pipeline, make_manifest, scan_inputs
 from .parquet import check_pyarrow, check_schema, say_clash
 from .processes import Processes
-from .records import Record
+from .progress import Progress
+from .records import BadRecord, Record
 from .scheduling import Engine, run_shards
+from .settings import Settings, clashes
 from .shards import Scanned, Shard, list_shards, name_shard, open_reader
 from .working import Job, Worker, count_threads
-from .writers import Settings, check_format, clashes
+from .writers import check_format
 
 # Records of each file that are looked at before anything is annotated.
 _SAMPLE = 100
@@ -100,14 +104,16 @@ def annotate_corpus(
     described = describe_pipeline(pipeline, code)
     with held(output):
         before = read_manifest(output)
-        scanned = scan_inputs(files, settings, before, lambda file: say(f"Reading {file.path}"))
+        scanned = scan_inputs(files, settings, before, say)
         manifest = make_manifest(described, scanned, settings)
         if before is not None:
             check_manifest(output, before, manifest)
         else:
             for found in scanned:
-                _check_sample(found, settings, say)
-            write_manifest_of(output, manifest)
+                _check_sample(found, settings)
+            if n_with_data := sum(found.n_with_data for found in scanned):
+                say(f"User data of {n_with_data:,} Docs is left out")
+            write_manifest(output, manifest)
         job = Job(pipeline, code, settings, batch_tokens, scanned, output)
         shards = list_shards(scanned, settings)
         names = [name_shard(scanned[shard.file], shard, settings) for shard in shards]
@@ -118,8 +124,8 @@ def annotate_corpus(
         finished = [name for name, done in zip(names, is_done, strict=True) if done]
         n_failed = sum(read_failures(output, name).count(b"\n") for name in finished)
         try:
-            with _Bar(n_records, n_before, n_failed) as bar:
-                put_aside = _run(job, left, workers, bar.tell)
+            with Progress(n_records, n_before, n_failed) as progress:
+                put_aside = _run(job, left, workers, progress.tell)
         finally:
             written = [name for name in names if (output / name).exists()]
             n_failed = gather_failures(output, written)
@@ -139,9 +145,9 @@ def _run(
     if not shards:
         return []
     if not workers.size and workers.ray is None:
-        worker = Worker(job, gpu_id=workers.gpu_id)
-        for shard in shards:
-            tell(0, worker.run(shard, lambda n_records: tell(n_records, 0)))
+        with closing(Worker(job, gpu_id=workers.gpu_id)) as worker:
+            for shard in shards:
+                tell(0, worker.run(shard, _without_failures(tell)))
         return []
     engine: Engine
     with ExitStack() as stack:
@@ -157,58 +163,35 @@ def _run(
         return run_shards(shards, engine, size=size, tell=tell)
 
 
+def _without_failures(tell: Callable[[int, int], None]) -> Callable[[int], None]:
+    return lambda n_records: tell(n_records, 0)
+
+
 def _check_columns(file: InputFile, settings: Settings) -> None:
     if file.kind == "parquet":
         check_pyarrow()
-        is_json = settings.format != "parquet"
-        check_schema(file.path, settings.text_field, settings.new_fields, is_json=is_json)
+        check_schema(file.path, settings)
 
 
-def _check_sample(scanned: Scanned, settings: Settings, say: Callable[[str], None]) -> None:
+def _check_sample(scanned: Scanned, settings: Settings) -> None:
     """Refuse what would make each record a bad one, by the first of a file."""
-    if scanned.n_with_data:
-        say(f"User data of {scanned.n_with_data} Docs in {scanned.file.path} is left out")
     if not scanned.starts:
-        say(f"There is no record in {scanned.file.path}")
         return
+    path = scanned.file.path
     reader = open_reader(scanned.file, settings)
     n_first = min(_SAMPLE, settings.shard_size, scanned.n_records)
-    first = list(islice(reader.read(scanned.starts[0], n_first), n_first))
+    first = list(reader.read(scanned.starts[0], n_first))
     reader.close()
+    bad = [record for record in first if isinstance(record, BadRecord)]
+    for record in bad:
+        if record.is_clash:
+            raise ValueError(f"{path}:{record.line}: {record.reason}.")
     for record in first:
-        if not isinstance(record, Record):
-            continue
-        if record.raw is not None and settings.format.startswith("jsonl"):
-            for name in clashes([*record.fields], settings):
-                raise ValueError(say_clash(f"{scanned.file.path}:{record.line}", name, "field"))
-    if not any(isinstance(record, Record) for record in first):
-        bad = first[0]
-        reason = "" if isinstance(bad, Record) else bad.reason
+        fields = [*record.fields] if isinstance(record, Record) and record.raw is not None else []
+        for name in clashes(fields, settings):
+            raise ValueError(say_clash(f"{path}:{record.line}", name, "field"))
+    if len(bad) == len(first):
         raise ValueError(
-            f"{scanned.file.path}: none of the first {len(first)} records can be annotated. Line "
-            f"{bad.line}: {reason}. Name the field of the texts with --text-field."
+            f"{path}: none of the first {len(first)} records can be annotated. Line "
+            f"{bad[0].line}: {bad[0].reason}. Name the field of the texts with --text-field."
         )
-
-
-class _Bar:
-    """Documents, their rate and the time left, on a terminal; and how many failed."""
-
-    def __init__(self, n_records: int, n_before: int, n_failed: int) -> None:
-        self._bar = tqdm(
-            total=n_records, initial=n_before, unit=" docs", file=sys.stderr, disable=None,
-            smoothing=0.05,
-        )  # fmt: skip
-        self._n_failed = n_failed
-
-    def __enter__(self) -> "_Bar":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()
-
-    def tell(self, n_records: int, n_failed: int) -> None:
-        """Show that records were worked on, and that some of them failed."""
-        self._n_failed += n_failed
-        if self._n_failed:
-            self._bar.set_postfix_str(f"{self._n_failed:,} failed", refresh=False)
-        self._bar.update(n_records)

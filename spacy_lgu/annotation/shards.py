@@ -10,7 +10,7 @@ from .finding import InputFile
 from .lines import LineReader, scan_lines
 from .parquet import ParquetReader, scan_parquet
 from .records import BadRecord, Record
-from .writers import Settings
+from .settings import Settings
 
 # Digits of a shard's number: names sort as shards follow each other, up to a million.
 _DIGITS = 6
@@ -35,6 +35,15 @@ class Scanned:
     n_records: int
     starts: list[list[int]]
     n_with_data: int = 0
+
+    def check_unchanged(self) -> None:
+        """Raise ValueError if the file was changed since it was scanned."""
+        state = self.file.path.stat()
+        if (state.st_size, state.st_mtime_ns) != (self.n_bytes, self.mtime_ns):
+            raise ValueError(
+                f"{self.file.path} has changed since its records were counted. Leave the inputs as "
+                "they are during a run; for changed ones, name another folder."
+            )
 
     def identity(self) -> dict[str, Any]:
         """RETURNS (dict[str, Any]): All but where the file is, as values for JSON."""

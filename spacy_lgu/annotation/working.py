@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,8 +10,9 @@ from ..replacing import replace_file
 from .annotating import Annotator
 from .folder import keep_failures
 from .records import BadRecord
+from .settings import Settings
 from .shards import Reader, Scanned, Shard, name_shard, open_reader
-from .writers import Settings, open_writer
+from .writers import open_writer
 
 
 @dataclass(frozen=True)
@@ -68,23 +70,28 @@ class Worker:
         scanned = job.files[shard.file]
         name = name_shard(scanned, shard, job.settings)
         failures: list[BadRecord] = []
+        scanned.check_unchanged()
         reader = self._open(shard.file)
 
         def write(path: Path) -> None:
             records = reader.read(scanned.starts[shard.number], shard.n_records)
-            writer = open_writer(path, job.settings, reader.schema)
-            failures.extend(self._annotator.annotate(iter(records), writer, tell))
-            writer.close()
+            with closing(open_writer(path, job.settings, reader.schema)) as writer:
+                failures.extend(self._annotator.annotate(records, writer, tell))
             keep_failures(job.output, name, scanned.file.name, failures)
 
         replace_file(job.output / name, write)
         return len(failures)
 
+    def close(self) -> None:
+        """Close the file that was read last."""
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
     def _open(self, number: int) -> Reader:
         """The reader of a file. It is kept for the shards that follow."""
         if self._reader is None or self._number != number:
-            if self._reader is not None:
-                self._reader.close()
+            self.close()
             self._reader = open_reader(self._job.files[number].file, self._job.settings)
             self._number = number
         return self._reader

@@ -1,8 +1,5 @@
-"""Formats of the output, and the writer of JSON lines."""
+"""Writers by format, and that of JSON lines."""
 
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,50 +9,8 @@ from ..compressed import check_suffix, pack
 from .annotations import Annotations
 from .docbins import DocBinWriter
 from .parquet import ParquetWriter, check_pyarrow
-from .records import Record
-
-FORMATS = ("jsonl", "jsonl.gz", "jsonl.xz", "jsonl.zst", "parquet", "spacy")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What decides what is written: a run that goes on has the same.
-
-    format (str): One of FORMATS.
-    text_field (str): Field with the text.
-    ents_field, spans_field (str): Fields for entities and span groups. Raises ValueError unless all
-        three differ.
-    replace (bool): Whether fields of these names may be replaced.
-    shard_size (int): Records of a shard, at least 1.
-    """
-
-    format: str = "jsonl"
-    text_field: str = "text"
-    ents_field: str = "ents"
-    spans_field: str = "spans"
-    replace: bool = False
-    shard_size: int = 1000
-
-    def __post_init__(self) -> None:
-        if self.format not in FORMATS:
-            raise ValueError(f"Expected --format to be one of {', '.join(FORMATS)}, but got "
-                             f"{self.format!r}.")  # fmt: skip
-        names = (self.text_field, self.ents_field, self.spans_field)
-        taken = {*names, "record"} if self.format == "parquet" else {*names}
-        if len(taken) < len(names) + (self.format == "parquet"):
-            raise ValueError(
-                "Expected different names for text, entities and span groups"
-                f"{', and none to be record' if self.format == 'parquet' else ''}, but got "
-                f"{', '.join(names)}."
-            )
-        if self.shard_size < 1:
-            raise ValueError(f"Expected at least 1 record in a shard, but got {self.shard_size}.")
-
-    @property
-    def new_fields(self) -> tuple[str, ...]:
-        """RETURNS (tuple[str, ...]): Fields that no record may have. A Doc has none."""
-        fields = () if self.format == "spacy" else (self.ents_field, self.spans_field)
-        return () if self.replace else fields
+from .records import Record, dump_fields
+from .settings import Settings
 
 
 class Writer(Protocol):
@@ -118,21 +73,12 @@ class JsonlWriter:
         """
         new = {self._ents_field: found.ents, self._spans_field: found.spans}
         if record.raw is not None and not fields.keys() & new.keys():
-            line = f"{record.raw[:-1].rstrip()}, {_dump(new)[1:]}"
+            line = f"{record.raw[:-1].rstrip()}, {dump_fields(new)[1:]}"
         else:
-            line = _dump({**{k: v for k, v in fields.items() if k not in new}, **new})
+            line = dump_fields({**{k: v for k, v in fields.items() if k not in new}, **new})
         self._stream.write(line.encode("utf8") + b"\n")
 
     def close(self) -> None:
         """Finish the file."""
         self._stream.close()
         self._file.close()
-
-
-def _dump(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)
-
-
-def clashes(fields: Sequence[str], settings: Settings) -> list[str]:
-    """RETURNS (list[str]): Fields of a record that the output would overwrite."""
-    return [name for name in settings.new_fields if name in fields]

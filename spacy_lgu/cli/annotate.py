@@ -59,7 +59,7 @@ def annotate_cli(
     """
     # Every `python -m spacy` imports this file, so slow imports wait until they are needed.
     from ..annotation.running import Workers, annotate_corpus
-    from ..annotation.writers import Settings
+    from ..annotation.settings import Settings
 
     if ray is not None and gpu_id >= 0:
         raise ValueError("--gpu-id is for this machine. With --ray, give --gpus-per-worker 1.")
@@ -80,7 +80,7 @@ def annotate_cli(
             code=code,
             batch_tokens=batch_tokens,
             workers=Workers(workers, ray, cpus_per_worker, gpus_per_worker, gpu_id),
-            say=msg.info,
+            say=_say,
         )
     except KeyboardInterrupt:
         typer.echo("Interrupted. The same command goes on with the shards that are not written.")
@@ -94,3 +94,7 @@ def annotate_cli(
         msg.warn(f"{summary.n_failed:,} records failed, see {output / 'failed.jsonl'}")
         if fail_on_error:
             raise typer.Exit(1)
+
+
+def _say(text: str) -> None:
+    typer.echo(f"{msg.icons['info']} {text}")  # not by msg, which would wrap it
