@@ -1,7 +1,7 @@
 """The folder of an annotated corpus: shards, and what is known of the run.
 
 manifest.json             pipeline, inputs and options: a run that goes on has the same
-failed.jsonl              the dead letters: input file, line and reason of what was not annotated
+failed.log              the dead letters: input file, line and reason of what was not annotated
 en/news.jsonl-000000.jsonl, ...
 .annotation/              lock, process and machine of the run, dead letters by shard
 """
@@ -20,7 +20,7 @@ from ..inputs import parse_json, shorten
 from ..replacing import replace_file
 from .records import BadRecord
 
-MANIFEST, FAILED = "manifest.json", "failed.jsonl"
+MANIFEST, FAILED = "manifest.json", "failed.log"
 _HIDDEN = ".annotation"
 _HOLDER = "holder.json"
 
@@ -152,7 +152,7 @@ def gather_failures(output: Path, shards: list[str]) -> int:
 
 
 def _failures_of(output: Path, shard: str) -> Path:
-    return output / _HIDDEN / "failed" / f"{shard}.jsonl"
+    return output / _HIDDEN / "failed" / f"{shard}.log"
 
 
 def _describe_holder(holder: Path) -> str:

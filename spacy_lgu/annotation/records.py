@@ -118,7 +118,7 @@ def dump_fields(fields: dict[str, Any]) -> str:
 
 
 def dump_others(fields: dict[str, Any], text_field: str) -> str:
-    """RETURNS (str): All fields but the text as JSON, for formats that have a place for one text."""
+    """RETURNS (str): All fields but the text, as JSON, where only the text has a place."""
     return dump_fields({name: value for name, value in fields.items() if name != text_field})
 
 

@@ -53,7 +53,7 @@ class Summary:
 
     n_records (int): Records of the inputs.
     n_before (int): Those that an earlier run was done with.
-    n_failed (int): Those in failed.jsonl, of earlier runs too.
+    n_failed (int): Those in failed.log, of earlier runs too.
     n_shards (int): Files written, by earlier runs too.
     """
 

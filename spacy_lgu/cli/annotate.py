@@ -55,7 +55,7 @@ def annotate_cli(
 
     Reads .jsonl, .ndjson and .txt (a text per line; also .gz, .xz, .zst), .parquet and .spacy. If
     it is interrupted or killed, the same command goes on. Records that cannot be annotated are
-    listed in OUTPUT/failed.jsonl.
+    listed in OUTPUT/failed.log.
     """
     # Every `python -m spacy` imports this file, so slow imports wait until they are needed.
     from ..annotation.running import Workers, annotate_corpus
@@ -91,7 +91,7 @@ def annotate_cli(
         f"{n_new:,} now, in {time.monotonic() - began:.0f} s"
     )
     if summary.n_failed:
-        msg.warn(f"{summary.n_failed:,} records failed, see {output / 'failed.jsonl'}")
+        msg.warn(f"{summary.n_failed:,} records failed, see {output / 'failed.log'}")
         if fail_on_error:
             raise typer.Exit(1)
 
