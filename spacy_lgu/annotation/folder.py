@@ -1,7 +1,7 @@
 """The folder of an annotated corpus: shards, and what is known of the run.
 
 manifest.json             pipeline, inputs and options: a run that goes on has the same
-failed.log              the dead letters: input file, line and reason of what was not annotated
+failed.log                dead letters, as JSON lines: input file, line, reason
 en/news.jsonl-000000.jsonl, ...
 .annotation/              lock, process and machine of the run, dead letters by shard
 """

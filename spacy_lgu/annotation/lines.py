@@ -70,6 +70,7 @@ class LineReader:
         n_records (int): How many.
         """
         offset, number = start
+        n_expected = n_records
         try:
             self._go_to(offset)
             for line, n_bytes in _split_lines(self._content):
@@ -80,6 +81,10 @@ class LineReader:
                     n_records -= 1
                 if not n_records:
                     return
+            raise ValueError(
+                f"{self._path} has changed: {n_expected:,} records were expected here, but there "
+                f"are {n_expected - n_records:,}."
+            )
         except DAMAGED as error:
             raise ValueError(f"{self._path}:{number}: damaged or cut off here: {error}") from error
 
@@ -101,7 +106,7 @@ class LineReader:
         while self._offset < offset:
             skipped = len(self._content.read(min(_CHUNK, offset - self._offset)))
             if not skipped:
-                raise EOFError("the file has become shorter")
+                raise EOFError("the file has become shorter than it was")
             self._offset += skipped
 
     def _read_record(self, line: bytes, number: int, n_bytes: int) -> Record | BadRecord:

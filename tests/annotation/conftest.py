@@ -43,13 +43,16 @@ def pipeline(tmp_path_factory) -> Path:
 def annotate(pipeline, tmp_path):
     """Runs a command in this process. RETURNS: Its summary, and what it said."""
 
-    def run(*inputs, output=None, nlp=pipeline, workers=None, batch_tokens=8192, **options):
+    def run(
+        *inputs, output=None, nlp=pipeline, workers=None, code=None, batch_tokens=8192, **options
+    ):
         said: list[str] = []
         summary = annotate_corpus(
             str(nlp),
             [str(file) for file in inputs],
             output or tmp_path / "out",
             settings=Settings(**options),
+            code=code,
             batch_tokens=batch_tokens,
             workers=workers,
             say=said.append,
