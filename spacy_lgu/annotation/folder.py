@@ -58,6 +58,15 @@ def held(output: Path) -> Iterator[None]:
         lock.release()
 
 
+def has_shards(output: Path) -> bool:
+    """Whether a run has written any shard; what a killed one left hidden is none."""
+    for _, folders, names in os.walk(output):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        if any(name not in (MANIFEST, FAILED) for name in names):
+            return True
+    return False
+
+
 def read_manifest(output: Path) -> dict[str, Any] | None:
     """RETURNS (dict[str, Any] | None): The manifest of a run; None: it has not begun."""
     file = output / MANIFEST

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import time
 import traceback
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -79,13 +80,13 @@ class Processes:
 
     def close(self) -> None:
         """End all processes."""
-        for process, ours, _ in self._workers.values():
-            ours.close()
-            process.terminate()
+        for _, ours, _ in self._workers.values():
+            ours.close()  # one that waits for a shard ends by itself
+        until = time.monotonic() + _GRACE
         for process, _, _ in self._workers.values():
-            process.join(_GRACE)
+            process.join(max(0.0, until - time.monotonic()))
             if process.is_alive():
-                process.kill()
+                process.kill()  # what it writes is hidden, and counts for nothing
                 process.join()
         self._workers = {}
 

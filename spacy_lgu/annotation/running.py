@@ -10,6 +10,7 @@ from .finding import InputFile, find_inputs
 from .folder import (
     check_manifest,
     gather_failures,
+    has_shards,
     held,
     read_failures,
     read_manifest,
@@ -103,7 +104,8 @@ def annotate_corpus(
         _check_columns(file, settings)
     described = describe_pipeline(pipeline, code)
     with held(output):
-        before = read_manifest(output)
+        # What was begun binds as soon as there is a shard: until then, mistakes may be corrected.
+        before = read_manifest(output) if has_shards(output) else None
         scanned = scan_inputs(files, settings, before, say)
         manifest = make_manifest(described, scanned, settings)
         if before is not None:

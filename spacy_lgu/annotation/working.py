@@ -40,7 +40,7 @@ class Worker:
 
     job (Job): What for.
     gpu_id (int): GPU, -1 for none.
-    threads (int): Threads of torch; 0: as many as it takes.
+    threads (int): Most threads of torch; 0: as many as it takes.
     """
 
     def __init__(self, job: Job, *, gpu_id: int = -1, threads: int = 0) -> None:
@@ -50,7 +50,7 @@ class Worker:
         from ..pipeline.opening import open_pipeline
 
         if threads:
-            torch.set_num_threads(threads)
+            torch.set_num_threads(min(threads, torch.get_num_threads()))
         import_code(job.code)
         setup_gpu(gpu_id, silent=True)
         self._job = job

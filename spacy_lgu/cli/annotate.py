@@ -86,15 +86,16 @@ def annotate_cli(
         typer.echo("Interrupted. The same command goes on with the shards that are not written.")
         raise typer.Exit(130) from None
     n_new = summary.n_records - summary.n_before
-    msg.good(
+    _say(
         f"{summary.n_records:,} records in {summary.n_shards:,} files below {output}: "
-        f"{n_new:,} now, in {time.monotonic() - began:.0f} s"
+        f"{n_new:,} now, in {time.monotonic() - began:.0f} s",
+        "good",
     )
     if summary.n_failed:
-        msg.warn(f"{summary.n_failed:,} records failed, see {output / 'failed.log'}")
+        _say(f"{summary.n_failed:,} records failed, see {output / 'failed.log'}", "warn")
         if fail_on_error:
             raise typer.Exit(1)
 
 
-def _say(text: str) -> None:
-    typer.echo(f"{msg.icons['info']} {text}")  # not by msg, which would wrap it
+def _say(text: str, kind: str = "info") -> None:
+    typer.echo(f"{msg.icons[kind]} {text}")  # not by msg, which would wrap it
