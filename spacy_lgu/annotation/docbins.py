@@ -11,7 +11,7 @@ from typing import Any
 import numpy
 import srsly
 from spacy.attrs import intify_attr
-from spacy.strings import hash_string
+from spacy.strings import hash_string  # type: ignore[attr-defined]
 from spacy.tokens import Doc, DocBin
 from spacy.tokens._dict_proxies import SpanGroups
 
@@ -71,7 +71,8 @@ class DocBinReader:
         found = [self._strings[value] for value in known]
         has_spaces = not docs.flags[number].get("has_unknown_spaces")
         flat = spaces.reshape(-1) if has_spaces else None
-        tokens = Tokens([*docs.attrs], values, flat, found, docs.cats[number])
+        attrs: list[Any] = [*docs.attrs]  # numbers, whatever its annotation says
+        tokens = Tokens(attrs, values, flat, found, docs.cats[number])
         if not self._replace and (name := self._find_spans(number)):
             reason = f"the Doc has {name} already: replace them with --replace"
             return BadRecord(number + 1, reason, is_clash=True)

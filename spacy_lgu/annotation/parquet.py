@@ -103,7 +103,8 @@ class ParquetReader:
         self._file.close()
 
     def _iter_rows(self, start: int) -> Iterator[Any]:
-        before, groups = 0, []
+        before = 0
+        groups: list[int] = []
         for group in range(self._file.metadata.num_row_groups):
             n_rows = self._file.metadata.row_group(group).num_rows
             if not groups and before + n_rows <= start:

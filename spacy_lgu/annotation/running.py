@@ -185,9 +185,8 @@ def _check_sample(scanned: Scanned, settings: Settings) -> None:
     first = list(reader.read(scanned.starts[0], n_first))
     reader.close()
     bad = [record for record in first if isinstance(record, BadRecord)]
-    for record in bad:
-        if record.is_clash:
-            raise ValueError(f"{path}:{record.line}: {record.reason}.")
+    for clash in (record for record in bad if record.is_clash):
+        raise ValueError(f"{path}:{clash.line}: {clash.reason}.")
     for record in first:
         fields = [*record.fields] if isinstance(record, Record) and record.raw is not None else []
         for name in clashes(fields, settings):
