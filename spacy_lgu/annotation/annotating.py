@@ -8,7 +8,7 @@ from spacy.language import Language
 from spacy.tokens import Doc
 
 from ..inputs import cut
-from .annotations import Annotations, read_annotations, scored_keys
+from .annotations import read_annotations, scored_keys
 from .parquet import say_clash
 from .records import BadRecord, Record, fields_of, make_doc
 from .settings import Settings, clashes
@@ -22,13 +22,12 @@ _FAILURES = 100
 
 
 @dataclass(frozen=True)
-class _Annotated:
-    """A record, its fields for the output, its Doc after the pipeline and what was found."""
+class _Prepared:
+    """A record, its fields for the output, and its Doc before the pipeline."""
 
     record: Record
     fields: dict[str, Any]
     doc: Doc
-    found: Annotations
 
 
 class Annotator:
@@ -82,8 +81,8 @@ class Annotator:
     ) -> tuple[int, list[Record | BadRecord]]:
         """A function of its own, so that no Doc outlives its zone."""
         batch, n_read, carried = self._read_batch(records, carried, failures)
-        for annotated in self._annotate_batch(batch, failures):
-            self._write(annotated, writer, failures)
+        for prepared, doc in self._annotate_batch(batch, failures):
+            self._write(prepared, doc, writer, failures)
         return n_read, carried
 
     def _read_batch(
@@ -91,53 +90,51 @@ class Annotator:
         records: Iterator[Record | BadRecord],
         carried: list[Record | BadRecord],
         failures: list[BadRecord],
-    ) -> tuple[list[tuple[Record, Doc]], int, list[Record | BadRecord]]:
+    ) -> tuple[list[_Prepared], int, list[Record | BadRecord]]:
         """RETURNS (tuple): Records with their Docs, how many were read, and the first of the next
         batch, if there is one: its Doc must be made in another zone."""
-        batch: list[tuple[Record, Doc]] = []
+        batch: list[_Prepared] = []
         n_read = n_tokens = 0
         while True:
             record = carried.pop() if carried else next(records, None)
             if record is None:
                 return batch, n_read, []
-            doc = self._make_doc(record, failures) if isinstance(record, Record) else None
-            if isinstance(record, Record) and doc is not None:
+            prepared = self._prepare(record) if isinstance(record, Record) else record
+            if isinstance(prepared, BadRecord):
+                failures.append(prepared)
+            else:
+                doc = prepared.doc
                 cost = 1 + max(len(doc), len(doc.text) // _CHARACTERS)
                 if batch and n_tokens + cost > self._batch_tokens:
                     return batch, n_read, [record]
-                batch.append((record, doc))
+                batch.append(prepared)
                 n_tokens += cost
-            elif isinstance(record, BadRecord):
-                failures.append(record)
             n_read += 1
 
-    def _make_doc(self, record: Record, failures: list[BadRecord]) -> Doc | None:
+    def _prepare(self, record: Record) -> _Prepared | BadRecord:
         if names := clashes([*record.fields], self._settings) if record.raw is not None else []:
-            reason = say_clash("the record", names[0], "field")
-            failures.append(BadRecord(record.line, reason))
-            return None
+            return BadRecord(record.line, say_clash("the record", names[0], "field"))
         try:
-            return make_doc(self._nlp, record)
-        except ValueError as error:  # a text that is longer than nlp.max_length
-            failures.append(BadRecord(record.line, _spell(error)))
-            return None
+            doc = make_doc(self._nlp, record)
+            return _Prepared(record, self._find_fields(record, doc), doc)
+        except ValueError as error:  # a text longer than nlp.max_length; a field that is not UTF-8
+            return BadRecord(record.line, _spell(error))
 
     def _annotate_batch(
-        self, batch: list[tuple[Record, Doc]], failures: list[BadRecord]
-    ) -> Iterator[_Annotated]:
-        fields = [self._find_fields(record, doc) for record, doc in batch]
-        docs, reason = self._run([doc for _, doc in batch])
+        self, batch: list[_Prepared], failures: list[BadRecord]
+    ) -> Iterator[tuple[_Prepared, Doc]]:
+        docs, reason = self._run([prepared.doc for prepared in batch])
         is_whole = not reason
-        for i, (record, _) in enumerate(batch):
+        for i, prepared in enumerate(batch):
             found = docs[i : i + 1]
             if not is_whole and len(batch) > 1:
                 # Alone, and made anew: some components have annotated the first one.
-                found, reason = self._run([make_doc(self._nlp, record)])
+                found, reason = self._run([make_doc(self._nlp, prepared.record)])
             for doc in found:
                 self._n_in_a_row = 0
-                yield _Annotated(record, fields[i], doc, read_annotations(doc, self._keys))
+                yield prepared, doc
             if not found:
-                self._fail(record, reason, failures)
+                self._fail(prepared.record, reason, failures)
 
     def _fail(self, record: Record, reason: str, failures: list[BadRecord]) -> None:
         failures.append(BadRecord(record.line, reason))
@@ -166,13 +163,15 @@ class Annotator:
             return [], f"the pipeline gave {len(found)} Docs for {len(docs)}"
         return found, ""
 
-    def _write(self, annotated: _Annotated, writer: Writer, failures: list[BadRecord]) -> None:
-        record = annotated.record
+    def _write(
+        self, prepared: _Prepared, doc: Doc, writer: Writer, failures: list[BadRecord]
+    ) -> None:
+        found = read_annotations(doc, self._keys)
         try:
-            writer.write(record, annotated.fields, annotated.found, annotated.doc)
-        except (ValueError, OverflowError, TypeError) as error:
+            writer.write(prepared.record, prepared.fields, found, doc)
+        except ValueError as error:  # NaN, which JSON lacks
             reason = f"its fields cannot be written as {self._settings.format}: {_spell(error)}"
-            failures.append(BadRecord(record.line, reason))
+            failures.append(BadRecord(prepared.record.line, reason))
 
 
 def _line(bad: BadRecord) -> int:

@@ -17,8 +17,7 @@ class Writer(Protocol):
     """Writes the records of a shard."""
 
     def write(self, record: Record, fields: dict[str, Any], found: Annotations, doc: Doc) -> None:
-        """Add a record. Raises ValueError or OverflowError if the format cannot hold it; the others
-        stay as they are."""
+        """Add a record. Raises ValueError if the format cannot hold it; the others stay."""
 
     def close(self) -> None:
         """Finish the file."""
