@@ -28,6 +28,7 @@ def lgu_cli(
 # Each adds its command to `app`.
 from . import (  # noqa: E402
     adapt,  # noqa: F401
+    annotate,  # noqa: F401
     calibrate,  # noqa: F401
     convert,  # noqa: F401
     evaluate,  # noqa: F401

@@ -16,7 +16,7 @@ def adapt_cli(
     config_path: Annotated[Path, typer.Argument(help="Training config; overrides may follow")],
     output: Annotated[Path, typer.Argument(help="Folder for the adapter, or the decoder")],
     text: Annotated[
-        list[Path], typer.Option("--text", help="Raw text, .jsonl, .jsonl.xz or .jsonl.gz")
+        list[Path], typer.Option("--text", help="Raw text, .jsonl; also .xz, .gz or .zst")
     ],
     valid: Annotated[Path, typer.Option("--valid", help="Raw text to validate on")],
     objective: Annotated[

@@ -3,92 +3,40 @@
 Every part knows its position, so that an interrupted run continues exactly where it stopped.
 """
 
-import gzip
-import io
-import lzma
-import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 import numpy
 import torch
 
+from ..compressed import DAMAGED, unpack
 from ..decoder.packing import PackedBatch
 from ..inputs import parse_json, read_bytes_of_lines, shorten
 
 # Documents tokenized at once; the tokenizer works on them in parallel.
 _DOCUMENTS = 32
-_CHUNK = 1 << 16  # bytes read or unpacked at once
-_DICTIONARY = 1 << 28  # bytes that unpacking .xz may take; `xz -9` needs a quarter of it
-_DAMAGED = (EOFError, lzma.LZMAError, gzip.BadGzipFile, zlib.error)
 
 
 def read_texts(path: Path) -> Iterator[str]:
     """The texts of a file of JSON lines, in order, without reading the file as a whole.
 
-    path (Path): .jsonl, .jsonl.xz or .jsonl.gz; each line an object with a string "text".
+    path (Path): .jsonl, or one of these compressed (.gz, .xz, .zst); each line an object with a
+        string "text".
     YIELDS (str): Raises ValueError naming file and line for anything else.
     """
     number = 0
     with path.open("rb") as stream:
         try:
-            lines = read_bytes_of_lines(_READERS.get(path.suffix, _as_it_is)(stream), str(path))
+            lines = read_bytes_of_lines(unpack(stream, path.suffix), str(path))
             for number, line in enumerate(lines, start=1):
                 # Bytes that are not UTF-8 become lone surrogates, which are found below.
                 encoding = "utf-8-sig" if number == 1 else "utf8"
                 text = line.decode(encoding, errors="surrogateescape")
                 if text.strip():
                     yield _read_text(text, f"{path}:{number}")
-        except _DAMAGED as error:
+        except DAMAGED as error:
             raise ValueError(f"{path}:{number + 1}: damaged or cut off here: {error}") from error
-
-
-class _XzReader(io.RawIOBase):
-    """The content of one or more xz streams; lzma.open takes a damaged second one for the end."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        self._decompressor: lzma.LZMADecompressor | None = None
-        self._rest = b""  # compressed, after the end of a stream
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        """Fill at most the buffer: a few bytes may unpack to gigabytes."""
-        while True:
-            if self._decompressor is None:
-                self._rest = self._rest.lstrip(b"\0")  # zeros may stand between streams
-                self._rest = self._rest or self._stream.read(_CHUNK)
-                if not self._rest:
-                    return 0
-                if self._rest[:1] == b"\0":
-                    continue
-                self._decompressor = lzma.LZMADecompressor(memlimit=_DICTIONARY)
-            needs_input = self._decompressor.needs_input
-            chunk = self._rest or (self._stream.read(_CHUNK) if needs_input else b"")
-            self._rest = b""
-            if needs_input and not chunk:
-                raise EOFError("the end of the stream is missing")
-            content = self._decompressor.decompress(chunk, len(buffer))
-            if self._decompressor.eof:
-                self._rest, self._decompressor = self._decompressor.unused_data, None
-            if content:
-                buffer[: len(content)] = content
-                return len(content)
-
-
-def _read_xz(stream: BinaryIO) -> BinaryIO:
-    return io.BufferedReader(_XzReader(stream), _CHUNK)
-
-
-def _read_gz(stream: BinaryIO) -> BinaryIO:
-    return cast(BinaryIO, gzip.open(stream))
-
-
-def _as_it_is(stream: BinaryIO) -> BinaryIO:
-    return stream
 
 
 def _read_text(line: str, where: str) -> str:
@@ -108,9 +56,6 @@ def _read_text(line: str, where: str) -> str:
             f"text is {text[error.start]!r}."
         ) from error
     return text
-
-
-_READERS: dict[str, Callable[[BinaryIO], BinaryIO]] = {".xz": _read_xz, ".gz": _read_gz}
 
 
 class TextStream:
