@@ -15,8 +15,10 @@ from huggingface_hub import HfApi, constants
 from transformers import PretrainedConfig
 
 from .adapter_config import ADAPTER_CONFIG
+from .adapter_parameters import expert_parameters
 from .checkpoint import (
     Expected,
+    build_skeleton,
     decoder_shapes,
     find_decoder,
     match_weights,
@@ -80,7 +82,7 @@ def place_experts(source: Source, config: PretrainedConfig, quantization: str) -
     quantization (str): "none", "nf4" or "int8".
     RETURNS (PretrainedConfig): The config, or a copy from with_separate_experts.
     """
-    if quantization == "none":
+    if quantization == "none" or not expert_parameters(build_skeleton(config)):
         return config
     if getattr(config, "quantization_config", None) is not None and _has_weights(source.folder):
         # Saved by transformers 5 itself, they may be joined and not quantized.

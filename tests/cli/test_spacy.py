@@ -54,6 +54,8 @@ def test_fill_config(tmp_path):
         "name": "mistralai/Mistral-7B-v0.3",
         "revision": None,
         "unmasking": "cccb",
+        "n_layers": None,
+        "repeat": 0,
         "quantization": "nf4",
         "dtype": "auto",
         "tuning": "lora",
