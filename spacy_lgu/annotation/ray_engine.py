@@ -1,14 +1,13 @@
-"""Workers as actors of Ray, on one machine or many. The only file of this room that imports Ray.
+"""Workers as actors of Ray, on one machine or many.
 
 Every node needs this package, and the pipeline, the inputs and the output under the same paths.
 """
 
-import logging
 import os
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from ..cluster import check_ray, connect, count_places
 from .processes import spell_failure
 from .scheduling import Event
 from .shards import Shard
@@ -24,21 +23,13 @@ class RayActors:
     """
 
     def __init__(self, job: Job, *, address: str, cpus: float, gpus: float) -> None:
-        check_ray(cpus, gpus)
-        import ray
-
-        # It would ask a server of its makers otherwise.
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        ray.init(
-            address=None if address == "auto" else address,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        check_ray(cpus, gpus, each="worker")
+        ray = connect(address)
         self._ray = ray
         self._class = ray.remote(num_cpus=cpus, num_gpus=gpus, max_restarts=0)(_Actor)
         self._job = ray.put((job, Path.cwd()))
         self._options = (max(1, int(cpus)), 0 if gpus else -1)
-        self.places = count_places(ray.cluster_resources(), cpus, gpus)
+        self.places = count_places(ray.cluster_resources(), cpus, gpus, each="worker")
         self._actors: dict[int, Any] = {}
         self._running: dict[Any, int] = {}
         self._n_started = 0
@@ -103,37 +94,6 @@ class _Actor:
         # Whatever it is, the driver tells it.
         except Exception as error:  # noqa: BLE001
             return ("failed", 0, spell_failure(error))
-
-
-def check_ray(cpus: float, gpus: float) -> None:
-    """Raise ImportError if Ray is not installed, ValueError for shares that it does not take."""
-    if find_spec("ray") is None:
-        raise ImportError("--ray needs Ray: pip install 'spacy-lgu[ray]'.")
-    if cpus <= 0 or gpus < 0 or (gpus > 1 and gpus != int(gpus)):
-        raise ValueError(
-            "Expected more than 0 CPUs for each worker, and a share of a GPU or a whole number of "
-            f"them, but got {cpus:g} and {gpus:g}."
-        )
-
-
-def count_places(resources: dict[str, float], cpus: float, gpus: float) -> int:
-    """How many workers a cluster has room for.
-
-    resources (dict[str, float]): Of the cluster: "CPU" and "GPU".
-    cpus, gpus (float): Of each worker.
-    RETURNS (int): Raises ValueError if there is no room for any.
-    """
-    n_cpus, n_gpus = resources.get("CPU", 0.0), resources.get("GPU", 0.0)
-    places = n_cpus // cpus
-    if gpus:
-        # A share of one GPU fits on it a whole number of times.
-        places = min(places, n_gpus // gpus if gpus >= 1 else n_gpus * (1 // gpus))
-    if places < 1:
-        raise ValueError(
-            f"The cluster has no room for a worker of {cpus:g} CPUs and {gpus:g} GPUs: it has "
-            f"{n_cpus:g} and {n_gpus:g}. Ask for less with --cpus-per-worker and --gpus-per-worker."
-        )
-    return int(places)
 
 
 def _ignore(n_records: int) -> None:

@@ -93,9 +93,9 @@ def annotate_corpus(
     if batch_tokens < 1:
         raise ValueError(f"Expected at least 1 token in a batch, but got {batch_tokens}.")
     if workers.ray is not None:
-        from .ray_engine import check_ray
+        from ..cluster import check_ray
 
-        check_ray(workers.cpus, workers.gpus)
+        check_ray(workers.cpus, workers.gpus, each="worker")
     output = named_path(output).absolute()
     files, others = find_inputs(inputs, output)
     if others:

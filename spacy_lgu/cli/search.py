@@ -120,9 +120,10 @@ def search_cli(
     )
     gpu_ids = tuple(_read_numbers(gpu_id, "--gpu-id"))
     if ray is not None:
-        from ..search.ray_workers import RayWorkers, check_ray
+        from ..cluster import check_ray
+        from ..search.ray_workers import RayWorkers
 
-        check_ray(cpus_per_trial, gpus_per_trial)
+        check_ray(cpus_per_trial, gpus_per_trial, each="trial")
     prepared = prepare_search(request)
     _print_plan(prepared)
     if dry_run:

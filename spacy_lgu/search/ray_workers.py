@@ -1,18 +1,17 @@
-"""Who executes trials: a cluster that Ray runs on. The only file that imports Ray.
+"""Who executes trials: a cluster that Ray runs on.
 
 Every node needs this package, and the config's files under the same paths. A trial whose worker
 dies is made again, on another if need be. Where the search's folder is not seen from a node, a
 trial's log stays there, and only what came of it travels.
 """
 
-import logging
 import os
 import tempfile
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from ..cluster import check_ray, connect, count_places
 from ..study.engine import Progress, RunError
 from .folder import is_held
 from .jobs import Search, execute_trial
@@ -50,18 +49,12 @@ class RayWorkers:
         keep: bool = False,
         execute: ExecuteT = execute_trial,
     ) -> None:
-        check_ray(cpus, gpus)
-        import ray
-
-        # It would ask a server of its makers otherwise.
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        ray.init(
-            address=None if address == "auto" else address,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        check_ray(cpus, gpus, each="trial")
+        ray = connect(address)
         self._ray = ray
-        self.size = _count_places(ray.cluster_resources(), cpus, gpus) if size is None else size
+        if size is None:
+            size = count_places(ray.cluster_resources(), cpus, gpus, each="trial")
+        self.size = size
         self._running: dict[Any, Trial] = {}
         task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=_RETRIES)(_run)
         shared = ray.put((search, folder.resolve(), Path.cwd(), max(1, int(cpus)), gpus > 0, keep))
@@ -90,17 +83,6 @@ class RayWorkers:
         return figures if reason is None else RunError(reason)
 
 
-def check_ray(cpus: float, gpus: float) -> None:
-    """Raise ImportError if Ray is not installed, ValueError for shares that it does not take."""
-    if find_spec("ray") is None:
-        raise ImportError("--ray needs Ray: pip install 'spacy-lgu[ray]'.")
-    if cpus <= 0 or gpus < 0 or (gpus > 1 and gpus != int(gpus)):
-        raise ValueError(
-            "Expected more than 0 CPUs for each trial, and a share of a GPU or a whole number of "
-            f"them, but got {cpus:g} and {gpus:g}."
-        )
-
-
 def _run(
     execute: ExecuteT, trial: Trial, shared: tuple[Search, Path, Path, int, bool, bool]
 ) -> tuple[dict[str, Any] | None, str | None]:
@@ -118,18 +100,3 @@ def _run(
         except RunError as error:
             lines = log.read_text(encoding="utf8").splitlines() if log.exists() else []
             return None, "\n".join([str(error), *lines[-_LOG_LINES:]])
-
-
-def _count_places(resources: dict[str, float], cpus: float, gpus: float) -> int:
-    places = resources.get("CPU", 0.0) // cpus
-    if gpus:
-        # A share of one GPU fits on it a whole number of times.
-        whole = resources.get("GPU", 0.0)
-        places = min(places, whole * (1 // gpus) if gpus <= 1 else whole // gpus)
-    if places < 1:
-        raise ValueError(
-            f"The cluster has no room for a trial of {cpus:g} CPUs and {gpus:g} GPUs: it has "
-            f"{resources.get('CPU', 0):g} and {resources.get('GPU', 0):g}. Ask for less with "
-            "--cpus-per-trial and --gpus-per-trial."
-        )
-    return int(places)

@@ -12,9 +12,8 @@ from importlib.util import find_spec
 
 import pytest
 
-from spacy_lgu.annotation import ray_engine, running
+from spacy_lgu.annotation import running
 from spacy_lgu.annotation.folder import held, write_manifest
-from spacy_lgu.annotation.ray_engine import check_ray, count_places
 from spacy_lgu.annotation.running import Workers
 from spacy_lgu.annotation.scheduling import Event
 from spacy_lgu.replacing import replace_file
@@ -337,26 +336,3 @@ def test_actors_of_ray_give_the_same_and_one_may_die(dying, tmp_path):
     found = read_all(tmp_path / "out")
     assert [record["id"] for record in found] == list(range(6))
     assert [len(record["ents"]) for record in found] == [2, 2, 0, 2, 2, 2]
-
-
-def test_without_ray(monkeypatch):
-    monkeypatch.setattr(ray_engine, "find_spec", {}.get)
-    with pytest.raises(ImportError, match=r"--ray needs Ray: pip install 'spacy-lgu\[ray\]'"):
-        check_ray(1, 0)
-
-
-@needs_ray
-@pytest.mark.parametrize(("cpus", "gpus"), [(0, 0), (1, -1), (1, 1.5)])
-def test_what_ray_does_not_take(cpus, gpus):
-    with pytest.raises(ValueError, match=f"more than 0 CPUs .* got {cpus} and {gpus}"):
-        check_ray(cpus, gpus)
-
-
-def test_how_many_workers_a_cluster_has_room_for():
-    cluster = {"CPU": 16.0, "GPU": 4.0}
-    assert count_places(cluster, 1, 0) == 16
-    assert count_places(cluster, 1, 0.5) == 8
-    assert count_places(cluster, 1, 0.4) == 8
-    assert count_places(cluster, 4, 2) == 2
-    with pytest.raises(ValueError, match=r"no room for a worker of 1 CPUs and 8 GPUs: .* 16 and 4"):
-        count_places(cluster, 1, 8)

@@ -81,7 +81,7 @@ def test_ray_is_imported_in_one_file():
         for file in PACKAGE.rglob("*.py")
         if any(name.split(".")[0] == "ray" for name in find_imports(file, PACKAGE))
     }
-    assert found == {"search/ray_workers.py"}
+    assert found == {"cluster.py"}
 
 
 def test_listeners_know_no_other_room():

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 from thinc.api import Config
 
-from spacy_lgu.search import ray_workers
 from spacy_lgu.search.jobs import Search
-from spacy_lgu.search.ray_workers import RayWorkers, _count_places, check_ray
+from spacy_lgu.search.ray_workers import RayWorkers
 from spacy_lgu.search.space import Candidate, Space
 from spacy_lgu.search.trials import Task, Trial
 from spacy_lgu.study.engine import RunError
@@ -57,26 +56,3 @@ def test_trials_on_a_cluster(tmp_path):
     assert figures == {"score": 0.5, "where": os.getcwd(), "gpu": -1, "threads": 1}
     assert (tmp_path / "died-c-s0-4").exists()
     assert str(failure) == "see train.log\nreading\nno such luck"
-
-
-def test_without_ray(monkeypatch):
-    monkeypatch.setattr(ray_workers, "find_spec", {}.get)
-    with pytest.raises(ImportError, match=r"--ray needs Ray: pip install 'spacy-lgu\[ray\]'"):
-        check_ray(1, 0)
-
-
-@needs_ray
-@pytest.mark.parametrize(("cpus", "gpus"), [(0, 0), (1, -1), (1, 1.5)])
-def test_what_ray_does_not_take(cpus, gpus):
-    with pytest.raises(ValueError, match=f"Expected more than 0 CPUs .* got {cpus} and {gpus}"):
-        check_ray(cpus, gpus)
-
-
-def test_how_many_trials_have_room():
-    cluster = {"CPU": 16.0, "GPU": 4.0}
-    assert _count_places(cluster, 1, 0) == 16
-    assert _count_places(cluster, 1, 0.5) == 8
-    assert _count_places(cluster, 1, 0.4) == 8
-    assert _count_places(cluster, 4, 2) == 2
-    with pytest.raises(ValueError, match=r"no room for a trial of 1 CPUs and 8 GPUs: .* 16 and 4"):
-        _count_places(cluster, 1, 8)
