@@ -65,9 +65,23 @@ def test_it_is_smaller_and_says_what_it_was_made_from(decoder_folder, tmp_path):
         "format": 1,
         "libraries": library_versions(),
         "device": "cpu",
+        "n_layers": 4,
         "quantization": "nf4",
         "dtype": "bfloat16",
     }
+
+
+def test_the_first_layers_are_another_decoder(decoder_folder, tmp_path):
+    stored = tmp_path / "stored"
+    depth = {"unmasking": "cb", "n_layers": 2}
+    assert store(decoder_folder, stored, **depth)
+    assert not store(decoder_folder, stored, **depth)
+    for values in ({}, {"unmasking": "ccb", "n_layers": 3}):
+        with pytest.raises(ValueError, match=r"quantized before, of another n_layers, and would"):
+            store(decoder_folder, stored, **values)
+    options = {"quantization": "nf4", "tuning": "frozen"}
+    found = build(stored, unmasking="cb", **options)
+    assert torch.equal(vectors(found), vectors(build(decoder_folder, **depth, **options)))
 
 
 def test_the_commit_of_the_hub_is_recorded(hub_name, tmp_path):
