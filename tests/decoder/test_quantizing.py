@@ -13,7 +13,7 @@ from spacy_lgu.decoder.weights import weight_files
 
 from ..conftest import IS_5
 from .conftest import SECOND
-from .helpers import CPU, build, check, shard, vectors
+from .helpers import CPU, build, check, restore, save, shard, vectors
 
 
 def store(name, folder, *, quantization="nf4", dtype="float32", **values):
@@ -38,6 +38,34 @@ def test_vectors_are_those_of_quantizing_while_loading(
     assert torch.equal(vectors(found), vectors(expected))
     texts = ["Ann ate naan in New York", " \n", "Zürich!"]
     assert found.tokenizer(texts)["input_ids"] == expected.tokenizer(texts)["input_ids"]
+
+
+@pytest.mark.parametrize(("stored_in", "dtype"), [("bfloat16", "float32"), ("float32", "bfloat16")])
+@pytest.mark.parametrize("quantization", ["nf4", "int8"])
+def test_it_computes_in_the_dtype_that_is_asked_for(
+    decoder_folder, tmp_path, quantization, stored_in, dtype
+):
+    store(decoder_folder, tmp_path / "stored", quantization=quantization, dtype=stored_in)
+    options = {"quantization": quantization, "dtype": dtype, "tuning": "frozen"}
+    decoder = build(tmp_path / "stored", **options).decoder
+    assert {p.dtype for p in decoder.parameters()} == {
+        getattr(torch, dtype),
+        {"nf4": torch.uint8, "int8": torch.int8}[quantization],
+    }
+
+
+@pytest.mark.parametrize("quantization", ["nf4", "int8"])
+def test_what_is_trained_on_it_is_saved_with_it(decoder_folder, tmp_path, quantization):
+    store(decoder_folder, tmp_path / "stored", quantization=quantization)
+    built = build(tmp_path / "stored", quantization=quantization)
+    save(built, tmp_path / "saved", "bundle")
+    shutil.rmtree(tmp_path / "stored")
+    loaded = restore(tmp_path / "saved", built)
+    assert torch.equal(vectors(loaded), vectors(built))
+    # The base that it was read from is gone, so that it is written anew.
+    shutil.rmtree(tmp_path / "saved")
+    save(loaded, tmp_path / "again", "bundle")
+    assert torch.equal(vectors(restore(tmp_path / "again", built)), vectors(built))
 
 
 def test_shards(copied_folder, tmp_path):
