@@ -208,7 +208,7 @@ def test_a_folder_of_transformers_5(decoder_folder, tmp_path):
         check(tmp_path / "stored", tuning="frozen", quantization="nf4")
 
 
-@pytest.mark.parametrize("libraries", ["null", '{"torch": 1}'])
+@pytest.mark.parametrize("libraries", ["null", '{"torch": 1}', '{"transformers": "new"}'])
 def test_a_damaged_record_is_named(tmp_path, libraries):
     (tmp_path / "quantized.json").write_text(f'{{"libraries": {libraries}}}')
     with pytest.raises(ValueError, match=r"quantized\.json' is damaged: expected"):
