@@ -88,7 +88,8 @@ class DecoderShim(Shim):
         return self.windows.find_limit(
             context=config.max_position_embeddings,
             max_batch_items=self.max_batch_items,
-            repeat=self.settings.repeat,
+            # A search lets a decoder that is loaded repeat less than its settings say.
+            repeat=(self.built.decoder if self.built else self.settings).repeat,
         )
 
     def find_items(self) -> int:
