@@ -23,11 +23,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from packaging.version import InvalidVersion, Version
-
 from ..inputs import shorten
 from .fingerprints import FingerprintsT
-from .reading import damaged, read_json, take
+from .reading import damaged, read_json, take, take_versions
 from .settings import DTYPES, QUANTIZATIONS, SUBTOKENS, TUNINGS
 
 DESCRIPTION = "lgu.json"
@@ -141,7 +139,7 @@ def read_description(folder: Path, *, changed: bool = False) -> Description:
         files=_take_fingerprints(values, "files", file),
         pipeline=_take_fingerprints(values, "pipeline", file),
         heads=[str(name) for name in take(values, "heads", (list, None), file) or ()],
-        libraries=_take_libraries(values, file),
+        libraries=take_versions(values, "libraries", (dict, None), file),
     )
     if (description.tuning == "full") != (description.base_weights == "weights"):
         raise damaged(
@@ -175,14 +173,6 @@ def _take_choice(values: dict[str, Any], field: str, choices: tuple[str, ...], f
             file, f"expected one of {', '.join(choices)} in {field!r}, but found {shorten(value)}"
         )
     return value
-
-
-def _take_libraries(values: dict[str, Any], file: Path) -> dict[str, str]:
-    found = take(values, "libraries", (dict, None), file) or {}
-    try:
-        return {name: str(Version(take(found, name, (str,), file))) for name in found}
-    except InvalidVersion as error:
-        raise damaged(file, f"expected versions in 'libraries', but found {error}") from error
 
 
 def _take_fingerprints(values: dict[str, Any], field: str, file: Path) -> FingerprintsT | None:

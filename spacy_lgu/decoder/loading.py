@@ -16,7 +16,7 @@ from .experts import EXPERTS, are_separate, take_mark
 from .locking import LOADING
 from .separating import quantizing
 from .source import Source
-from .versions import dtype_option, forget_renaming, rename_prefix
+from .versions import dtype_option, forget_conversions, rename_prefix
 from .weights import fetch_weights, stage_weights, weight_shapes
 
 TORCH_DTYPES = {
@@ -180,7 +180,7 @@ def load_decoder(
                 f"initialized them at random: {', '.join(lost[:3])}. The files do hold them: "
                 "please report this decoder and the version of transformers."
             )
-        forget_renaming(decoder, renamed)
+        forget_conversions(decoder, renamed)
         decoder.config._name_or_path = source.name  # instead of the staged folder
         if quantization == "none":
             decoder.to(device)

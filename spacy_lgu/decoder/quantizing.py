@@ -2,7 +2,8 @@
 
     config.json, model*.safetensors    as a bundled save holds them (bundle.py)
     tokenizer.json, ...                the decoder's own files
-    quantized.json                     what it was made from, in which dtype, with which libraries
+    quantized.json                     what it was made from, how many layers of it, in which dtype,
+                                       with which libraries
 
 A decoder that is named by such a folder has the vectors that it has when it is quantized while it
 is loaded, in the same dtype and on the same kind of device.
@@ -64,10 +65,13 @@ def store_quantized(
     check_place(folder)
     files = None
     if source.is_local:
-        files = fingerprint_folder(source.folder, full=True, remember=True)
+        files = fingerprint_folder(
+            source.folder, full=True, remember=True, n_layers=source.n_layers
+        )
     dtype = resolve_dtype(dtype, device)
     record = {
         "base": {"name": source.location, "commit": source.commit, "files": files},
+        "n_layers": config.num_hidden_layers,
         "quantization": settings.quantization,
         "dtype": dtype,
     }

@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any, NoReturn
 
+from packaging.version import InvalidVersion, Version
+
 from ..inputs import shorten
 
 # The largest file that is read is the index of a decoder in hundreds of files, a few megabytes.
@@ -58,6 +60,22 @@ def take(values: dict[str, Any], field: str, kinds: tuple[type | None, ...], fil
     expected = " or ".join("null" if kind is None else _KINDS[kind] for kind in kinds)
     found = shorten(value) if field in values else "no such field"
     raise damaged(file, f"expected {expected} in {field!r}, but found {found}")
+
+
+def take_versions(
+    values: dict[str, Any], field: str, kinds: tuple[type | None, ...], file: Path
+) -> dict[str, str]:
+    """A field that names versions of libraries.
+
+    values, field, kinds, file: As in take.
+    RETURNS (dict[str, str]): By name of the library, in normal form; empty for null. Raises
+        ValueError that names file and field.
+    """
+    found = take(values, field, kinds, file) or {}
+    try:
+        return {name: str(Version(take(found, name, (str,), file))) for name in found}
+    except InvalidVersion as error:
+        raise damaged(file, f"expected versions in {field!r}, but found {error}") from error
 
 
 def find_inside(folder: Path, name: str, *, named_in: Path) -> Path:

@@ -7,7 +7,7 @@ from packaging.version import Version
 from transformers import PretrainedConfig
 
 from . import versions
-from .reading import read_json, take
+from .reading import read_json, take_versions
 
 # What a base that was quantized and stored by itself says of itself.
 RECORD = "quantized.json"
@@ -47,8 +47,7 @@ def check_record(folder: Path) -> None:
     """
     file = folder / RECORD
     if file.is_file():
-        libraries = take(read_json(file), "libraries", (dict,), file)
-        check_newer({name: take(libraries, name, (str,), file) for name in libraries}, str(folder))
+        check_newer(take_versions(read_json(file), "libraries", (dict,), file), str(folder))
 
 
 def check_newer(libraries: dict[str, str], where: str) -> None:

@@ -109,8 +109,11 @@ def _make_reader(base: Any) -> type:
     import bitsandbytes
 
     class Reader(base):
-        """transformers' operation that reads a weight quantized in 4 bits, also for modules that
-        are no linear layers, such as the routers of experts, which were linear layers once."""
+        """transformers' operation that reads a weight that may be quantized, also for modules that
+        are no linear layers, such as the routers of experts, which were linear layers once.
+
+        What is not quantized gets the decoder's dtype: transformers leaves it that of the file.
+        """
 
         def convert(
             self,
@@ -122,13 +125,21 @@ def _make_reader(base: Any) -> type:
             is_quantized = len(input_dict) > 1
             options |= {"model": model, "full_layer_name": full_layer_name}
             read: dict[str, Any] = super().convert(input_dict, **options)
+            dtype = model.get_parameter_or_buffer(full_layer_name).dtype
+            if not is_quantized:
+                return {name: _convert(value, dtype) for name, value in read.items()}
             module = model.get_submodule(full_layer_name.rpartition(".")[0])
-            if not is_quantized or isinstance(module, torch.nn.Linear):
+            if isinstance(module, torch.nn.Linear):
                 return read
-            dtype = model.get_parameter(full_layer_name).dtype
             return {
                 name: bitsandbytes.functional.dequantize_4bit(weight, weight.quant_state).to(dtype)
                 for name, weight in read.items()
             }
 
     return Reader
+
+
+def _convert(value: Any, dtype: torch.dtype) -> Any:
+    if isinstance(value, list):
+        return [_convert(weight, dtype) for weight in value]
+    return value.to(dtype) if value.is_floating_point() and dtype.is_floating_point else value

@@ -194,18 +194,19 @@ def rename_prefix(prefix: str, decoder: Any, names: Callable[[], Iterable[str]])
     return {f"^{re.escape(prefix)}": f"{known}." if is_sought else ""}
 
 
-def forget_renaming(decoder: Any, key_mapping: dict[str, str]) -> None:
-    """Let a decoder be saved under its own names, not under those it was read from, to which 5
-    returns.
+def forget_conversions(decoder: Any, key_mapping: dict[str, str]) -> None:
+    """Let a decoder be saved as it is: under its own names, not under those it was read from, to
+    which 5 returns; and with weights that were read quantized, for which 5 knows no way back.
 
     decoder (PreTrainedModel): Changed in place.
     key_mapping (dict[str, str]): With which it was loaded.
     """
-    if IS_5 and key_mapping:
+    if IS_5:
         decoder._weight_conversions = [
             conversion
             for conversion in decoder._weight_conversions
             if not key_mapping.keys() & set(conversion._original_source_patterns)
+            and not any(hasattr(op, "hf_quantizer") for op in getattr(conversion, "operations", ()))
         ]
 
 

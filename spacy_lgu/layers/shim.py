@@ -21,23 +21,22 @@ from thinc.api import Optimizer, get_torch_default_device, torch2xp, xp2torch
 from thinc.backends import get_array_ops
 from thinc.shims import Shim
 from thinc.types import FloatsXd
-from transformers import PretrainedConfig, PreTrainedTokenizerFast
+from transformers import PretrainedConfig
 
-from ..decoder.building import BuiltDecoder, build_decoder, check_settings
+from ..decoder.building import BuiltDecoder, CheckedDecoder, build_decoder, check_settings
 from ..decoder.pack_size import AUTO, check_items, find_items
 from ..decoder.packing import PackedBatch
 from ..decoder.restoring import decoder_from_files
 from ..decoder.settings import DecoderSettings
 from ..decoder.stepping import DecoderAdamW, check_device, check_dtype
 from ..decoder.storage import check_base_weights, decoder_to_files
-from .windows import Windows
+from .windows import Windows, window_capacity
 
 _NO_GPU_IN_PROCESSES = (
     "The decoder is on a GPU, which n_process > 1 cannot use: CUDA does not survive a fork, and a "
     "new process works on the CPU. Use n_process=1; one GPU gains nothing from several processes."
 )
 _ARGUMENTS = ("settings", "tokenizer_config", "windows", "max_batch_items", "base_weights")
-CheckT = Callable[[PretrainedConfig, PreTrainedTokenizerFast], None]
 HiddenBackpropT = Callable[[torch.Tensor], None]
 NamedParametersT = list[tuple[str, torch.nn.Parameter]]
 
@@ -89,7 +88,8 @@ class DecoderShim(Shim):
         return self.windows.find_limit(
             context=config.max_position_embeddings,
             max_batch_items=self.max_batch_items,
-            repeat=self.settings.repeat,
+            # A search lets a decoder that is loaded repeat less than its settings say.
+            repeat=(self.built.decoder if self.built else self.settings).repeat,
         )
 
     def find_items(self) -> int:
@@ -109,18 +109,21 @@ class DecoderShim(Shim):
             )
         return self.built
 
-    def initialize(self, check: CheckT) -> BuiltDecoder:
-        """Load the base decoder.
+    def check(self) -> CheckedDecoder:
+        """RETURNS (CheckedDecoder): What is known of the decoder without reading a weight. Raises
+        ValueError or OSError as check_settings does, and for windows that hold no text."""
+        checked = check_settings(self.settings, self.tokenizer_config)
+        n_special = checked.tokenizer.num_special_tokens_to_add()
+        window_capacity(self.find_window(checked.config), self.windows.stride, n_special=n_special)
+        return checked
 
-        check (Callable): Called with its config and tokenizer before any weight is read.
-        RETURNS (BuiltDecoder): The decoder. Raises ValueError or OSError as check_settings does.
-        """
+    def initialize(self) -> BuiltDecoder:
+        """RETURNS (BuiltDecoder): The base decoder, loaded. Raises ValueError or OSError as check
+        does, before any weight is read."""
         device = get_torch_default_device()
         if self.settings.tuning != "frozen":
             check_device(self.settings.optimizer, device)
-        checked = check_settings(self.settings, self.tokenizer_config)
-        check(checked.config, checked.tokenizer)
-        built = build_decoder(checked, device=device)
+        built = build_decoder(self.check(), device=device)
         self.set_built(built)
         return built
 

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple, cast
 import torch
 from spacy.tokens import Doc
 from thinc.api import Model, chain
-from transformers import PretrainedConfig
 
 from ..decoder.settings import DecoderSettings
 from ..decoder.transfers import to_device
@@ -21,7 +20,7 @@ from ..listeners.stock import (
 from .alignment import EncodedDocs, encode_docs
 from .batch import as_batch, hidden_states
 from .shim import DecoderShim
-from .windows import Windows, window_capacity
+from .windows import Windows
 
 logger = logging.getLogger("spacy_lgu")
 
@@ -137,12 +136,7 @@ def init(model: LGUTransformerT, X: Any = None, Y: Any = None) -> None:
     shim: DecoderShim = model.shims[0]  # type: ignore[assignment]
     if shim.built is not None:
         return
-
-    def check(config: PretrainedConfig, tokenizer: Any) -> None:
-        n_special = tokenizer.num_special_tokens_to_add()
-        window_capacity(shim.find_window(config), shim.windows.stride, n_special=n_special)
-
-    built = shim.initialize(check)
+    built = shim.initialize()
     model.set_dim("nO", built.decoder.width)
     for line in built.describe():
         logger.info(line)

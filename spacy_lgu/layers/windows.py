@@ -65,7 +65,7 @@ class Windows:
                     f"repeat = {repeat} runs each sequence {n_copies} times, which leaves no room "
                     f"for text: the decoder was made for at most {context} subtokens, and "
                     f"max_batch_items allows {max_batch_items} per forward pass. Use a smaller "
-                    "repeat."
+                    f"repeat{' or a larger max_batch_items' if max_batch_items < context else ''}."
                 )
             return limit
         times = f", and {n_copies} times as many with repeat = {repeat}" if repeat else ""

@@ -36,8 +36,10 @@ def held(folder: Path) -> Iterator[None]:
     """Hold a folder for one search.
 
     folder (Path): Is made if it is not there. Raises FileExistsError naming process and machine if
-        another one is searching it.
+        another one is searching it, and if it is a file.
     """
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"{folder} is a file. Name a new or an empty folder.")
     folder.mkdir(parents=True, exist_ok=True)
     holder = folder / _HOLDER
     try:

@@ -36,6 +36,13 @@ class Gates:
                 "Expected at least 1 pattern that is trained and a learning rate above 0, but got "
                 f"{self.top} and {self.learn_rate}."
             )
+        space = self.task.space
+        for name, values in (("depths", space.depths), ("repeats", space.repeats)):
+            if len(values) > 1:
+                raise ValueError(
+                    f"Gates are learned at one depth and one number of repeats, but got {name} "
+                    f"{', '.join(map(str, values))}. Give one of them, or use another strategy."
+                )
 
     def propose(self, outcomes: Sequence[Outcome]) -> list[Trial]:
         """The training with gates, then the nearest patterns."""

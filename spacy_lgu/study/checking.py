@@ -12,7 +12,6 @@ from thinc.api import Config, ConfigValidationError
 from thinc.model import Model
 from transformers import AutoConfig
 
-from ..decoder.building import check_settings
 from ..inputs import naming
 from ..layers.shim import DecoderShim
 from ..listeners.availability import uses_stock
@@ -87,7 +86,7 @@ def check_loaded(config: Config) -> Language:
     filled = nlp.config.interpolate()
     registry.resolve(filled["training"], schema=ConfigSchemaTraining)
     for shim in _find_decoders(nlp):
-        check_settings(shim.settings, shim.tokenizer_config)
+        shim.check()
     for component in filled["components"].values():
         model = component.get("model") or {}
         if model.get("@architectures", "").startswith(_ENCODER):

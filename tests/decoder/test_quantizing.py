@@ -13,7 +13,7 @@ from spacy_lgu.decoder.weights import weight_files
 
 from ..conftest import IS_5
 from .conftest import SECOND
-from .helpers import CPU, build, check, shard, vectors
+from .helpers import CPU, build, check, restore, save, shard, vectors
 
 
 def store(name, folder, *, quantization="nf4", dtype="float32", **values):
@@ -38,6 +38,34 @@ def test_vectors_are_those_of_quantizing_while_loading(
     assert torch.equal(vectors(found), vectors(expected))
     texts = ["Ann ate naan in New York", " \n", "Zürich!"]
     assert found.tokenizer(texts)["input_ids"] == expected.tokenizer(texts)["input_ids"]
+
+
+@pytest.mark.parametrize(("stored_in", "dtype"), [("bfloat16", "float32"), ("float32", "bfloat16")])
+@pytest.mark.parametrize("quantization", ["nf4", "int8"])
+def test_it_computes_in_the_dtype_that_is_asked_for(
+    decoder_folder, tmp_path, quantization, stored_in, dtype
+):
+    store(decoder_folder, tmp_path / "stored", quantization=quantization, dtype=stored_in)
+    options = {"quantization": quantization, "dtype": dtype, "tuning": "frozen"}
+    decoder = build(tmp_path / "stored", **options).decoder
+    assert {p.dtype for p in decoder.parameters()} == {
+        getattr(torch, dtype),
+        {"nf4": torch.uint8, "int8": torch.int8}[quantization],
+    }
+
+
+@pytest.mark.parametrize("quantization", ["nf4", "int8"])
+def test_what_is_trained_on_it_is_saved_with_it(decoder_folder, tmp_path, quantization):
+    store(decoder_folder, tmp_path / "stored", quantization=quantization)
+    built = build(tmp_path / "stored", quantization=quantization)
+    save(built, tmp_path / "saved", "bundle")
+    shutil.rmtree(tmp_path / "stored")
+    loaded = restore(tmp_path / "saved", built)
+    assert torch.equal(vectors(loaded), vectors(built))
+    # The base that it was read from is gone, so that it is written anew.
+    shutil.rmtree(tmp_path / "saved")
+    save(loaded, tmp_path / "again", "bundle")
+    assert torch.equal(vectors(restore(tmp_path / "again", built)), vectors(built))
 
 
 def test_shards(copied_folder, tmp_path):
@@ -65,9 +93,23 @@ def test_it_is_smaller_and_says_what_it_was_made_from(decoder_folder, tmp_path):
         "format": 1,
         "libraries": library_versions(),
         "device": "cpu",
+        "n_layers": 4,
         "quantization": "nf4",
         "dtype": "bfloat16",
     }
+
+
+def test_the_first_layers_are_another_decoder(decoder_folder, tmp_path):
+    stored = tmp_path / "stored"
+    depth = {"unmasking": "cb", "n_layers": 2}
+    assert store(decoder_folder, stored, **depth)
+    assert not store(decoder_folder, stored, **depth)
+    for values in ({}, {"unmasking": "ccb", "n_layers": 3}):
+        with pytest.raises(ValueError, match=r"quantized before, of another n_layers, and would"):
+            store(decoder_folder, stored, **values)
+    options = {"quantization": "nf4", "tuning": "frozen"}
+    found = build(stored, unmasking="cb", **options)
+    assert torch.equal(vectors(found), vectors(build(decoder_folder, **depth, **options)))
 
 
 def test_the_commit_of_the_hub_is_recorded(hub_name, tmp_path):
@@ -166,7 +208,7 @@ def test_a_folder_of_transformers_5(decoder_folder, tmp_path):
         check(tmp_path / "stored", tuning="frozen", quantization="nf4")
 
 
-@pytest.mark.parametrize("libraries", ["null", '{"torch": 1}'])
+@pytest.mark.parametrize("libraries", ["null", '{"torch": 1}', '{"transformers": "new"}'])
 def test_a_damaged_record_is_named(tmp_path, libraries):
     (tmp_path / "quantized.json").write_text(f'{{"libraries": {libraries}}}')
     with pytest.raises(ValueError, match=r"quantized\.json' is damaged: expected"):

@@ -120,6 +120,14 @@ def test_the_same_search_goes_on_and_another_one_is_refused(tmp_path):
         check_identity(tmp_path, other)
 
 
+def test_a_file_is_no_folder(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    message = r"file is a file\. Name a new or an empty folder"
+    with pytest.raises(FileExistsError, match=message), held(tmp_path / "file"):
+        pass
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 def test_a_folder_of_other_files_is_refused(tmp_path):
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(

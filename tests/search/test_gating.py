@@ -2,9 +2,11 @@
 
 import numpy
 import pytest
+import spacy
 import torch
 
 from spacy_lgu.decoder.packing import PackedBatch
+from spacy_lgu.layers.batch import hidden_states
 from spacy_lgu.search.directing import find_groups, set_directions
 from spacy_lgu.search.gating import LayerGates
 from spacy_lgu.search.space import Candidate
@@ -40,6 +42,15 @@ def test_a_decoder_takes_other_depths_in_memory(decoder, decoder_folder):
         n = numpy.array([len(IDS)])
         assert torch.equal(decoder.predict(IDS, n, 100), other.predict(IDS, n, 100))
     assert len(decoder.trainable()) == 16  # those of all layers, for the optimizer
+
+
+def test_a_long_text_has_the_windows_of_the_repeat(decoder_folder):
+    """Of 64 subtokens if it is read once, and of 32 if twice."""
+    docs = [spacy.blank("en")("Ann ate naan in New York. " * 8)]
+    model = make_layer(decoder_folder, repeat=1)
+    set_directions(model.shims[0].ready.decoder, Candidate("ccbb", repeat=0))
+    once = make_layer(decoder_folder).predict(docs)
+    assert numpy.array_equal(hidden_states(model.predict(docs))[0], hidden_states(once)[0])
 
 
 def copy_weights(source, target):

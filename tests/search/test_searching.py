@@ -105,6 +105,11 @@ def test_other_data_are_another_search(tmp_path, arguments, in_process, corpus):
         (["--depths", "a"], "--depths expects whole numbers with commas between them, but got 'a'"),
         (["--minutes", -1], "Expected a budget of more than 0 minutes"),
         (["--training.score_weights.ents_f", 0.0], "has no score that counts"),
+        (
+            ["--repeats", "0,63"],
+            "63 repeats: repeat = 63 runs each sequence 64 times, which leaves",
+        ),
+        (["--components.transformer.model.window", 65], "decoder was made for at most 64"),
     ],
 )
 def test_what_cannot_be_searched_is_refused_at_once(

@@ -131,6 +131,14 @@ def test_oneshot_trains_the_best_with_shared_weights():
     assert dict(trials[0].options) == {"draw": "even", "most": 256}
 
 
+@pytest.mark.parametrize("name", ["depths", "repeats"])
+def test_gates_try_no_several_depths_or_repeats(name):
+    space = make_space("cb", **{name: [2, 1]})
+    with pytest.raises(ValueError, match=f"but got {name} 2, 1. Give one of them, or use another"):
+        Gates(Task(space, (0,), 40))
+    assert Gates(Task(make_space("cb", depths=[2], repeats=[1]), (0,), 40)).propose([])
+
+
 def test_gates_train_the_nearest_patterns():
     trials = play(Gates(Task(Space(4), (0,), 900), top=3))
     assert name(trials) == ["gates-s0-900", "ccbb-s0-900", "cbbb-s0-900", "bcbb-s0-900"]
