@@ -17,6 +17,10 @@ class ApartError(ValueError):
     """A decoder cannot run in one pass with others; alone it runs as ever."""
 
 
+class BaseError(ApartError):
+    """A decoder has another base, which would lie in memory beside that of the fleet."""
+
+
 def find_member(built: BuiltDecoder, shared: SharedBase) -> Member:
     """What a decoder has of its own, beside a base that it shares.
 
@@ -52,7 +56,7 @@ def check_base(own: SharedBase, shared: SharedBase) -> None:
         ("identity", "dtype", "quantization", "device"), own.key, shared.key, strict=False
     ):
         if one != other:
-            raise ApartError(f"{what} of its base is {_brief(one)}, that of the fleet's "
+            raise BaseError(f"{what} of its base is {_brief(one)}, that of the fleet's "
                              f"{_brief(other)}")  # fmt: skip
     if not own.key:
         raise ApartError("its base was not loaded with load_shared_base")
