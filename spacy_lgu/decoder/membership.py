@@ -1,6 +1,6 @@
 """Which decoders can be members of a fleet, and what each has of its own."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -24,11 +24,11 @@ class BaseError(ApartError):
 def find_member(built: BuiltDecoder, shared: SharedBase) -> Member:
     """What a decoder has of its own, beside a base that it shares.
 
-    built (BuiltDecoder): The decoder. Its weights are not copied: training it would change the
-        member.
+    built (BuiltDecoder): The decoder. Its weights are not copied, so that training it would change
+        the member; the factors of DoRA are computed from them now.
     shared (SharedBase): The base of the fleet, of any depth.
     RETURNS (Member): The member. Raises ApartError with the reason for a decoder with another base
-        or dtype, and for adapters that do more than add to linear modules that get all rows.
+        or dtype, and for adapters on modules that do not get all rows.
     """
     settings, decoder = built.settings, built.decoder
     if built.shared is None:
@@ -80,10 +80,21 @@ def _find_updates(base: torch.nn.Module, adapter: "peft.PeftModel") -> dict[str,
             raise ApartError(f"its adapter is on experts ({name}), which get rows of their own")
         if id(layer) in in_mixers:
             raise ApartError(f"its adapter is on {name}, in a layer without softmax attention")
-        if layer.lora_variant:
-            raise ApartError("its adapter is a variant that does more than add (DoRA)")
         if layer.active_adapters != ["default"] or layer.disable_adapters or layer.merged:
             raise ApartError(f"its adapter is switched off, merged or one of several ({name})")
-        A, B = layer.lora_A["default"].weight, layer.lora_B["default"].weight
-        updates[name] = Update(A, B, layer.scaling["default"])
+        part = {name: getattr(layer, name)["default"] for name in ("lora_A", "lora_B", "scaling")}
+        update = Update(part["lora_A"].weight, part["lora_B"].weight, part["scaling"])
+        if layer.use_dora["default"]:
+            update = _with_factor(update, layer, part)
+        updates[name] = update
     return updates
+
+
+@torch.no_grad()
+def _with_factor(update: Update, layer: Any, part: dict[str, Any]) -> Update:
+    """DoRA's factor, which depends on nothing but weights."""
+    from .adapter_dora import dequantize
+
+    base = layer.get_base_layer()
+    magnitudes = layer.lora_magnitude_vector["default"]
+    return update._replace(factor=magnitudes.find_factor(dequantize(base), **part), bias=base.bias)

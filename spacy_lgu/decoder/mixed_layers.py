@@ -100,13 +100,20 @@ class MixedLinear(torch.nn.Module):
 
 
 def _add(update: Update, x: torch.Tensor, Y: torch.Tensor) -> None:
-    """Add an update to rows of an output, in place.
+    """Apply an update to rows of an output, in place.
 
     x, Y (Tensor): Shapes: (rows, inputs), (rows, outputs), or several of both in a row.
     """
-    A, B = update.A.to(x.dtype), update.B.to(Y.dtype)  # as in adapter_half.py
-    hidden = torch.nn.functional.linear(x.reshape(-1, A.shape[1]), A)  # (rows, rank)
-    Y.view(-1, B.shape[0]).addmm_(hidden.to(Y.dtype), B.T, alpha=update.scale)
+    dtype = x.dtype if update.factor is None else torch.float32  # as PEFT and adapter_half.py do
+    A, B = update.A.to(dtype), update.B.to(dtype)
+    rows = Y.view(-1, B.shape[0])
+    hidden = torch.nn.functional.linear(x.reshape(-1, A.shape[1]).to(dtype), A)  # (rows, rank)
+    if update.factor is None:
+        rows.addmm_(hidden.to(rows.dtype), B.T.to(rows.dtype), alpha=update.scale)
+        return
+    plain = rows if update.bias is None else rows - update.bias
+    changed = (update.factor - 1) * plain + update.factor * update.scale * (hidden @ B.T)
+    rows.copy_(rows + changed)
 
 
 def _first(value: Any, n: int, total: int) -> Any:

@@ -26,16 +26,22 @@ from .packing import PackedBatch
 
 
 class Update(NamedTuple):
-    """What an adapter adds to the output of a linear module: scale * B A x.
+    """What an adapter makes of W x + b, the output of a linear module.
+
+    LoRA: W x + scale * B A x + b. DoRA: factor * (W x + scale * B A x) + b.
 
     A (Tensor): Shape: (rank, inputs).
     B (Tensor): Shape: (outputs, rank).
     scale (float): alpha / rank, or what the variant makes of them.
+    factor (Tensor | None): Of DoRA, as in adapter_dora.py. Shape: (outputs,).
+    bias (Tensor | None): b, if there is a factor. Shape: (outputs,).
     """
 
     A: torch.Tensor
     B: torch.Tensor
     scale: float
+    factor: torch.Tensor | None = None
+    bias: torch.Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -41,6 +41,7 @@ PIPELINES = [
     {"unmasking": "cccc", "tuning": "frozen"},
     {"unmasking": "bcb", "n_layers": 3, "lora": lora(2, ["o_proj"], alpha=32)},
     {"unmasking": "ccbb", "n_layers": 4, "repeat": 2, "lora": lora(3, "all-linear", alpha=4)},
+    {"unmasking": "cbbb", "lora": lora(4, "all-linear", variant="dora", alpha=4)},
 ]
 
 
@@ -54,7 +55,7 @@ def build_all(folder, pipelines=PIPELINES, **options):
 
 
 @pytest.fixture(scope="module")
-def six(decoder_folder):
+def seven(decoder_folder):
     return build_all(decoder_folder)
 
 
@@ -84,16 +85,16 @@ def compare(fleet, members, built, lengths, who, *, max_items=1000, seed=0) -> f
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
-    mix=st.lists(st.tuples(st.integers(1, 20), st.integers(0, 5)), min_size=1, max_size=12),
+    mix=st.lists(st.tuples(st.integers(1, 20), st.integers(0, 6)), min_size=1, max_size=12),
     max_items=st.integers(1, 200),
 )
-def test_any_mix_equals_each_decoder_alone(six, mix, max_items):
+def test_any_mix_equals_each_decoder_alone(seven, mix, max_items):
     lengths, who = zip(*mix, strict=True)
-    assert compare(*six, lengths, who, max_items=max_items) < 1e-5
+    assert compare(*seven, lengths, who, max_items=max_items) < 1e-5
 
 
-def test_a_mix_is_one_forward_pass(six, monkeypatch):
-    fleet, members, _ = six
+def test_a_mix_is_one_forward_pass(seven, monkeypatch):
+    fleet, members, _ = seven
     products = []
     forward = torch.nn.Linear.forward
 
@@ -136,14 +137,14 @@ def test_a_layer_runs_those_that_have_not_left():
     assert running.directions(2) is True
 
 
-def test_sequences_and_members_must_be_as_many(six):
-    fleet, members, _ = six
+def test_sequences_and_members_must_be_as_many(seven):
+    fleet, members, _ = seven
     with pytest.raises(ValueError, match="a member for each of 2 sequences, but got 1"):
         fleet.predict(numpy.arange(5), numpy.array([2, 3]), members[:1], 100)
 
 
-def test_no_weight_of_the_base_is_there_twice(six):
-    fleet, _, built = six
+def test_no_weight_of_the_base_is_there_twice(seven):
+    fleet, _, built = seven
     base = {p.data_ptr() for p in fleet.shared.module.parameters()}
     for one in built:
         frozen = [p for p in one.decoder.base.parameters() if not p.requires_grad]
@@ -152,11 +153,12 @@ def test_no_weight_of_the_base_is_there_twice(six):
     assert {p.data_ptr() for p in own.parameters()} == base
 
 
-def test_adapters_are_not_copied(six):
-    _, members, built = six
+def test_adapters_are_not_copied(seven):
+    _, members, built = seven
     trained = {p.data_ptr() for one in built for _, p in one.decoder.trainable()}
     found = {X.data_ptr() for m in members for u in m.updates.values() for X in (u.A, u.B)}
-    assert found == trained
+    assert found <= trained
+    assert len(trained - found) == 28  # lengths of DoRA, from which factors are made
 
 
 def test_a_deeper_member_may_come_later(decoder_folder):
@@ -178,7 +180,7 @@ def test_a_deeper_member_may_come_later(decoder_folder):
 )
 def test_quantized_and_in_half_precision(decoder_folder, options, bound):
     fleet = build_all(decoder_folder, **options)
-    assert compare(*fleet, [9, 3, 12, 1, 7, 5, 4], [0, 1, 2, 3, 4, 5, 0]) < bound
+    assert compare(*fleet, [9, 3, 12, 1, 7, 5, 4], [0, 1, 2, 3, 4, 5, 6]) < bound
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=str)
@@ -223,12 +225,12 @@ def can_be_cut(config, n_layers: int) -> bool:
 # Threads, and members that come and go
 
 
-def test_threads_run_mixes_of_their_own(six):
-    fleet, members, built = six
+def test_threads_run_mixes_of_their_own(seven):
+    fleet, members, built = seven
     errors: list = []
 
     def work(seed: int) -> None:
-        who = numpy.random.default_rng(seed).integers(0, 6, 8)
+        who = numpy.random.default_rng(seed).integers(0, 7, 8)
         lengths = numpy.random.default_rng(seed).integers(1, 15, 8)
         for _ in range(5):
             errors.append(compare(fleet, members, built, lengths, who, max_items=60, seed=seed))
@@ -269,8 +271,8 @@ def run_threads(threads, *, start: bool = True) -> None:
         thread.join()
 
 
-def test_what_fails_leaves_nothing_behind(six):
-    fleet, members, built = six
+def test_what_fails_leaves_nothing_behind(seven):
+    fleet, members, built = seven
     broken = replace(
         members[0], updates={n: u._replace(A=u.A[:, :3]) for n, u in members[0].updates.items()}
     )
@@ -303,20 +305,19 @@ def test_too_little_memory_halves_the_pack(decoder_folder, monkeypatch):
 @pytest.mark.parametrize(
     ("values", "reason"),
     [
-        ({"lora": lora(2, variant="dora")}, "does more than add"),
         ({"tuning": "full"}, "tuning = 'full'"),
         ({"dtype": "bfloat16"}, "dtype of its base is 'bfloat16', that of the fleet's 'float32'"),
         ({"quantization": "nf4"}, "quantization of its base is 'nf4'"),
     ],
 )
-def test_who_cannot_be_a_member(six, decoder_folder, values, reason):
+def test_who_cannot_be_a_member(seven, decoder_folder, values, reason):
     with pytest.raises(ApartError, match=reason):
-        six[0].find_member(build(decoder_folder, **values))
+        seven[0].find_member(build(decoder_folder, **values))
 
 
-def test_another_base_is_named(six, other_decoder_folder):
+def test_another_base_is_named(seven, other_decoder_folder):
     with pytest.raises(ApartError, match=r"identity of its base is '.{12}...'"):
-        six[0].find_member(build(other_decoder_folder))
+        seven[0].find_member(build(other_decoder_folder))
 
 
 def test_int8_runs_apart(decoder_folder):

@@ -260,22 +260,20 @@ def test_another_base_is_found_before_its_weights_are_read(own, folders, tmp_pat
 
 
 def test_who_runs_apart_is_told_and_served(own, decoder_folder, alone, caplog):
-    dora = make_nlp(decoder_folder, lora_variant="dora")
     inside = make_nlp(decoder_folder)
     inside.replace_listeners("transformer", "ner", ["model.tok2vec"])
     inside.remove_pipe("transformer")
     with caplog.at_level("WARNING", logger="spacy_lgu"):
-        own.add("dora", dora)
-    assert "dora: apart, because its adapter is a variant that does more" in caplog.text
-    own.add("inside", inside)
+        own.add("inside", inside)
+    assert "inside: apart, because its decoder is inside the pipe 'ner'" in caplog.text
     own.add("blank", spacy.blank("en"))
     own.add("full", make_nlp(decoder_folder, tuning="full"))
-    assert [line for line in own.describe() if "apart" in line][1:] == [
+    assert [line for line in own.describe() if "apart" in line] == [
         "inside: apart, because its decoder is inside the pipe 'ner', not in an lgu_transformer",
         "blank: apart, because it has no decoder",
         "full: apart, because all its weights were trained (tuning = 'full')",
     ]
-    mix = [(text, name) for text in TEXTS for name in ("dora", "people", "inside", "blank", "full")]
+    mix = [(text, name) for text in TEXTS for name in ("people", "inside", "blank", "full")]
     expected = [(alone.get(name) or own[name])(text) for text, name in mix]
     assert all(map(same, own.pipe(mix), expected))
 
