@@ -77,7 +77,9 @@ def count_bytes(pipelines: Iterable[Language], fleet: Fleet) -> tuple[int, int]:
     """RETURNS (tuple[int, int]): Bytes of all different tensors of the decoders and the fleet, and
     of those among them that are adapters."""
     modules = [nlp.get_pipe("transformer").shim.ready.decoder for nlp in pipelines]
-    trees: list[Any] = [*modules, fleet._decoder._tree.first(fleet._decoder._tree.n_layers)]
+    trees: list[Any] = [*modules]
+    if (decoder := fleet._state.decoder) is not None:
+        trees.append(decoder._tree.first(decoder._tree.n_layers))
     storages, adapters = {}, {}
     for module in trees:
         for parameter in [*module.parameters(), *module.buffers()]:

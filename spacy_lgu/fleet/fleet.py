@@ -4,7 +4,8 @@ import logging
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from spacy.language import Language
 from spacy.tokens import Doc
@@ -20,6 +21,19 @@ from .seats import Seat, find_transformer
 logger = logging.getLogger("spacy_lgu")
 
 
+class State(NamedTuple):
+    """What a fleet has at one moment.
+
+    seats (Mapping[str, Seat]): Its pipelines by name.
+    decoder (FleetDecoder | None): Runs their decoders. None: all run apart.
+    base (RecordedBase | None): The base, as the first pipeline's folder describes it.
+    """
+
+    seats: Mapping[str, Seat] = MappingProxyType({})
+    decoder: FleetDecoder | None = None
+    base: RecordedBase | None = None
+
+
 class Fleet:
     """Pipelines whose decoders run in one forward pass, each with its own pattern, depth and
     adapter, on one base in memory.
@@ -29,9 +43,7 @@ class Fleet:
     """
 
     def __init__(self) -> None:
-        self._seats: dict[str, Seat] = {}  # replaced as a whole, so that threads need no lock
-        self._decoder: FleetDecoder | None = None
-        self._base: RecordedBase | None = None
+        self._state = State()  # replaced as a whole, so that threads need no lock to read it
         self._lock = threading.RLock()
 
     @classmethod
@@ -51,7 +63,8 @@ class Fleet:
         # Deep ones first: others find the layers that they need in memory.
         for name in sorted(bases, key=lambda name: -depth(bases[name])):
             fleet.add(name, pipelines[name])
-        fleet._seats = {name: fleet._seats[name] for name in pipelines}
+        state = fleet._state
+        fleet._state = state._replace(seats={name: state.seats[name] for name in pipelines})
         return fleet
 
     def add(self, name: str, pipeline: str | Path | Language) -> Seat:
@@ -64,7 +77,8 @@ class Fleet:
             taken and for another base than that of the fleet.
         """
         with self._lock:
-            if name in self._seats:
+            state = self._state
+            if name in state.seats:
                 raise ValueError(
                     f"The fleet has a pipeline named {name!r} already. Remove it first, or take "
                     "another name."
@@ -72,15 +86,14 @@ class Fleet:
             base = None
             if not isinstance(pipeline, Language):
                 base = read_base(str(pipeline))
-                if base is not None and self._base is not None:
-                    check_same(name, base, self._base)
+                if base is not None and state.base is not None:
+                    check_same(name, base, state.base)
                 pipeline = open_pipeline(str(pipeline))
-            seat = self._find_seat(name, pipeline)
-            if self._base is None and seat.member is not None:
-                self._base = base
-            if seat.reason:
+            seat, decoder = _take_seat(name, pipeline, state.decoder)
+            if seat.member is None:
                 logger.warning("%s", seat.describe())
-            self._seats = {**self._seats, name: seat}
+                base = None
+            self._state = State({**state.seats, name: seat}, decoder, state.base or base)
             return seat
 
     def remove(self, name: str) -> Language:
@@ -90,30 +103,32 @@ class Fleet:
         RETURNS (Language): The pipeline. Raises ValueError for a name that there is not.
         """
         with self._lock:
-            seat = self._find(name)
-            self._seats = {other: seat for other, seat in self._seats.items() if other != name}
-            if not any(seat.member for seat in self._seats.values()):
-                self._decoder = self._base = None  # the next pipeline may bring another base
+            state = self._state
+            seat = find_seat(state.seats, name)
+            seats = {other: kept for other, kept in state.seats.items() if other != name}
+            is_shared = any(kept.member for kept in seats.values())
+            # Without members, the next pipeline may bring another base.
+            self._state = state._replace(seats=seats) if is_shared else State(seats)
             return seat.nlp
 
     @property
     def names(self) -> list[str]:
         """RETURNS (list[str]): The names of its pipelines."""
-        return list(self._seats)
+        return list(self._state.seats)
 
     def __len__(self) -> int:
-        return len(self._seats)
+        return len(self._state.seats)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._seats
+        return name in self._state.seats
 
     def __getitem__(self, name: str) -> Language:
         """RETURNS (Language): A pipeline. Raises ValueError for a name that there is not."""
-        return self._find(name).nlp
+        return find_seat(self._state.seats, name).nlp
 
     def describe(self) -> list[str]:
         """RETURNS (list[str]): A line for each pipeline: with the others, or apart and why."""
-        return [seat.describe() for seat in self._seats.values()]
+        return [seat.describe() for seat in self._state.seats.values()]
 
     def __call__(self, text: str | Doc, name: str) -> Doc:
         """Annotate one text.
@@ -146,7 +161,8 @@ class Fleet:
         """
         for batch in minibatch(texts, batch_size):
             requests = [Request.read(item, with_context=as_tuples) for item in batch]
-            outcomes = run_batch(self._decoder, self._seats, requests, batch_size)
+            state = self._state
+            outcomes = run_batch(state.decoder, state.seats, requests, batch_size)
             for request, outcome in zip(requests, outcomes, strict=True):
                 if isinstance(outcome, Exception):
                     if on_error is None:
@@ -155,25 +171,22 @@ class Fleet:
                 elif outcome is not None:  # which an error handler has left out
                     yield (outcome, request.context) if as_tuples else outcome
 
-    def _find(self, name: str) -> Seat:
-        return find_seat(self._seats, name)
 
-    def _find_seat(self, name: str, nlp: Language) -> Seat:
-        found = find_transformer(nlp)
-        if isinstance(found, str):
-            return Seat(name=name, nlp=nlp, reason=found)
-        built = found.shim.ready
-        try:
-            if self._decoder is None and built.shared is not None:
-                decoder = FleetDecoder(built.shared)
-                member = decoder.find_member(built)
-                self._decoder = decoder
-            elif self._decoder is None:
-                raise ApartError("all its weights were trained (tuning = 'full')")
-            else:
-                member = self._decoder.find_member(built)
-        except BaseError as error:
-            raise misfit(name, f"{error}.") from error
-        except ApartError as error:
-            return Seat(name=name, nlp=nlp, reason=str(error))
-        return Seat(name=name, nlp=nlp, transformer=found, member=member)
+def _take_seat(
+    name: str, nlp: Language, decoder: FleetDecoder | None
+) -> tuple[Seat, FleetDecoder | None]:
+    """A pipeline in a fleet, and the fleet's decoder, which the first member brings."""
+    found = find_transformer(nlp)
+    if isinstance(found, str):
+        return Seat(name=name, nlp=nlp, reason=found), decoder
+    built = found.shim.ready
+    try:
+        if built.shared is None:
+            raise ApartError("all its weights were trained (tuning = 'full')")
+        begun = decoder or FleetDecoder(built.shared)
+        member = begun.find_member(built)
+    except BaseError as error:
+        raise misfit(name, f"{error}.") from error
+    except ApartError as error:
+        return Seat(name=name, nlp=nlp, reason=str(error)), decoder
+    return Seat(name=name, nlp=nlp, transformer=found, member=member), begun

@@ -16,7 +16,7 @@ from spacy_lgu.decoder.depth import cut_config, first_layers
 from spacy_lgu.decoder.fleet import FleetDecoder
 from spacy_lgu.decoder.loading import SharedBase
 from spacy_lgu.decoder.membership import ApartError
-from spacy_lgu.decoder.mixing import Member, MixedBatch, order_by_depth
+from spacy_lgu.decoder.mixing import Member, MixedBatch, Update, order_by_depth
 from spacy_lgu.decoder.refusals import FamilyError
 from spacy_lgu.decoder.settings import LoraSettings
 
@@ -220,6 +220,17 @@ def can_be_cut(config, n_layers: int) -> bool:
     except FamilyError:
         return False
     return True
+
+
+def test_what_an_update_makes_of_an_output_by_eye():
+    x, Y = torch.tensor([[1.0, 2.0]]), torch.tensor([[10.0, 20.0]])
+    A, B = torch.tensor([[1.0, 1.0]]), torch.tensor([[1.0], [0.0]])
+    lora = Y.clone()
+    mixed_layers._add(Update(A, B, 2.0), x, lora)
+    assert lora.tolist() == [[16, 20]]  # 2 * (1 + 2) more
+    factor, bias = torch.tensor([2.0, 3.0]), torch.tensor([1.0, 2.0])
+    mixed_layers._add(Update(A, B, 2.0, factor, bias), x, Y)
+    assert Y.tolist() == [[2 * (9 + 6) + 1, 3 * 18 + 2]]
 
 
 # Threads, and members that come and go
