@@ -183,13 +183,14 @@ def test_quantized_and_in_half_precision(decoder_folder, options, bound):
     assert compare(*fleet, [9, 3, 12, 1, 7, 5, 4], [0, 1, 2, 3, 4, 5, 6]) < bound
 
 
-@pytest.mark.parametrize("family", FAMILIES, ids=str)
+@pytest.mark.filterwarnings("ignore:The `sliding_window_pattern` attr:FutureWarning")
+@pytest.mark.parametrize("family", FAMILIES, ids=[family.name for family in FAMILIES])
 def test_families(family: Family):
     packed, _ = make_pair(family)
     check_family(packed, [(False, True)] * 4)
 
 
-@pytest.mark.parametrize("hybrid", THREE, ids=str)
+@pytest.mark.parametrize("hybrid", THREE, ids=[hybrid.model_type for hybrid in THREE])
 def test_hybrids(hybrid):
     packed, _ = make_hybrid(hybrid)
     check_family(packed, [(False, True) if k in "ap" else (False,) for k in hybrid.kinds])
