@@ -44,9 +44,9 @@ class MixedLayer(torch.nn.Module):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Run the layer.
 
-        hidden_states (Tensor): The first argument. Shape: (1, total, width).
-        packed (MixedBatch): A batch of total subtokens.
-        unmasked (tuple): Not read: the batch knows more.
+        args (Any): The layer's own; the first are the hidden states, of shape (1, total, width).
+        kwargs (Any): The layer's own: packed, a MixedBatch of total subtokens, and unmasked, of
+            which nothing is read, since the batch knows more.
         RETURNS (Tensor | tuple): As the layer does, rows that have left as they came. Raises
             ValueError for hidden states of another shape.
         """
