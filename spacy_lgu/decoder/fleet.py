@@ -85,14 +85,15 @@ class FleetDecoder(RunsPacks):
     def find_member(self, built: BuiltDecoder) -> Member:
         """Make a pipeline's decoder a member, and prove that it computes the same here.
 
-        built (BuiltDecoder): The decoder, in evaluation mode. What is trained in it afterwards
-            changes the member.
+        built (BuiltDecoder): The decoder, which is put into evaluation mode. What is trained in it
+            afterwards changes the member.
         RETURNS (Member): For predict. Raises ApartError with the reason if it cannot run with
             others.
         """
         member = find_member(built, self.shared)
         if built.shared is not None and member.n_layers > self._tree.n_layers:
             self._tree = Tree(built.shared)  # requests that run keep the one they began with
+        built.decoder.eval()
         if built.settings.self_test:
             self._prove(member, built.decoder)
         return member

@@ -69,14 +69,13 @@ def _brief(value: str) -> str:
 def _find_updates(base: torch.nn.Module, adapter: "peft.PeftModel") -> dict[str, Update]:
     """The updates of an adapter, by the names of the linear modules that it is on."""
     from peft.tuners.lora import LoraLayer
-    from peft.tuners.lora.layer import ParamWrapper
 
     in_mixers = {id(module) for mixer in find_mixers(base) for module in mixer.modules()}
     updates: dict[str, Update] = {}
     for name, layer in base.named_modules():
         if not isinstance(layer, LoraLayer):
             continue
-        if isinstance(layer, ParamWrapper) or "experts" in name.split("."):
+        if hasattr(layer, "parameter_name") or "experts" in name.split("."):
             raise ApartError(f"its adapter is on experts ({name}), which get rows of their own")
         if id(layer) in in_mixers:
             raise ApartError(f"its adapter is on {name}, in a layer without softmax attention")
