@@ -39,16 +39,30 @@ class DoraLayer(DoraLinearLayer):
             the dropout that x went through.
         """
         weight = dequantize(base_layer)  # (outputs, inputs)
-        with torch.no_grad():
-            updated = torch.addmm(weight.float(), lora_B.weight, lora_A.weight, alpha=scaling)
-            norm = torch.linalg.norm(updated, dim=1)
-        factor = self.weight / norm  # (outputs,)
+        factor = self.find_factor(weight, lora_A, lora_B, scaling)
         if base_result is None:
             # In the dtype of the base: faster, and autograd keeps no larger copy of the weight.
             base_result = torch.nn.functional.linear(x.to(weight.dtype), weight)
         elif base_layer.bias is not None:
             base_result = base_result - base_layer.bias
         return (factor - 1) * base_result + factor * scaling * lora_B(lora_A(x))
+
+    def find_factor(
+        self,
+        weight: torch.Tensor,
+        lora_A: torch.nn.Linear,
+        lora_B: torch.nn.Linear,
+        scaling: float,
+    ) -> torch.Tensor:
+        """m / ||W + s B A||, with a gradient for m alone. Shape: (outputs,).
+
+        weight (Tensor): W. Shape: (outputs, inputs).
+        """
+        with torch.no_grad():
+            updated = torch.addmm(weight.float(), lora_B.weight, lora_A.weight, alpha=scaling)
+            norm = torch.linalg.norm(updated, dim=1)
+        factor: torch.Tensor = self.weight / norm
+        return factor
 
 
 def dequantize(base_layer: Any) -> torch.Tensor:

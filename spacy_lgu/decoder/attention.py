@@ -24,6 +24,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
@@ -59,7 +60,7 @@ def packed_attention(
     attention_mask: torch.Tensor | None,
     *,
     packed: PackedBatch | None = None,
-    unmasked: tuple[bool | torch.Tensor, ...] | None = None,
+    unmasked: tuple[bool | torch.Tensor | numpy.ndarray, ...] | None = None,
     scaling: float | None = None,
     dropout: float = 0.0,
     sliding_window: int | None = None,
@@ -75,9 +76,10 @@ def packed_attention(
     value (Tensor): Shape: (1, key_value_heads, total, head_width).
     attention_mask (Tensor | None): Must be None: lengths say what a mask would.
     packed (PackedBatch): The batch, with its lengths.
-    unmasked (tuple[bool | Tensor, ...]): One flag per decoder layer; True sees the whole sequence.
-        A tensor, with one number from 0 to 1, is a gate: that share of the way from the causal
-        output to the other, exact at both ends, with a gradient for the gate.
+    unmasked (tuple[bool | ndarray | Tensor, ...]): One flag per decoder layer; True sees the whole
+        sequence. An array has a flag for each sequence of the batch. A tensor, with one number from
+        0 to 1, is a gate: that share of the way from the causal output to the other, exact at both
+        ends, with a gradient for the gate.
     scaling (float | None): Factor on the scores; None: 1 / sqrt(head_width).
     dropout (float): Share of the attention weights dropped (training only).
     sliding_window (int | None): Subtokens a causal layer looks back, itself included.
@@ -99,15 +101,23 @@ def packed_attention(
                 "packed attention does not compute. Use a decoder without it."
             )
     is_unmasked = unmasked[module.layer_idx]  # type: ignore[index]
-    if isinstance(is_unmasked, torch.Tensor):
-        causal, whole = (
-            packed_attention(
-                module, query, key, value, None, packed=packed, unmasked=(flag,) * len(unmasked),
-                scaling=scaling, dropout=dropout, sliding_window=sliding_window, softcap=softcap,
-                s_aux=s_aux, **kwargs,
-            )[0]
-            for flag in (False, True)
+    if isinstance(is_unmasked, torch.Tensor | numpy.ndarray):
+        again: Callable[..., Any] = partial(
+            packed_attention, module, scaling=scaling, dropout=dropout,
+            sliding_window=sliding_window, softcap=softcap, s_aux=s_aux, **kwargs,
         )  # fmt: skip
+        n = len(unmasked)
+        if isinstance(is_unmasked, numpy.ndarray):
+            parts, source = packed.part(is_unmasked)
+            outputs = []
+            for flag, rows, part in parts:
+                inputs = (X[:, :, rows] for X in (query, key, value))
+                outputs.append(again(*inputs, None, packed=part, unmasked=(flag,) * n)[0])
+            return torch.cat(outputs, dim=1)[:, source], None
+        causal, whole = (
+            again(query, key, value, None, packed=packed, unmasked=(flag,) * n)[0]
+            for flag in (False, True)
+        )
         return torch.lerp(causal, whole, is_unmasked.to(causal.dtype)), None
     window = None if is_unmasked else sliding_window
     if window is not None and window >= packed.max_length:

@@ -1,29 +1,24 @@
 """The decoder, a direction per layer and perhaps an adapter: packed batches in, vectors out."""
 
 import copy
-import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy
 import torch
 
-from ..segments import find_starts, list_rows
 from ..unmasking import unmask_layers
 from .depth import first_layers
 from .loading import TORCH_DTYPES, shared_tensors
 from .mixers import layer_kinds, run_on_rectangles
-from .pack_size import CPU_ITEMS
-from .packing import PackedBatch, micro_batches
+from .packing import PackedBatch
+from .packs import RunsPacks
 from .tiny import find_layers
-from .transfers import to_device
 
 if TYPE_CHECKING:
     import peft
 
-logger = logging.getLogger("spacy_lgu")
 
-
-class LGUDecoder(torch.nn.Module):
+class LGUDecoder(RunsPacks, torch.nn.Module):
     """A base decoder with layer group unmasking.
 
     base (Module): The decoder as transformers loads it, with packed attention.
@@ -54,8 +49,6 @@ class LGUDecoder(torch.nn.Module):
         self.repeat = repeat
         # Not a registered submodule: PEFT has put its layers into the base itself.
         object.__setattr__(self, "adapter", adapter)
-        # Subtokens for which the memory was enough, once it was not.
-        self._max_items: int | None = None
         n_layers = len(find_layers(base))
         if len(unmasked) != n_layers:
             raise ValueError(
@@ -123,7 +116,6 @@ class LGUDecoder(torch.nn.Module):
         decoder.training = self.training  # that of the modules stays as it is
         return decoder
 
-    @torch.no_grad()
     def predict(self, ids: numpy.ndarray, lengths: numpy.ndarray, max_items: int) -> torch.Tensor:
         """Hidden states of any number of sequences, a bounded number of subtokens at a time.
 
@@ -135,62 +127,15 @@ class LGUDecoder(torch.nn.Module):
         RETURNS (Tensor): Shape: (total, width), float32, rows in the order of ids. Raises
             torch.OutOfMemoryError for a single sequence that is too long.
         """
-        if self.device.type == "cpu":
-            max_items = min(max_items, CPU_ITEMS)
-        if self._max_items is not None:
-            max_items = min(max_items, self._max_items)
-        computed = lengths * (self.repeat + 1)
-        if computed.sum() <= max_items:
-            Y = self._try_forward(ids, lengths)
-            if Y is not None:
-                return Y
-            max_items = self._halve(computed)
-        starts = find_starts(lengths)
-        # Not the default dtype: transformers changes it while another thread loads a decoder.
-        Y = torch.empty(len(ids), self.width, dtype=torch.float32, device=self.device)
-        groups = micro_batches(computed, max_items)
-        order = numpy.concatenate(groups)
-        rows = list_rows(starts[order], lengths[order])
-        (target,) = to_device([rows], self.device)
-        done = 0
-        while groups:
-            members = groups.pop(0)
-            end = done + int(lengths[members].sum())
-            Y_group = self._try_forward(ids[rows[done:end]], lengths[members])
-            if Y_group is None:
-                half = self._halve(computed[members])
-                # From long to short, as they are: rows keep their order.
-                groups[:0] = [members[p] for p in micro_batches(computed[members], half)]
-                continue
-            Y.index_copy_(0, target[done:end], Y_group)
-            done = end
-        return Y
 
-    def _try_forward(self, ids: numpy.ndarray, lengths: numpy.ndarray) -> torch.Tensor | None:
-        """RETURNS (Tensor | None): None: there was too little memory for several sequences."""
-        try:
-            return self(PackedBatch.pack(ids, lengths, device=self.device, repeat=self.repeat))
-        except torch.OutOfMemoryError:
-            if len(lengths) == 1:
-                raise
-        # Only here, where the error and all that its frames hold are gone.
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        return None
-
-    def _halve(self, lengths: numpy.ndarray) -> int:
-        """RETURNS (int): Half the subtokens of a forward pass that had too little memory."""
-        half = max(int(lengths.sum()) // 2, int(lengths.max()))
-        if self._max_items is None:
-            logger.warning(
-                "There is too little memory on %s for %d subtokens at once: %d are tried. Set "
-                "max_batch_items of the component lgu_transformer lower.",
-                self.device,
-                lengths.sum(),
-                half,
+        def forward(ids: numpy.ndarray, chosen: numpy.ndarray) -> torch.Tensor:
+            own = lengths[chosen]
+            Y: torch.Tensor = self(
+                PackedBatch.pack(ids, own, device=self.device, repeat=self.repeat)
             )
-        self._max_items = half
-        return half
+            return Y
+
+        return self._run_packs(forward, ids, lengths, lengths * (self.repeat + 1), max_items)
 
     def trainable(self) -> list[tuple[str, torch.nn.Parameter]]:
         """RETURNS (list[tuple[str, Parameter]]): The parameters that training changes, by name."""

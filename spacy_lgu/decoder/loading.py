@@ -12,6 +12,7 @@ from transformers import MODEL_MAPPING, AutoModel, BitsAndBytesConfig, Pretraine
 
 from .attention import ATTENTION, register_attention
 from .checkpoint import match_weights, read_headers
+from .depth import first_layers
 from .experts import EXPERTS, are_separate, take_mark
 from .locking import LOADING
 from .separating import quantizing
@@ -30,10 +31,13 @@ class SharedBase:
     """A loaded, frozen base decoder whose tensors several pipelines may use.
 
     module (Module): The decoder as loaded; never changed. Use fork() to work with it.
+    key (tuple[str, ...]): What it was loaded from and how: identity, dtype, quantization, device,
+        and how many layers it has. Empty if load_shared_base did not load it.
     """
 
-    def __init__(self, module: torch.nn.Module) -> None:
+    def __init__(self, module: torch.nn.Module, key: tuple[str, ...] = ()) -> None:
         self.module = module.eval().requires_grad_(False)
+        self.key = key
 
     def fork(self) -> torch.nn.Module:
         """A module tree of its own over the same tensors.
@@ -103,21 +107,35 @@ def load_shared_base(
     prefix (str | None): From check_weights, as in load_decoder.
     RETURNS (SharedBase): Kept in memory as long as any pipeline uses it.
     """
-    # Bases of different depths have no tensors in common, so that each holds what it needs.
     key = (identity, dtype, quantization, str(device), str(config.num_hidden_layers))
     with LOADING:
         base = _shared_bases.get(key)
         if base is None:
-            decoder = load_decoder(
-                source,
-                config,
-                dtype=dtype,
-                quantization=quantization,
-                device=device,
-                prefix=prefix,
-            )
-            base = _shared_bases[key] = SharedBase(decoder)
+            deeper = _find_deeper(key)
+            if deeper is None:
+                decoder = load_decoder(
+                    source,
+                    config,
+                    dtype=dtype,
+                    quantization=quantization,
+                    device=device,
+                    prefix=prefix,
+                )
+            else:
+                decoder = first_layers(deeper.module, config.num_hidden_layers)
+            base = _shared_bases[key] = SharedBase(decoder, key)
         return base
+
+
+def _find_deeper(key: tuple[str, ...]) -> SharedBase | None:
+    """A base in memory with the same layers, and more after them. The first layers hold nothing of
+    the others, which are freed with the pipelines that use them."""
+    found = (
+        base
+        for (*same, n_layers), base in list(_shared_bases.items())
+        if tuple(same) == key[:-1] and int(n_layers) > int(key[-1])
+    )
+    return next(found, None)
 
 
 def load_decoder(

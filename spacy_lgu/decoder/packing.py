@@ -16,11 +16,12 @@ read                3 4 5     8 9
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Self
 
 import numpy
 import torch
 
-from ..segments import find_bounds, find_starts, list_rows, number_rows
+from ..segments import find_bounds, find_starts, list_rows, number_rows, pick_segments
 from .transfers import to_device
 
 
@@ -76,14 +77,15 @@ class PackedBatch:
         lengths: Sequence[int] | numpy.ndarray,
         *,
         device: torch.device,
-        repeat: int = 0,
-    ) -> "PackedBatch":
+        repeat: int | numpy.ndarray = 0,
+    ) -> Self:
         """Build a batch from the concatenated ids and the length of each sequence.
 
         ids (ndarray): Subtoken ids of all sequences, concatenated. Shape: (total,).
         lengths (Sequence[int]): Length of each sequence, all positive, summing to total.
         device (torch.device): Where the tensors go.
-        repeat (int): How many more copies follow each sequence, as parts of it.
+        repeat (int | ndarray): How many more copies follow each sequence, as parts of it: one
+            number for all of them, or one for each. Shape: (n,).
         RETURNS (PackedBatch): The batch. Raises ValueError when the lengths do not fit.
         """
         lengths = numpy.asarray(lengths, dtype="int64")
@@ -93,8 +95,8 @@ class PackedBatch:
                 f"subtokens, but got {lengths.tolist()}."
             )
         read = []
-        if repeat:
-            n_copies, own = repeat + 1, lengths
+        if numpy.any(repeat):
+            n_copies, own = numpy.add(repeat, 1), lengths
             starts = numpy.repeat(find_starts(own), n_copies)
             ids = ids[list_rows(starts, numpy.repeat(own, n_copies))]
             lengths = own * n_copies
@@ -113,6 +115,41 @@ class PackedBatch:
     @property
     def n_subtokens(self) -> int:
         return self.ids.shape[1]
+
+    def pick(self, sequences: numpy.ndarray) -> "tuple[torch.Tensor, PackedBatch]":
+        """Some of the sequences as a batch.
+
+        sequences (ndarray): Their indices. Shape: (picked,).
+        RETURNS (tuple): Their rows in this batch, of shape (subtokens picked,), and the batch,
+            which says nothing of what is read.
+        """
+        lengths = self.lengths[sequences]
+        rows = pick_segments(sequences, self.lengths)
+        bounds = find_bounds(lengths).astype("int32")
+        sent, cu_seqlens = to_device([rows, bounds], self.ids.device)
+        ids, positions = self.ids[:, sent], self.positions[:, sent]
+        return sent, PackedBatch(
+            ids=ids, positions=positions, cu_seqlens=cu_seqlens, lengths=lengths
+        )
+
+    def part(self, unmasked: numpy.ndarray) -> "Parting":
+        """The causal sequences and the others, as batches of their own.
+
+        unmasked (ndarray): Flags, some of either kind. Shape: (n,).
+        RETURNS (tuple): For each of the two its flag, its rows in this batch, and the batch; and
+            in which row of both, one after the other, each row of this batch lies. The same
+            objects for the same flags: many layers of a decoder have them.
+        """
+        key = unmasked.tobytes()
+        if key not in self._parts:
+            kinds = [(flag, numpy.flatnonzero(unmasked == flag)) for flag in (False, True)]
+            parts = tuple((flag, *self.pick(sequences)) for flag, sequences in kinds)
+            self._parts[key] = parts, torch.cat([rows for _, rows, _ in parts]).argsort()
+        return self._parts[key]
+
+    @cached_property
+    def _parts(self) -> "dict[bytes, Parting]":
+        return {}
 
     @cached_property
     def max_length(self) -> int:
@@ -138,6 +175,9 @@ class PackedBatch:
             ),
             source=sent[0],
         )
+
+
+Parting = tuple[tuple[tuple[bool, torch.Tensor, PackedBatch], ...], torch.Tensor]
 
 
 def bucket_sequences(lengths: numpy.ndarray) -> list[tuple[numpy.ndarray, numpy.ndarray]]:
@@ -169,17 +209,22 @@ def bucket_sequences(lengths: numpy.ndarray) -> list[tuple[numpy.ndarray, numpy.
     return groups
 
 
-def micro_batches(lengths: numpy.ndarray, max_items: int) -> list[numpy.ndarray]:
+def micro_batches(
+    lengths: numpy.ndarray, max_items: int, *, order: numpy.ndarray | None = None
+) -> list[numpy.ndarray]:
     """Cut sequences into groups of at most max_items subtokens, to bound activations.
 
-    Sequences of similar length stay together. A sequence longer than max_items gets a group
+    Neighbours in the order stay together. A sequence longer than max_items gets a group
     of its own; callers cut sequences into windows first.
 
     lengths (ndarray): Sequence lengths. Shape: (n,).
     max_items (int): Real subtokens per group, at least 1.
+    order (ndarray | None): Indices into lengths. None: from long to short, so that sequences of
+        similar length stay together. Shape: (n,).
     RETURNS (list[ndarray]): Indices into lengths; each index in exactly one group.
     """
-    order = numpy.argsort(-lengths, kind="stable")
+    if order is None:
+        order = numpy.argsort(-lengths, kind="stable")
     groups: list[numpy.ndarray] = []
     first = 0
     while first < len(order):

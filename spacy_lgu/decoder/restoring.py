@@ -97,6 +97,25 @@ def load_decoder_folder(
     )
 
 
+def read_identity(folder: Path) -> tuple[str | None, str, int | None]:
+    """Which base a saved decoder needs, before any weight is read.
+
+    folder (Path): A folder that save_decoder wrote.
+    RETURNS (tuple): What makes two frozen bases the same, quantization included, and None if all
+        weights were trained; the base's name; and n_layers, None for all. Raises ValueError as
+        read_description does.
+    """
+    folder = finished_folder(folder)
+    saved = read_description(folder)
+    if saved.tuning == "full":
+        return None, saved.base.name, saved.n_layers
+    identity = saved.base.identity
+    if saved.base_weights == "bundle" and saved.bundle is not None:
+        found = fingerprint_folder(folder / saved.part, full=False)
+        identity = replace(saved.base, files={CONFIG: found[CONFIG], **saved.bundle}).identity
+    return f"{identity} {saved.quantization}", saved.base.name, saved.n_layers
+
+
 def decoder_from_files(
     files: dict[str, bytes], settings: DecoderSettings, *, device: torch.device
 ) -> BuiltDecoder:

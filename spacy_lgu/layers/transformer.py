@@ -109,15 +109,11 @@ def run(
     RETURNS (tuple): The output, and what takes its gradient.
     """
     shim: DecoderShim = model.shims[0]  # type: ignore[assignment]
-    spans, encoded = prepared
+    encoded = prepared.encoded
     if not len(encoded.ids):
         return PackedTransformerBatch.empty(len(docs)), _backprop_nothing
     hidden, backprop_hidden = shim((encoded.ids, encoded.lengths), is_train)
-    rows = None
-    if encoded.rows is not None:
-        (rows,) = to_device([encoded.rows], hidden.device)
-    Y = hidden if rows is None else hidden[rows]  # (rows, width) -> (subtokens, width)
-    output = as_batch(docs, spans, encoded, Y)
+    output, rows = as_output(docs, prepared, hidden)
 
     def backprop(d_output: FullTransformerBatch) -> list[Doc]:
         dY = hidden_states(d_output)[0].to(hidden.device)
@@ -130,6 +126,24 @@ def run(
         return docs
 
     return output, backprop
+
+
+def as_output(
+    docs: list[Doc], prepared: Prepared, hidden: torch.Tensor
+) -> tuple[FullTransformerBatch, torch.Tensor | None]:
+    """What the layer returns for the decoder's vectors, wherever these were computed.
+
+    docs (list[Doc]): The batch.
+    prepared (Prepared): From prepare, for these Docs.
+    hidden (Tensor): The vectors. Shape: (rows, width).
+    RETURNS (tuple): The output, and which rows are in it; None: all in their order.
+    """
+    spans, encoded = prepared
+    rows = None
+    if encoded.rows is not None:
+        (rows,) = to_device([encoded.rows], hidden.device)
+    Y = hidden if rows is None else hidden[rows]  # (rows, width) -> (subtokens, width)
+    return as_batch(docs, spans, encoded, Y), rows
 
 
 def init(model: LGUTransformerT, X: Any = None, Y: Any = None) -> None:

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
@@ -21,6 +22,7 @@ from ..layers.shim import DecoderShim
 from ..layers.transformer import (
     LGUTransformerT,
     Prepared,
+    as_output,
     prepare,
     replace_listener_config,
     run,
@@ -136,7 +138,7 @@ class LGUTransformer(Transformer):
         install_extensions()
         yield from pipe_ahead(
             minibatch(stream, batch_size),
-            prepare=self._prepare,
+            prepare=self.prepare,
             finish=self._finish,
             on_error=partial(self.get_error_handler(), self.name, self),
         )
@@ -147,8 +149,27 @@ class LGUTransformer(Transformer):
         built = self.shim.built
         return built is not None and built.decoder.device.type == "cuda"
 
-    def _prepare(self, docs: list[Doc]) -> Prepared | None:
+    def prepare(self, docs: list[Doc]) -> Prepared | None:
+        """All that is done before the decoder runs.
+
+        docs (list[Doc]): A batch.
+        RETURNS (Prepared | None): None: it has no tokens.
+        """
         return prepare(self.model, docs) if any(len(doc) for doc in docs) else None
+
+    def finish(self, docs: list[Doc], prepared: Prepared | None, hidden: torch.Tensor) -> None:
+        """Write vectors that were computed elsewhere.
+
+        docs (list[Doc]): A batch.
+        prepared (Prepared | None): From prepare, for these Docs.
+        hidden (Tensor): The decoder's vectors of its subtokens. Shape: (rows, width).
+        """
+        install_extensions()
+        if prepared is None or not len(hidden):
+            output: Any = PackedTransformerBatch.empty(len(docs))
+        else:
+            output, _ = as_output(docs, prepared, hidden)
+        self.set_annotations(docs, output)
 
     def _finish(self, docs: list[Doc], prepared: Prepared | None) -> None:
         """Compute and write the vectors of a batch; None: it has no tokens."""

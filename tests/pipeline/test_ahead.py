@@ -214,9 +214,9 @@ def test_without_weights_the_error_is_the_usual_one(decoder_folder):
 def test_batches_are_those_of_spacy(nlp, monkeypatch):
     monkeypatch.setattr(LGUTransformer, "_is_apart", True)
     seen = []
-    prepare = LGUTransformer._prepare
+    prepare = LGUTransformer.prepare
     monkeypatch.setattr(
-        LGUTransformer, "_prepare", lambda pipe, docs: seen.append(len(docs)) or prepare(pipe, docs)
+        LGUTransformer, "prepare", lambda pipe, docs: seen.append(len(docs)) or prepare(pipe, docs)
     )
     docs = [nlp.make_doc(text) for text in MIXED]
     list(nlp.get_pipe("transformer").pipe(docs, batch_size=5))

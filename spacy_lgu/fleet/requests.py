@@ -1,0 +1,215 @@
+"""A batch of texts for several pipelines.
+
+    pipeline    before the decoder        decoder        after it
+    ner         make Docs, sentencizer                   ner
+    events      make Docs                 one pass       spancat, doc_cleaner
+    tags        make Docs                                sequence_labeler
+
+Where a step of a pipeline fails, its texts of this batch are annotated once more by the pipeline
+itself, if need be one by one, so that only those fail that must.
+"""
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy
+import torch
+from spacy.tokens import Doc
+
+from ..decoder.fleet import FleetDecoder
+from ..decoder.mixing import Member
+from ..layers.transformer import Prepared
+from .seats import PipesT, Seat
+
+logger = logging.getLogger("spacy_lgu")
+
+# None: an error handler of the pipeline has left the text out.
+OutcomeT = Doc | Exception | None
+OnErrorT = Callable[[Any, str, Exception], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A text for a pipeline.
+
+    text (str | Doc): The text.
+    name (str): The pipeline's name.
+    context (Any): What is yielded with its Doc.
+    """
+
+    text: Any
+    name: str
+    context: Any = None
+
+    @classmethod
+    def read(cls, item: Any, *, with_context: bool) -> "Request":
+        """RETURNS (Request): From a tuple. Raises ValueError for anything else."""
+        n = 3 if with_context else 2
+        if not isinstance(item, tuple | list) or len(item) != n:
+            what = "(text, name, context)" if with_context else "(text, name)"
+            raise ValueError(f"Expected texts as tuples {what}, but got {item!r:.80}.")
+        return cls(text=item[0], name=item[1], context=item[2] if with_context else None)
+
+
+@dataclass(kw_only=True)
+class Group:
+    """The texts of a batch that one pipeline annotates.
+
+    seat (Seat): The pipeline.
+    places (list[int]): Where they are in the batch.
+    after (list): The pipes after the decoder.
+    docs (list[Doc]): Their Docs.
+    prepared (Prepared | None): What its decoder reads of them. None: they have no tokens.
+    """
+
+    seat: Seat
+    places: list[int]
+    after: PipesT
+    docs: list[Doc]
+    prepared: Prepared | None
+
+
+def find_seat(seats: Mapping[str, Seat], name: str) -> Seat:
+    """RETURNS (Seat): A pipeline by its name. Raises ValueError that lists those there are."""
+    seat = seats.get(name)
+    if seat is None:
+        raise ValueError(
+            f"The fleet has no pipeline named {name!r}. Its pipelines: "
+            f"{', '.join(seats) or 'none'}."
+        )
+    return seat
+
+
+def run_batch(
+    decoder: FleetDecoder | None,
+    seats: Mapping[str, Seat],
+    requests: Sequence[Request],
+    batch_size: int,
+) -> list[OutcomeT]:
+    """Annotate texts.
+
+    decoder (FleetDecoder | None): That of the fleet. None: all run apart.
+    seats (Mapping[str, Seat]): The pipelines by name.
+    requests (Sequence[Request]): The texts.
+    batch_size (int): For the pipes.
+    RETURNS (list): For each text its Doc, the error, or None if an error handler of the pipeline
+        left it out.
+    """
+    outcomes: list[OutcomeT] = [None] * len(requests)
+    by_name: dict[str, list[int]] = defaultdict(list)
+    for place, request in enumerate(requests):
+        by_name[request.name].append(place)
+    groups: list[Group] = []
+    apart: list[tuple[Seat, list[int]]] = []
+    for name, places in by_name.items():
+        try:
+            seat = find_seat(seats, name)
+        except ValueError as error:
+            for place in places:
+                outcomes[place] = error
+            continue
+        group = None if decoder is None else _begin(seat, requests, places, batch_size)
+        if group is None:
+            apart.append((seat, places))
+        else:
+            groups.append(group)
+    if groups and decoder is not None:
+        hidden = _compute(decoder, groups)
+        for i, group in enumerate(groups):
+            if hidden is None or not _finish(group, hidden[i], outcomes, batch_size):
+                apart.append((group.seat, group.places))
+    for seat, places in apart:
+        _run_apart(seat, requests, places, outcomes, batch_size)
+    return outcomes
+
+
+def _begin(
+    seat: Seat, requests: Sequence[Request], places: list[int], batch_size: int
+) -> Group | None:
+    """The pipes before the decoder. RETURNS (Group | None): None: the pipeline runs apart, or a
+    pipe failed or left a text out."""
+    pipes = seat.split()
+    if pipes is None or seat.transformer is None:
+        return None
+    before, after = pipes
+    try:
+        docs = [seat.nlp._ensure_doc(requests[place].text) for place in places]
+        docs = seat.apply(before, docs, batch_size)
+        if len(docs) != len(places):
+            return None
+        prepared = seat.transformer.prepare(docs)
+    except Exception:  # noqa: BLE001  the pipeline will tell by which text
+        return None
+    return Group(seat=seat, places=places, after=after, docs=docs, prepared=prepared)
+
+
+def _compute(decoder: FleetDecoder, groups: list[Group]) -> list[torch.Tensor] | None:
+    """One pass for all groups. RETURNS (list[Tensor] | None): The vectors of each, of shape (rows,
+    width). None: it failed."""
+    encoded = [None if group.prepared is None else group.prepared.encoded for group in groups]
+    n_rows = [0 if one is None else len(one.ids) for one in encoded]
+    found = [one for one in encoded if one is not None and len(one.ids)]
+    if not found:
+        return [torch.empty(0, decoder.width)] * len(groups)
+    members: list[Member] = []
+    for group, one in zip(groups, encoded, strict=True):
+        if one is not None and group.seat.member is not None:
+            members += [group.seat.member] * len(one.lengths)
+    # The least that any of them is allowed.
+    max_items = min(g.seat.transformer.shim.find_items() for g in groups if g.seat.transformer)
+    ids = numpy.concatenate([one.ids for one in found])
+    lengths = numpy.concatenate([one.lengths for one in found])
+    try:
+        return list(decoder.predict(ids, lengths, members, max_items).split(n_rows))
+    except Exception as error:  # noqa: BLE001  each pipeline will tell
+        logger.warning(
+            "One pass for %d pipelines failed (%s: %s): each runs by itself.",
+            len(groups),
+            type(error).__name__,
+            error,
+        )
+        return None
+
+
+def _finish(group: Group, hidden: torch.Tensor, outcomes: list[OutcomeT], batch_size: int) -> bool:
+    """The pipes after the decoder. RETURNS (bool): Whether each text got its Doc."""
+    seat = group.seat
+    if seat.transformer is None:
+        return False
+    try:
+        seat.transformer.finish(group.docs, group.prepared, hidden)
+        docs = seat.apply(group.after, group.docs, batch_size)
+    except Exception:  # noqa: BLE001  the pipeline will tell by which text
+        return False
+    if len(docs) != len(group.places):
+        return False
+    for place, doc in zip(group.places, docs, strict=True):
+        outcomes[place] = doc
+    return True
+
+
+def _run_apart(
+    seat: Seat,
+    requests: Sequence[Request],
+    places: list[int],
+    outcomes: list[OutcomeT],
+    batch_size: int,
+) -> None:
+    """What the pipeline makes of its texts by itself: of all, and if that fails, one by one."""
+    try:
+        texts = [requests[place].text for place in places]
+        docs = list(seat.nlp.pipe(texts, batch_size=batch_size))
+        if len(docs) == len(places):
+            for place, doc in zip(places, docs, strict=True):
+                outcomes[place] = doc
+            return
+    except Exception:  # noqa: BLE001  which of them it was is found below
+        pass
+    for place in places:
+        try:
+            outcomes[place] = next(seat.nlp.pipe([requests[place].text]), None)
+        except Exception as error:  # noqa: BLE001  told with its text
+            outcomes[place] = error
