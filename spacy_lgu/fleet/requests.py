@@ -141,7 +141,8 @@ def _begin(
         if len(docs) != len(places):
             return None
         prepared = seat.transformer.prepare(docs)
-    except Exception:  # noqa: BLE001  the pipeline will tell by which text
+    except Exception as error:  # noqa: BLE001  any pipe's; the pipeline will tell by which text
+        _tell(seat, "a pipe before the decoder", error)
         return None
     return Group(seat=seat, places=places, after=after, docs=docs, prepared=prepared)
 
@@ -182,7 +183,8 @@ def _finish(group: Group, hidden: torch.Tensor, outcomes: list[OutcomeT], batch_
     try:
         seat.transformer.finish(group.docs, group.prepared, hidden)
         docs = seat.apply(group.after, group.docs, batch_size)
-    except Exception:  # noqa: BLE001  the pipeline will tell by which text
+    except Exception as error:  # noqa: BLE001  any pipe's; the pipeline will tell by which text
+        _tell(seat, "a pipe after the decoder", error)
         return False
     if len(docs) != len(group.places):
         return False
@@ -206,10 +208,21 @@ def _run_apart(
             for place, doc in zip(places, docs, strict=True):
                 outcomes[place] = doc
             return
-    except Exception:  # noqa: BLE001  which of them it was is found below
-        pass
+    except Exception as error:  # noqa: BLE001  any pipe's; which text it was is found below
+        _tell(seat, "the pipeline", error)
     for place in places:
         try:
             outcomes[place] = next(seat.nlp.pipe([requests[place].text]), None)
         except Exception as error:  # noqa: BLE001  told with its text
             outcomes[place] = error
+
+
+def _tell(seat: Seat, what: str, error: Exception) -> None:
+    """Say what failed: if it goes well the second time, nothing else would."""
+    logger.warning(
+        "The pipeline %r: %s failed (%s: %s). Its texts of this batch are annotated again.",
+        seat.name,
+        what,
+        type(error).__name__,
+        error,
+    )

@@ -136,17 +136,40 @@ def fleet_breaks_on_mask(doc):
     return doc
 
 
-@pytest.mark.parametrize("place", [{"first": True}, {"last": True}])
-def test_an_error_does_not_lose_its_neighbours(own, alone, place):
-    own["people"].add_pipe("fleet_breaks_on_mask", **place)
+@pytest.mark.parametrize("place", ["first", "last"])
+def test_an_error_does_not_lose_its_neighbours(own, alone, place, caplog):
+    own["people"].add_pipe("fleet_breaks_on_mask", **{place: True})
     failed = []
-    docs = list(own.pipe(MIX, on_error=lambda *told: failed.append(told)))
+    with caplog.at_level("WARNING", logger="spacy_lgu"):
+        docs = list(own.pipe(MIX, on_error=lambda *told: failed.append(told)))
+    told = [record.getMessage() for record in caplog.records if record.name == "spacy_lgu"]
+    side = {"first": "before", "last": "after"}[place]
+    assert told == [
+        f"The pipeline 'people': {what} failed (RuntimeError: cannot read The). Its texts of this "
+        "batch are annotated again."
+        for what in (f"a pipe {side} the decoder", "the pipeline")
+    ]
     assert [(text, name, str(e)) for text, name, e in failed] == [
         (TEXTS[1], "people", "cannot read The")
     ]
     left = [pair for pair in MIX if pair != (TEXTS[1], "people")]
     assert all(map(same, docs, expect(alone, left)))
     assert len(docs) == len(left)
+
+
+def test_a_failure_that_does_not_come_again_is_told(own, alone, caplog):
+    failures = [RuntimeError("once")]
+
+    def break_once(doc):
+        if failures:
+            raise failures.pop()
+        return doc
+
+    Language.component("fleet_breaks_once", func=break_once)
+    own["people"].add_pipe("fleet_breaks_once")
+    with caplog.at_level("WARNING", logger="spacy_lgu"):
+        assert all(map(same, own.pipe(MIX), expect(alone, MIX)))
+    assert "'people': a pipe after the decoder failed (RuntimeError: once)." in caplog.text
 
 
 def test_without_a_handler_an_error_is_raised_after_the_docs_before_it(own):
