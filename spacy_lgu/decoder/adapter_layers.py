@@ -11,7 +11,7 @@ from packaging.version import Version
 from .adapter_config import AdapterConfig, BaseReference
 from .adapter_weights import Adapted, linear_layers
 from .locking import one_at_a_time
-from .versions import TRANSFORMERS
+from .versions import IS_5
 
 if TYPE_CHECKING:
     # PEFT takes three seconds to import, which every import of a component would pay.
@@ -117,7 +117,7 @@ def _names_as_they_are() -> Iterator[None]:
     parameters for these parameters, and no longer for the linear modules of that name, which dense
     layers and shared experts still have. The names here are those of the decoder as it is.
     """
-    if Version(TRANSFORMERS).major < 5:
+    if not IS_5:
         yield
         return
     from peft.utils import transformers_weight_conversion as conversion

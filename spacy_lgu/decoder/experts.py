@@ -17,19 +17,17 @@ import copy
 from typing import Any, NamedTuple
 
 import torch
-from packaging.version import Version
 from transformers import PretrainedConfig
 
 from .separate import separate_experts
-from .versions import TRANSFORMERS
+from .versions import IS_5, TRANSFORMERS
 
-_JOINS = Version(TRANSFORMERS).major >= 5
 ShapesT = dict[str, tuple[int, ...]]
 # How transformers 5 computes experts in one tensor: each as linear layers, on the subtokens sent to
 # it. "grouped_mm", its default, computes the same to 5e-7, but not in the dtype of autocast (so
 # that full tuning in bfloat16 runs it in float32), and asks for widths and devices that its kernel
 # takes; "batched_mm" copies an expert's weights for each subtoken, and took 50 times as long.
-EXPERTS: dict[str, str] = {"experts_implementation": "eager"} if _JOINS else {}
+EXPERTS: dict[str, str] = {"experts_implementation": "eager"} if IS_5 else {}
 
 
 # transformers' own options, "eager" and so on, say how experts in one tensor are computed. This one
@@ -39,11 +37,10 @@ _SEPARATE = "separate"
 
 def with_separate_experts(config: PretrainedConfig) -> PretrainedConfig:
     """RETURNS (PretrainedConfig): A copy, for functions of this package alone, that describes the
-    same decoder with linear layers for each expert, where transformers joins them and the family
-    allows it."""
+    same decoder with linear layers for each expert, where the family allows it. transformers 4.53
+    has them so."""
     config = copy.deepcopy(config)
-    if _JOINS:
-        config._experts_implementation = _SEPARATE
+    config._experts_implementation = _SEPARATE
     return config
 
 
@@ -53,7 +50,7 @@ def are_separate(config: PretrainedConfig) -> bool:
 
 
 def take_mark(config: PretrainedConfig) -> PretrainedConfig:
-    """RETURNS (PretrainedConfig): A copy of any config that transformers understands."""
+    """RETURNS (PretrainedConfig): A copy that transformers understands."""
     config = copy.deepcopy(config)
     if are_separate(config):
         config._experts_implementation = None
@@ -82,7 +79,7 @@ def stored_forms(skeleton: Any) -> Stored:
         they are published; and the same with experts one by one.
     """
     forms = _both_forms(skeleton)
-    if _JOINS and separate_experts(skeleton):
+    if IS_5 and separate_experts(skeleton):
         forms += _both_forms(skeleton)
     layers = [m for m in skeleton.modules() if isinstance(m, torch.nn.Linear)]
     linear, whole = (
@@ -142,7 +139,7 @@ def describe_unquantized(n_joined: int, n_parameters: int, quantization: str) ->
 
 def _both_forms(skeleton: Any) -> list[dict[str, torch.Tensor]]:
     own: dict[str, torch.Tensor] = skeleton.state_dict(keep_vars=True)
-    if not _JOINS:
+    if not IS_5:
         return [own]
     from transformers.core_model_loading import revert_weight_conversion
 

@@ -74,7 +74,7 @@ class SeparateExperts(torch.nn.Module):
             if not count:
                 continue
             end = start + count
-            expert = self.get_submodule(str(i))
+            expert = self._modules[str(i)]
             gate, up, down = (getattr(expert, name) for name in self.names)
             X = hidden_states[rows[start:end]]
             inner = gating._apply_gate(torch.cat([gate(X), up(X)], dim=-1))

@@ -31,6 +31,7 @@ from .experts import with_separate_experts
 from .reading import damaged, find_inside, read_json, take
 from .source import CONFIG, Source, download
 from .stored_quantized import holds_quantized_experts
+from .versions import IS_5
 
 INDEX, WEIGHTS = "model.safetensors.index.json", "model.safetensors"
 
@@ -82,7 +83,7 @@ def place_experts(source: Source, config: PretrainedConfig, quantization: str) -
     quantization (str): "none", "nf4" or "int8".
     RETURNS (PretrainedConfig): The config, or a copy from with_separate_experts.
     """
-    if quantization == "none" or not expert_parameters(build_skeleton(config)):
+    if not IS_5 or quantization == "none" or not expert_parameters(build_skeleton(config)):
         return config
     if getattr(config, "quantization_config", None) is not None and _has_weights(source.folder):
         # Saved by transformers 5 itself, they may be joined and not quantized.

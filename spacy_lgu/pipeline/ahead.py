@@ -52,8 +52,9 @@ def pipe_ahead(
                 fault = error
             try:
                 finish(docs, prepared.result())
-                yield from docs
             except Exception as error:  # noqa: BLE001  as spaCy's pipes do
                 on_error(docs, error)
+            else:
+                yield from docs  # whatever its consumer throws is no fault of these Docs
             if fault is not None:
                 raise fault

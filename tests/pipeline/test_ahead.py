@@ -221,3 +221,13 @@ def test_batches_are_those_of_spacy(nlp, monkeypatch):
     docs = [nlp.make_doc(text) for text in MIXED]
     list(nlp.get_pipe("transformer").pipe(docs, batch_size=5))
     assert seen == [len(batch) for batch in minibatch(docs, 5)]
+
+
+def test_what_a_consumer_throws_is_no_fault_of_the_docs():
+    told = []
+    stream = run([make_docs(2)], on_error=lambda docs, error: told.append(error))
+    assert next(stream).text == "0"
+    with pytest.raises(RuntimeError, match="of the consumer"):
+        stream.throw(RuntimeError("of the consumer"))
+    assert told == []
+    assert threads() == []

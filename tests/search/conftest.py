@@ -9,14 +9,9 @@ import pytest
 from spacy_lgu.search import jobs, process
 from spacy_lgu.study.engine import Progress, RunError
 
-from ..cli.conftest import NER_CONFIG, failure, run, write_corpus
+from ..cli.conftest import NER_CONFIG, corpus, failure, run
 
-__all__ = ["failure", "run"]
-
-
-@pytest.fixture(scope="session")
-def corpus(tmp_path_factory) -> Path:
-    return write_corpus(tmp_path_factory.mktemp("corpus") / "train.spacy")
+__all__ = ["corpus", "failure", "run"]
 
 
 @pytest.fixture(scope="session")
