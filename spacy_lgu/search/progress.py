@@ -1,21 +1,15 @@
 """How far a search is: on a terminal one line that is rewritten, in a log a line now and then."""
 
-import sys
 import time
 from collections.abc import Callable, Sequence
 from math import isfinite
-from shutil import get_terminal_size
 from threading import Lock
 from typing import IO
 
-from tqdm import tqdm
-
 from ..study.engine import Progress
 from ..study.estimates import spell_minutes
+from ..study.line import INTERVAL, Line
 from .trials import Outcome, Stage, Trial, mean_scores, rank
-
-# Seconds between two lines in a log.
-_INTERVAL = 60.0
 
 
 class SearchDisplay:
@@ -25,16 +19,14 @@ class SearchDisplay:
     interval (float): Seconds between two lines if that is not a terminal.
     """
 
-    def __init__(self, stream: IO[str] | None = None, *, interval: float = _INTERVAL) -> None:
-        self._stream = sys.stderr if stream is None else stream
-        self._interval = interval
+    def __init__(self, stream: IO[str] | None = None, *, interval: float = INTERVAL) -> None:
+        self._line = Line(stream, interval)
         self._lock = Lock()
         self._running: dict[Trial, int] = {}
         self._outcomes: list[Outcome] = []
         self._n_steps = self._n_trials = self._done = self._before = 0
         self._pace: float | None = None
-        self._started = self._shown = 0.0
-        self._bar: tqdm | None = None
+        self._started = 0.0
 
     def begin(self, plan: Sequence[Stage], done: Sequence[Outcome], pace: float | None) -> None:
         """Show that a search goes on.
@@ -47,13 +39,8 @@ class SearchDisplay:
         self._n_steps = sum(stage.n_trials * stage.steps for stage in plan)
         self._outcomes, self._pace = list(done), pace
         self._done = self._before = sum(outcome.trial.steps for outcome in done)
-        self._started = self._shown = time.monotonic()
-        if self._stream.isatty():
-            columns, rows = get_terminal_size()
-            self._bar = tqdm(
-                total=self._n_steps, initial=self._done, desc="search", unit="step",
-                file=self._stream, leave=False, ncols=columns, nrows=rows,
-            )  # fmt: skip
+        self._started = time.monotonic()
+        self._line.begin("search", self._n_steps, self._started, step=self._done)
 
     def start(self, trial: Trial) -> Callable[[Progress], None]:
         """A trial begins. RETURNS (Callable): Takes its progress, from any thread."""
@@ -80,33 +67,24 @@ class SearchDisplay:
     def tick(self) -> None:
         """Show where it is, if it is time."""
         now = time.monotonic()
-        if self._bar is None and now - self._shown < self._interval:
+        if not self._line.is_due(now):
             return
-        self._shown = now
         with self._lock:
             step = self._done + sum(self._running.values())
             running = [trial.name for trial in self._running]
         facts = [f"{len(self._outcomes)} of {self._n_trials} trials", *self._find_facts(step, now)]
-        if self._bar is not None:
-            self._bar.total = max(self._n_steps, step)
-            self._bar.set_postfix_str(", ".join(facts), refresh=False)
-            self._bar.update(step - self._bar.n)
-            self._bar.refresh()
-            return
-        text = ", ".join([f"step {step:,} of {self._n_steps:,}", *facts])
-        self._stream.write(f"search: {text}; running: {', '.join(running) or 'nothing'}\n")
-        self._stream.flush()
+        self._line.show(step, max(self._n_steps, step), facts)
+        if not self._line.is_rewritten:
+            text = ", ".join([f"step {step:,} of {self._n_steps:,}", *facts])
+            self._line.write(f"{text}; running: {', '.join(running) or 'nothing'}", now)
 
     def clear(self) -> None:
         """Make room for a line of something else, until the next tick."""
-        if self._bar is not None:
-            self._bar.clear()
+        self._line.clear()
 
     def end(self) -> None:
         """The line disappears."""
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+        self._line.end()
 
     def _find_facts(self, step: int, now: float) -> list[str]:
         facts = []
