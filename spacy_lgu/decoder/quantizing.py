@@ -22,7 +22,7 @@ from .building import CheckedDecoder, check_settings
 from .fingerprints import fingerprint_folder
 from .loading import load_decoder, resolve_dtype
 from .reading import read_json
-from .saved_with import RECORD, library_versions
+from .saved_with import RECORD, RECORD_FORMAT, library_versions
 from .settings import DecoderSettings
 from .source import read_quantization
 
@@ -30,7 +30,6 @@ from .source import read_quantization
 _TOKENIZER = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"
 )  # fmt: skip
-_FORMAT = 1
 
 
 def check_place(folder: Path) -> None:
@@ -91,7 +90,7 @@ def store_quantized(
         module.save_pretrained(str(hidden), safe_serialization=True)
         _write_tokenizer(checked, hidden)
         made_with = {"spacy_lgu": version("spacy-lgu"), "libraries": library_versions()}
-        values = {"format": _FORMAT, **made_with, "device": device.type, **record}
+        values = {"format": RECORD_FORMAT, **made_with, "device": device.type, **record}
         text = json.dumps(values, indent=2) + "\n"
         (hidden / RECORD).write_text(text, encoding="utf8")
         _check_written(checked, hidden)

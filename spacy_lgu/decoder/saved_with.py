@@ -6,11 +6,13 @@ from pathlib import Path
 from packaging.version import Version
 from transformers import PretrainedConfig
 
+from ..inputs import shorten
 from . import versions
 from .reading import read_json, take_versions
 
 # What a base that was quantized and stored by itself says of itself.
 RECORD = "quantized.json"
+RECORD_FORMAT = 1
 # Their code decides what vectors a decoder gives.
 _LIBRARIES = ("transformers", "peft", "bitsandbytes", "torch")
 
@@ -41,13 +43,23 @@ def check_saved_with(libraries: dict[str, str], config: PretrainedConfig, where:
 
 
 def check_record(folder: Path) -> None:
-    """Refuse a stored base as check_newer does; one without a record is taken as it is.
+    """Refuse a stored base as check_newer does, or in a format that is not known; one without a
+    record is taken as it is.
 
     folder (Path): The folder of a base decoder.
     """
     file = folder / RECORD
-    if file.is_file():
-        check_newer(take_versions(read_json(file), "libraries", (dict,), file), str(folder))
+    if not file.is_file():
+        return
+    values = read_json(file)
+    if values.get("format") != RECORD_FORMAT:
+        raise ValueError(
+            f"{str(folder)!r} was stored in format {shorten(values.get('format'))} by spacy-lgu "
+            f"{shorten(values.get('spacy_lgu'))}, but this version ({version('spacy-lgu')}) reads "
+            f"format {RECORD_FORMAT}. Store it again with `python -m spacy lgu fetch`, or install "
+            "the version that stored it."
+        )
+    check_newer(take_versions(values, "libraries", (dict,), file), str(folder))
 
 
 def check_newer(libraries: dict[str, str], where: str) -> None:

@@ -21,8 +21,8 @@ from ..decoder.adapter import save_adapter
 from ..decoder.adapter_origin import TRAINING_RECORD
 from ..decoder.building import BuiltDecoder, CheckedDecoder, build_decoder, check_settings
 from ..decoder.reading import damaged, read_json, take
-from ..decoder.settings import DecoderSettings
-from ..decoder.stepping import decay_groups
+from ..decoder.settings import AdamWSettings, DecoderSettings
+from ..decoder.stepping import rate_groups
 from ..decoder.versions import config_dtype
 from ..inputs import named_path, shorten
 from ..replacing import finish_folder, replace_folder
@@ -110,7 +110,8 @@ def adapt_decoder(
     An interrupted run leaves its state in the folder `checkpoint` of the output; the same call
     continues from there.
 
-    decoder_settings (DecoderSettings): The decoder, its pattern, and how it is tuned.
+    decoder_settings (DecoderSettings): The decoder, its pattern, and how it is tuned. Of its
+        optimizer, lora_plus_ratio counts here, too.
     tokenizer_config (dict): Passed to AutoTokenizer.
     settings (AdaptationSettings): What to learn and how long.
     texts (Sequence[Path]): Files as read_texts reads them; documents come from each in turn.
@@ -136,12 +137,14 @@ def adapt_decoder(
     check_directions(settings.objective, parse_pattern(decoder_settings.unmasking))
     text_stream, valid_stream = TextStream(texts), TextStream([valid])
     torch.manual_seed(settings.seed)
+    ratio = (decoder_settings.optimizer or AdamWSettings()).lora_plus_ratio
     identity = {
         "unmasking": decoder_settings.unmasking,
         "n_layers": decoder_settings.n_layers,
         "quantization": decoder_settings.quantization,
         "tuning": decoder_settings.tuning,
         "lora": asdict(decoder_settings.lora) if decoder_settings.tuning == "lora" else None,
+        "lora_plus_ratio": ratio,
         **{name: getattr(settings, name) for name in _IDENTITY},
     }
     if is_begun:
@@ -163,7 +166,7 @@ def adapt_decoder(
         "base": built.base.files,
     }
     learner = Learner(
-        decoder, head, objective, windows, _make_optimizers(built, settings), identity
+        decoder, head, objective, windows, _make_optimizers(built, settings, ratio), identity
     )
     if is_begun:
         learner.load(checkpoint)
@@ -272,10 +275,11 @@ def _make_objective(checked: CheckedDecoder, settings: AdaptationSettings) -> Ob
 
 
 def _make_optimizers(
-    built: BuiltDecoder, settings: AdaptationSettings
+    built: BuiltDecoder, settings: AdaptationSettings, lora_plus_ratio: float
 ) -> list[torch.optim.Optimizer]:
-    groups = decay_groups((p for _, p in built.decoder.trainable()), settings.weight_decay)
-    groups = [{**group, "peak": settings.learn_rate} for group in groups]
+    values = AdamWSettings(weight_decay=settings.weight_decay, lora_plus_ratio=lora_plus_ratio)
+    groups = rate_groups(list(built.decoder.trainable()), values)
+    groups = [{**group, "peak": settings.learn_rate * group["factor"]} for group in groups]
     return [torch.optim.AdamW(groups, lr=settings.learn_rate, betas=(0.9, 0.95), fused=True)]
 
 

@@ -210,6 +210,13 @@ def test_a_folder_of_transformers_5(decoder_folder, tmp_path):
 
 @pytest.mark.parametrize("libraries", ["null", '{"torch": 1}', '{"transformers": "new"}'])
 def test_a_damaged_record_is_named(tmp_path, libraries):
-    (tmp_path / "quantized.json").write_text(f'{{"libraries": {libraries}}}')
+    (tmp_path / "quantized.json").write_text(f'{{"format": 1, "libraries": {libraries}}}')
     with pytest.raises(ValueError, match=r"quantized\.json' is damaged: expected"):
+        check_record(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["{}", '{"format": 2, "spacy_lgu": "9.1"}'])
+def test_a_record_of_another_format(tmp_path, content):
+    (tmp_path / "quantized.json").write_text(content)
+    with pytest.raises(ValueError, match=r"was stored in format (null|2) by spacy-lgu"):
         check_record(tmp_path)

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from spacy_lgu.decoder import building
 from spacy_lgu.decoder.adapter import check_adapter
-from spacy_lgu.decoder.settings import DecoderSettings, LoraSettings
+from spacy_lgu.decoder.settings import AdamWSettings, DecoderSettings, LoraSettings
 from spacy_lgu.decoder.source import find_source
 from spacy_lgu.pretraining import adaptation
 from spacy_lgu.pretraining.adaptation import AdaptationSettings, adapt_decoder
@@ -35,7 +35,7 @@ def adapt(decoder_folder, text_file, tmp_path):
     def run(output=tmp_path / "out", *, force=False, texts=None, tokenizer_config=None, **values):
         decoder_values = {"unmasking": "ccbb", "dtype": "float32"}
         names = ("name", "unmasking", "n_layers", "repeat", "dtype", "quantization")
-        names += ("tuning", "lora")
+        names += ("tuning", "lora", "optimizer")
         decoder_values |= {name: values.pop(name) for name in names if name in values}
         decoder = DecoderSettings(
             **{
@@ -127,6 +127,23 @@ def test_sequences_are_adapted_once_whatever_repeat_says(adapt, tmp_path):
     adapt(output=tmp_path / "again")
     second = load_file(tmp_path / "again" / "adapter_model.safetensors")
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_lora_plus_gives_the_matrices_b_a_rate_of_their_own(adapt, monkeypatch):
+    step = Learner.step
+    groups = []
+
+    def seen(self, packed, **options):
+        names = {id(p): name for name, p in self.decoder.trainable()}
+        groups[:] = [
+            ({names[id(p)].split(".")[-3] for p in group["params"]}, group["peak"])
+            for group in self.optimizers[0].param_groups
+        ]
+        return step(self, packed, **options)
+
+    monkeypatch.setattr(Learner, "step", seen)
+    adapt(steps=1, learn_rate=0.02, optimizer=AdamWSettings(lora_plus_ratio=4))
+    assert groups == [({"lora_A"}, 0.02), ({"lora_B"}, 0.08)]
 
 
 def test_full_leaves_a_decoder_in_the_dtype_it_had(adapt, tmp_path, decoder_folder):
@@ -327,6 +344,7 @@ def test_the_working_directory_and_links_as_output(adapt, tmp_path, monkeypatch)
         {"mask_rate": 0.5},
         {"dtype": "bfloat16"},
         {"n_layers": 4},
+        {"optimizer": AdamWSettings(lora_plus_ratio=4)},
     ],
 )
 def test_a_run_is_continued_with_the_same_settings_only(adapt, monkeypatch, changed):
@@ -342,6 +360,7 @@ def test_a_run_is_continued_with_the_same_settings_only(adapt, monkeypatch, chan
         with pytest.raises(SystemExit):
             adapt(validate_every=0)
     (name,) = changed
+    name = {"optimizer": "lora_plus_ratio"}.get(name, name)
     if name != "dtype":  # which depends on the device; all else is known before a weight is read
         monkeypatch.setattr(building, "load_shared_base", None)
     with pytest.raises(ValueError, match=f"is of a run with {name} = "):
