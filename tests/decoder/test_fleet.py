@@ -308,7 +308,7 @@ def test_too_little_memory_halves_the_pack(decoder_folder, monkeypatch):
     monkeypatch.setattr(MixedBatch, "mix", limited)
     assert compare(fleet, members, built, [5, 3, 4, 2, 6], [0, 1, 1, 0, 1]) < 1e-5
     assert sizes[0] == 20
-    assert fleet._max_items < 20
+    assert fleet._halving.most < 20
 
 
 # Who runs apart
