@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -11,6 +12,7 @@ import time
 from importlib.util import find_spec
 
 import pytest
+import torch
 
 from spacy_lgu.annotation import running
 from spacy_lgu.annotation.folder import held, write_manifest
@@ -316,6 +318,27 @@ def test_a_pipeline_that_no_process_can_load(annotate, corpus, tmp_path):
     (config / "meta.json").write_text('{"lang": "en"}')
     with pytest.raises(RuntimeError):
         annotate(corpus, nlp=config, workers=Workers(1))
+
+
+@pytest.mark.parametrize(
+    ("n_gpus", "workers", "message"),
+    [
+        (0, Workers(gpu_id=0), "--gpu-id 0: this machine has no GPU that torch can use"),
+        (1, Workers(gpu_id=1), "--gpu-id 1: this machine has one, number 0. Name another one, or"),
+        (2, Workers(3, gpu_id=1), "takes the GPUs 1 to 3, one for each worker, but this machine "),
+        (1, Workers(2, gpu_id=0), "To have several share one, give --ray auto --gpus-per-worker"),
+    ],
+)
+def test_gpus_that_are_not_there(annotate, corpus, monkeypatch, n_gpus, workers, message):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: n_gpus)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        annotate(corpus, workers=workers)
+
+
+def test_gpus_that_are_there(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for workers in (Workers(), Workers(0, gpu_id=1), Workers(2, gpu_id=0), Workers(9, "auto")):
+        running.check_gpus(workers)
 
 
 @needs_ray
