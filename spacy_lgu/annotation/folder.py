@@ -21,6 +21,8 @@ from ..replacing import replace_file
 from .records import BadRecord
 
 MANIFEST, FAILED = "manifest.json", "failed.log"
+# What to do after whatever stopped a run.
+GO_ON = "give the same command again: shards that are written are kept"
 _HIDDEN = ".annotation"
 _HOLDER = "holder.json"
 

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..inputs import named_path
+from ..replacing import explaining_full_disk
 from .finding import InputFile, find_inputs
 from .folder import (
+    GO_ON,
     check_manifest,
     gather_failures,
     has_shards,
@@ -111,7 +113,7 @@ def annotate_corpus(
         _check_columns(file, settings)
     described = describe_pipeline(pipeline, code)
     described_also = {name: describe_pipeline(path, None) for name, path in also.items()}
-    with held(output):
+    with explaining_full_disk(output, GO_ON), held(output):
         # What was begun binds as soon as there is a shard: until then, mistakes may be corrected.
         before = read_manifest(output) if has_shards(output) else None
         scanned = scan_inputs(files, settings, before, say)

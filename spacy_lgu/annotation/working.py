@@ -6,9 +6,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..replacing import replace_file
+from ..replacing import explaining_full_disk, replace_file
 from .annotating import Annotator
-from .folder import keep_failures
+from .folder import GO_ON, keep_failures
 from .records import BadRecord
 from .settings import Settings
 from .shards import Reader, Scanned, Shard, name_shard, open_reader
@@ -90,7 +90,8 @@ class Worker:
                 failures.extend(self._annotator.annotate(records, writer, tell))
             keep_failures(job.output, name, scanned.file.name, failures)
 
-        replace_file(job.output / name, write)
+        with explaining_full_disk(job.output, GO_ON):
+            replace_file(job.output / name, write)
         return len(failures)
 
     def close(self) -> None:

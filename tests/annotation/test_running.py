@@ -253,7 +253,8 @@ def test_processes_give_the_same_and_one_may_die(dying, annotate, tmp_path):
     assert left == []
 
 
-def test_workers_end_with_the_process_that_began_them(dying, tmp_path):
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGKILL, -9), (signal.SIGTERM, 130)])
+def test_workers_end_with_the_process_that_began_them(dying, tmp_path, number, status):
     nlp, code = dying
     source = write_jsonl(tmp_path / "a.jsonl", [{"text": "slow"}, {"text": "slow"}])
     command = [
@@ -267,7 +268,8 @@ def test_workers_end_with_the_process_that_began_them(dying, tmp_path):
             time.sleep(0.1)
         worker = int(started[0].name.split("partial-")[1].split("-")[0])
         assert worker != process.pid
-        process.send_signal(signal.SIGKILL)
+        process.send_signal(number)
+    assert process.returncode == status
     deadline = time.monotonic() + 30
     while is_running(worker) and time.monotonic() < deadline:
         time.sleep(0.1)

@@ -105,3 +105,15 @@ def test_what_also_does_not_take(pipeline, corpus, tmp_path, values, message):
     options = [part for value in values for part in ("--also", value)]
     told = failure("lgu", "annotate", pipeline, corpus, tmp_path / "out", *options)
     assert message in told
+
+
+def test_a_full_disk(pipeline, corpus, tmp_path, monkeypatch):
+    def fail(self, *args):
+        raise OSError(28, "No space left on device")
+
+    out = tmp_path / "out"
+    monkeypatch.setattr("spacy_lgu.annotation.writers.JsonlWriter.write", fail)
+    told = failure("lgu", "annotate", pipeline, corpus, out, "--text-field", "body")
+    assert f"There is no space left for {str(out)!r}. Free some, and give the same command" in told
+    monkeypatch.undo()
+    assert "3 records" in annotate(pipeline, corpus, out, "--text-field", "body")
