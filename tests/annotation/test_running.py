@@ -346,7 +346,7 @@ def test_gpus_that_are_there(monkeypatch):
 @needs_ray
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::FutureWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_actors_of_ray_give_the_same_and_one_may_die(dying, tmp_path):
+def test_actors_of_ray_give_the_same_and_one_may_die(annotate, dying, tmp_path):
     nlp, code = dying
     records = [{"id": i, "text": f"Ann saw Rome {i}"} for i in range(6)]
     records[2]["text"] = "die once"
@@ -361,3 +361,5 @@ def test_actors_of_ray_give_the_same_and_one_may_die(dying, tmp_path):
     found = read_all(tmp_path / "out")
     assert [record["id"] for record in found] == list(range(6))
     assert [len(record["ents"]) for record in found] == [2, 2, 0, 2, 2, 2]
+    annotate(source, nlp=nlp, code=code, shard_size=2, output=tmp_path / "here")
+    assert contents(tmp_path / "out") == contents(tmp_path / "here")
