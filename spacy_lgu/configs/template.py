@@ -176,7 +176,10 @@ dropout = 0.1
 frozen_components = []
 %{why_annotating}annotating_components = %annotating
 before_to_disk = null
-before_update = null
+
+# At SIGTERM, which clusters and `docker stop` send: model-last is saved, as at Ctrl-C.
+[training.before_update]
+@callbacks = "spacy-lgu.save_on_sigterm.v1"
 
 [training.batcher]
 @batchers = "spacy-lgu.batch_by_subtokens.v1"

@@ -8,8 +8,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
-from types import FrameType
+from collections.abc import Callable, Iterator
+from types import CodeType, FrameType
 from typing import Any
 
 from spacy.language import Language
@@ -46,10 +46,15 @@ def save_on_sigterm_v1() -> BeforeUpdateT:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    if _is_saving(frame):
+    running = list(_find_code(frame))
+    if any(map(_is_saving, running)):
         again = threading.Timer(_WAIT, os.kill, (os.getpid(), signal.SIGTERM))
         again.daemon = True
         again.start()
+        return
+    if loop.train.__code__ not in running:  # in a notebook, when training is over
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTERM)
         return
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sys.stderr.write(
@@ -59,13 +64,14 @@ def _stop(number: int, frame: FrameType | None) -> None:
     raise SystemExit(_STATUS)
 
 
-def _is_saving(frame: FrameType | None) -> bool:
-    """Whether a checkpoint is being written, or copied to model-best."""
+def _find_code(frame: FrameType | None) -> Iterator[CodeType]:
+    """What is running, from the inside out."""
     while frame is not None:
-        code = frame.f_code
-        if code is Language.to_disk.__code__:
-            return True
-        if code.co_name == "save_checkpoint" and code.co_filename == loop.__file__:
-            return True
+        yield frame.f_code
         frame = frame.f_back
-    return False
+
+
+def _is_saving(code: CodeType) -> bool:
+    """Whether this writes a checkpoint, or copies it to model-best."""
+    is_checkpoint = code.co_name == "save_checkpoint" and code.co_filename == loop.__file__
+    return is_checkpoint or code is Language.to_disk.__code__

@@ -31,7 +31,19 @@ def listening(default):
     save_on_sigterm_v1()(None, {})
 
 
-@pytest.mark.usefixtures("listening")
+@pytest.fixture
+def training(monkeypatch):
+    """As if the test were spaCy's loop."""
+    find_code = stopping._find_code
+
+    def find_loop(frame):
+        yield from find_code(frame)
+        yield loop.train.__code__
+
+    monkeypatch.setattr(stopping, "_find_code", find_loop)
+
+
+@pytest.mark.usefixtures("listening", "training")
 def test_a_signal_ends_the_process_with_its_status(capsys):
     with pytest.raises(SystemExit) as raised:
         os.kill(os.getpid(), signal.SIGTERM)
@@ -64,6 +76,16 @@ def test_a_thread_trains_without_it():
 
 
 @pytest.mark.usefixtures("listening")
+def test_after_training_a_signal_does_what_it_did(monkeypatch):
+    sent = []
+    kill = os.kill
+    monkeypatch.setattr(os, "kill", lambda *args: sent.append(args))
+    kill(os.getpid(), signal.SIGTERM)
+    assert sent == [(os.getpid(), signal.SIGTERM)]
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+@pytest.mark.usefixtures("listening", "training")
 def test_a_save_is_finished_first(monkeypatch, tmp_path):
     """Of nlp.to_disk, and of a checkpoint, which is copied to model-best as well."""
     monkeypatch.setattr(stopping, "_WAIT", 0.01)
