@@ -77,6 +77,7 @@ n_layers = null
 # How many more times each sequence is run, end to end with itself: with 1, a causal decoder has
 # seen all of it when it reads the last copy, at twice the cost.
 repeat = 0
+read_previous = false
 # none, nf4 (4 bit) or int8; for the frozen weights only.
 quantization = %quantization
 # auto is bfloat16 where the device computes it fast, else float32.

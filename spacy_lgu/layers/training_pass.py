@@ -14,7 +14,7 @@ import torch
 
 from ..decoder.decoder import LGUDecoder
 from ..decoder.memory import Halving, is_out_of_memory
-from ..decoder.packing import PackedBatch, micro_batches
+from ..decoder.packing import micro_batches
 from ..segments import find_bounds
 
 BackpropT = Callable[[torch.Tensor], None]
@@ -57,10 +57,7 @@ def begin_pass(
         return slice(int(bounds[chosen[0]]), int(bounds[chosen[-1] + 1]))
 
     def run(chosen: numpy.ndarray) -> torch.Tensor:
-        batch = PackedBatch.pack(
-            ids[rows(chosen)], lengths[chosen], device=device, repeat=decoder.repeat
-        )
-        Y: torch.Tensor = decoder(batch)
+        Y: torch.Tensor = decoder(decoder.pack(ids[rows(chosen)], lengths[chosen]))
         return Y
 
     def run_forward(chosen: numpy.ndarray) -> torch.Tensor:
