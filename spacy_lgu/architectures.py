@@ -30,6 +30,7 @@ def build_lgu_transformer_v1(
     unmasking: Any,
     n_layers: int | None = None,
     repeat: int = 0,
+    read_previous: bool = False,
     revision: str | None = None,
     quantization: str = "none",
     dtype: str = "auto",
@@ -53,6 +54,9 @@ def build_lgu_transformer_v1(
     repeat (int): How many more times each sequence is run, end to end with itself: even a causal
         decoder has seen all of it in the last copy, whose vectors are read. Windows get shorter,
         so that all copies fit. Source: Kukić et al., 2026 (arXiv 2601.17585).
+    read_previous (bool): Whether the vector of a subtoken is the one before it in its sequence,
+        which masked-next adaptation has taught to tell what stands here; the first has its own.
+        Source: BehnamGhader et al., "LLM2Vec", 2024 (arXiv 2404.05961), D.1.3.
     revision (str | None): Branch, tag or commit on the hub.
     quantization (str): "none", "nf4" or "int8". A config that names this architecture but
         no quantization gets "none"; the default config of lgu_transformer says "nf4".
@@ -79,6 +83,7 @@ def build_lgu_transformer_v1(
         unmasking=unmasking,
         n_layers=n_layers,
         repeat=repeat,
+        read_previous=read_previous,
         quantization=quantization,
         dtype=dtype,
         tuning=tuning,

@@ -7,11 +7,11 @@ from typing import Any
 from spacy.language import Language
 from spacy.tokens import Doc
 
-from ..inputs import cut
-from .annotations import read_annotations, scored_keys
+from .annotations import Annotations, read_annotations, scored_keys
 from .parquet import say_clash
 from .records import BadRecord, Record, fields_of, make_doc
 from .settings import Settings, clashes
+from .together import Together, is_fatal, spell
 from .writers import Writer
 
 # Characters that count as a token at least: subtokens of words that are not words, such as
@@ -36,10 +36,20 @@ class Annotator:
     nlp (Language): The pipeline.
     settings (Settings): What is written.
     batch_tokens (int): Most tokens of a batch. A text with more is a batch by itself.
+    together (Together | None): The pipeline and further ones. None: there are none.
     """
 
-    def __init__(self, nlp: Language, settings: Settings, *, batch_tokens: int) -> None:
+    def __init__(
+        self,
+        nlp: Language,
+        settings: Settings,
+        *,
+        batch_tokens: int,
+        together: Together | None = None,
+    ) -> None:
         self._nlp = nlp
+        self._together = together
+        self._zones = nlp.memory_zone if together is None else together.memory_zones
         self._settings = settings
         self._batch_tokens = batch_tokens
         self._keys = scored_keys(nlp)
@@ -64,7 +74,7 @@ class Annotator:
         while True:
             n_failures = len(failures)
             # What is made in the zone, such as new words in the vocabulary, is freed at its end.
-            with self._nlp.memory_zone():
+            with self._zones():
                 n_read, carried = self._do_batch(records, carried, writer, failures)
             # Batches keep the order, but not those that failed at different moments of one.
             failures[n_failures:] = sorted(failures[n_failures:], key=_line)
@@ -81,8 +91,9 @@ class Annotator:
     ) -> tuple[int, list[Record | BadRecord]]:
         """A function of its own, so that no Doc outlives its zone."""
         batch, n_read, carried = self._read_batch(records, carried, failures)
-        for prepared, doc in self._annotate_batch(batch, failures):
-            self._write(prepared, doc, writer, failures)
+        run = self._annotate_batch if self._together is None else self._annotate_together
+        for prepared, doc, found in run(batch, failures):
+            self._write(prepared, doc, found, writer, failures)
         return n_read, carried
 
     def _read_batch(
@@ -117,12 +128,16 @@ class Annotator:
         try:
             doc = make_doc(self._nlp, record)
             return _Prepared(record, self._find_fields(record, doc), doc)
-        except ValueError as error:  # a text longer than nlp.max_length; a field that is not UTF-8
-            return BadRecord(record.line, _spell(error))
+        # A text longer than nlp.max_length, a field that is not UTF-8, or any error of a tokenizer
+        # or a component's attributes, which may be code of others.
+        except Exception as error:
+            if is_fatal(error):
+                raise
+            return BadRecord(record.line, spell(error))
 
     def _annotate_batch(
         self, batch: list[_Prepared], failures: list[BadRecord]
-    ) -> Iterator[tuple[_Prepared, Doc]]:
+    ) -> Iterator[tuple[_Prepared, Doc, Annotations]]:
         docs, reason = self._run([prepared.doc for prepared in batch])
         is_whole = not reason
         for i, prepared in enumerate(batch):
@@ -132,9 +147,22 @@ class Annotator:
                 found, reason = self._run([make_doc(self._nlp, prepared.record)])
             for doc in found:
                 self._n_in_a_row = 0
-                yield prepared, doc
+                yield prepared, doc, read_annotations(doc, self._keys)
             if not found:
                 self._fail(prepared.record, reason, failures)
+
+    def _annotate_together(
+        self, batch: list[_Prepared], failures: list[BadRecord]
+    ) -> Iterator[tuple[_Prepared, Doc, Annotations]]:
+        if self._together is None:
+            return
+        outcomes = self._together.annotate([prepared.record for prepared in batch])
+        for prepared, outcome in zip(batch, outcomes, strict=True):
+            if isinstance(outcome, str):
+                self._fail(prepared.record, outcome, failures)
+            else:
+                self._n_in_a_row = 0
+                yield prepared, prepared.doc, outcome
 
     def _fail(self, record: Record, reason: str, failures: list[BadRecord]) -> None:
         failures.append(BadRecord(record.line, reason))
@@ -156,27 +184,27 @@ class Annotator:
             found = list(self._nlp.pipe(docs, batch_size=max(1, len(docs))))
         # Components are code of others: whatever they raise, other documents are not to be lost.
         except Exception as error:
-            if isinstance(error, MemoryError) or "CUDA error" in str(error):
-                raise  # all that follow would fail as well
-            return [], _spell(error)
+            if is_fatal(error):
+                raise
+            return [], spell(error)
         if len(found) != len(docs):  # a component whose errors are ignored
             return [], f"the pipeline gave {len(found)} Docs for {len(docs)}"
         return found, ""
 
     def _write(
-        self, prepared: _Prepared, doc: Doc, writer: Writer, failures: list[BadRecord]
+        self,
+        prepared: _Prepared,
+        doc: Doc,
+        found: Annotations,
+        writer: Writer,
+        failures: list[BadRecord],
     ) -> None:
-        found = read_annotations(doc, self._keys)
         try:
             writer.write(prepared.record, prepared.fields, found, doc)
         except ValueError as error:  # NaN, which JSON lacks
-            reason = f"its fields cannot be written as {self._settings.format}: {_spell(error)}"
+            reason = f"its fields cannot be written as {self._settings.format}: {spell(error)}"
             failures.append(BadRecord(prepared.record.line, reason))
 
 
 def _line(bad: BadRecord) -> int:
     return bad.line
-
-
-def _spell(error: BaseException) -> str:
-    return cut(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)

@@ -1,7 +1,7 @@
 """What is kept of an annotated Doc, in the words of Doc.to_json."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from spacy.language import Language
@@ -15,10 +15,12 @@ class Annotations:
 
     ents (list[dict]): Entities.
     spans (dict[str, list[dict]]): Span groups by key. Their kb_id is always there, as in to_json.
+    also (Mapping[str, Annotations]): What further pipelines found, by their names.
     """
 
     ents: list[dict[str, Any]]
     spans: dict[str, list[dict[str, Any]]]
+    also: "Mapping[str, Annotations]" = field(default_factory=dict)
 
 
 def scored_keys(nlp: Language) -> list[str]:

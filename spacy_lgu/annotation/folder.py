@@ -21,6 +21,8 @@ from ..replacing import replace_file
 from .records import BadRecord
 
 MANIFEST, FAILED = "manifest.json", "failed.log"
+# What to do after whatever stopped a run.
+GO_ON = "give the same command again: shards that are written are kept"
 _HIDDEN = ".annotation"
 _HOLDER = "holder.json"
 
@@ -98,6 +100,13 @@ def check_manifest(output: Path, before: Mapping[str, Any], now: Mapping[str, An
     if before["pipeline"] != now["pipeline"]:
         old, new = _spell_pipeline(before["pipeline"]), _spell_pipeline(now["pipeline"])
         found.append(f"the pipeline was {old}, but is {new}")
+    old_ones, new_ones = before.get("also", {}), now.get("also", {})
+    for name in [*old_ones, *(name for name in new_ones if name not in old_ones)]:
+        if name not in new_ones or name not in old_ones:
+            found.append(f"--also {name} is {'missing' if name in old_ones else 'new'}")
+        elif old_ones[name] != new_ones[name]:
+            old, new = _spell_pipeline(old_ones[name]), _spell_pipeline(new_ones[name])
+            found.append(f"the pipeline of --also {name} was {old}, but is {new}")
     options = before["options"]
     found += [
         f"{_spell_option(name)} was {shorten(options.get(name))}, but is {shorten(value)}"

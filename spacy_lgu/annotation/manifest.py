@@ -2,8 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,13 +53,17 @@ def describe_pipeline(name: str, code: Path | None) -> dict[str, Any]:
 
 
 def make_manifest(
-    pipeline: dict[str, Any], files: Sequence[Scanned], settings: Settings
+    pipeline: dict[str, Any],
+    also: Mapping[str, dict[str, Any]],
+    files: Sequence[Scanned],
+    settings: Settings,
 ) -> dict[str, Any]:
     """RETURNS (dict[str, Any]): All that a run that goes on must have in common with the first."""
     return {
         "version": _VERSION,
         "pipeline": pipeline,
-        "options": asdict(settings),
+        **({"also": dict(also)} if also else {}),
+        "options": settings.as_options(),
         "inputs": [scanned.identity() for scanned in files],
     }
 
@@ -80,7 +83,7 @@ def scan_inputs(
     say (Callable): Called with what is read.
     RETURNS (list[Scanned]): Raises ValueError naming a file that is damaged.
     """
-    is_same = before is not None and before.get("options") == asdict(settings)
+    is_same = before is not None and before.get("options") == settings.as_options()
     known = {entry["name"]: entry for entry in before["inputs"]} if before and is_same else {}
     found: dict[str, Scanned] = {}
     for file in files:

@@ -1,6 +1,6 @@
 """Parquet, read row by row and written with columns for entities and span groups. Needs pyarrow."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ def check_schema(path: Path, settings: Settings) -> None:
     for name in settings.new_fields:
         if name in schema.names:
             raise ValueError(say_clash(str(path), name, "column"))
-    replaced = (settings.ents_field, settings.spans_field) if settings.replace else ()
+    replaced = settings.written_fields if settings.replace else ()
     for field in schema if settings.format != "parquet" else ():
         if field.name not in replaced and not _is_json(field.type):
             raise ValueError(
@@ -62,7 +62,7 @@ def say_clash(where: str, name: str, kind: str) -> str:
     """RETURNS (str): The message for a field that the output would overwrite."""
     return (
         f"{where} has a {kind} {name!r} already, which would be overwritten. Write to another one "
-        "with --ents-field or --spans-field, or replace it with --replace."
+        "with --ents-field, --spans-field or another name in --also, or replace it with --replace."
     )
 
 
@@ -124,6 +124,7 @@ class ParquetWriter:
     path (Path): The file.
     text_field (str): Column with the text.
     ents_field, spans_field (str): Columns that are added.
+    also (Sequence[str]): Further ones, for what other pipelines find.
     schema (pyarrow.Schema | None): Of the records, if they are rows of Parquet.
 
     Rows of Parquet keep their columns as they were. Of other records the text is a column, and the
@@ -131,11 +132,19 @@ class ParquetWriter:
     """
 
     def __init__(
-        self, path: Path, *, text_field: str, ents_field: str, spans_field: str, schema: Any = None
+        self,
+        path: Path,
+        *,
+        text_field: str,
+        ents_field: str,
+        spans_field: str,
+        also: Sequence[str] = (),
+        schema: Any = None,
     ) -> None:
         self._path = path
         self._schema = schema
         self._fields = (text_field, ents_field, spans_field)
+        self._also = also
         self._writer: Any = None
         self._waiting: list[tuple[Record, dict[str, Any], Annotations]] = []
 
@@ -169,7 +178,8 @@ class ParquetWriter:
         if self._schema is not None:
             rows = [record.row for record, _, _ in self._waiting]
             table = pyarrow.Table.from_batches(rows, self._schema)
-            kept = [name for name in table.column_names if name not in (ents_field, spans_field)]
+            new = {ents_field, spans_field, *self._also}
+            kept = [name for name in table.column_names if name not in new]
             table = table.select(kept)
         else:
             texts = [record.text for record, _, _ in self._waiting]
@@ -191,6 +201,11 @@ class ParquetWriter:
         grouped = pyarrow.map_(pyarrow.string(), pyarrow.list_(span))
         table = table.append_column(ents_field, pyarrow.array(ents, pyarrow.list_(span)))
         table = table.append_column(spans_field, pyarrow.array(groups, grouped))
+        both = pyarrow.struct([("ents", pyarrow.list_(span)), ("spans", grouped)])
+        for name in self._also:
+            others = [found.also[name] for _, _, found in self._waiting]
+            rows = [{"ents": one.ents, "spans": [*one.spans.items()]} for one in others]
+            table = table.append_column(name, pyarrow.array(rows, both))
         if self._writer is None:
             self._writer = pyarrow.parquet.ParquetWriter(self._path, table.schema)
         self._writer.write_table(table)

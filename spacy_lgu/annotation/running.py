@@ -1,13 +1,15 @@
 """A run: what there is to do, what is done already, and who does the rest."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..inputs import named_path
+from ..replacing import explaining_full_disk
 from .finding import InputFile, find_inputs
 from .folder import (
+    GO_ON,
     check_manifest,
     gather_failures,
     has_shards,
@@ -70,6 +72,7 @@ def annotate_corpus(
     output: Path,
     *,
     settings: Settings,
+    also: Mapping[str, str] | None = None,
     code: Path | None = None,
     batch_tokens: int = 8192,
     workers: Workers | None = None,
@@ -81,14 +84,20 @@ def annotate_corpus(
     inputs (Sequence[str]): Files, patterns and folders.
     output (Path): Folder for the shards.
     settings (Settings): What is written.
-    code (Path | None): Python file that the pipeline needs.
+    also (Mapping[str, str] | None): Further pipelines, by the names in the settings.
+    code (Path | None): Python file that the pipelines need.
     batch_tokens (int): Most tokens of a batch.
     workers (Workers | None): Who does it. None: this process.
     say (Callable): Called with what is worth knowing.
     RETURNS (Summary): Raises ValueError or OSError for what cannot be read, and before anything is
         annotated where that can be known; RuntimeError if a worker fails.
     """
-    workers = workers or Workers()
+    workers, also = workers or Workers(), also or {}
+    if tuple(also) != settings.also:
+        raise ValueError(f"The settings name {settings.also} as further pipelines, not {[*also]}.")
+    if pipeline in also:
+        raise ValueError(f"Expected another name than that of the first pipeline: {pipeline!r}.")
+    check_gpus(workers)
     check_format(settings)
     if batch_tokens < 1:
         raise ValueError(f"Expected at least 1 token in a batch, but got {batch_tokens}.")
@@ -103,11 +112,12 @@ def annotate_corpus(
     for file in files:
         _check_columns(file, settings)
     described = describe_pipeline(pipeline, code)
-    with held(output):
+    described_also = {name: describe_pipeline(path, None) for name, path in also.items()}
+    with explaining_full_disk(output, GO_ON), held(output):
         # What was begun binds as soon as there is a shard: until then, mistakes may be corrected.
         before = read_manifest(output) if has_shards(output) else None
         scanned = scan_inputs(files, settings, before, say)
-        manifest = make_manifest(described, scanned, settings)
+        manifest = make_manifest(described, described_also, scanned, settings)
         if before is not None:
             check_manifest(output, before, manifest)
         else:
@@ -116,7 +126,7 @@ def annotate_corpus(
             if n_with_data := sum(found.n_with_data for found in scanned):
                 say(f"User data of {n_with_data:,} Docs is left out")
             write_manifest(output, manifest)
-        job = Job(pipeline, code, settings, batch_tokens, scanned, output)
+        job = Job(pipeline, also, code, settings, batch_tokens, scanned, output)
         shards = list_shards(scanned, settings)
         names = [name_shard(scanned[shard.file], shard, settings) for shard in shards]
         is_done = [(output / name).exists() for name in names]
@@ -163,6 +173,34 @@ def _run(
             engine = Processes(job, threads=count_threads(size), gpu_id=workers.gpu_id)
         stack.enter_context(closing(engine))
         return run_shards(shards, engine, size=size, tell=tell)
+
+
+def check_gpus(workers: Workers) -> None:
+    """Check that there is a GPU for each worker of this machine, before anything is read.
+
+    workers (Workers): Who does it. Raises ValueError that says which GPUs are missing.
+    """
+    if workers.ray is not None or workers.gpu_id < 0:
+        return
+    import torch
+
+    n_gpus, size = torch.cuda.device_count(), workers.size or 1
+    wanted = range(workers.gpu_id, workers.gpu_id + size)
+    if wanted[-1] < n_gpus:
+        return
+    there = {0: "no GPU that torch can use", 1: "one, number 0"}.get(
+        n_gpus, f"{n_gpus}, numbers 0 to {n_gpus - 1}"
+    )
+    if size == 1:
+        raise ValueError(
+            f"--gpu-id {workers.gpu_id}: this machine has {there}. Name another one, or -1 for the "
+            "CPU."
+        )
+    raise ValueError(
+        f"--gpu-id {workers.gpu_id} --workers {size} takes the GPUs {wanted[0]} to {wanted[-1]}, "
+        f"one for each worker, but this machine has {there}. Give fewer workers: one keeps its GPU "
+        "busy. To have several share one, give --ray auto --gpus-per-worker 0.5 instead."
+    )
 
 
 def _without_failures(tell: Callable[[int, int], None]) -> Callable[[int], None]:

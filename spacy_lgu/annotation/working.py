@@ -1,14 +1,14 @@
 """A worker: a pipeline, loaded once, and the shards that it is given."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..replacing import replace_file
+from ..replacing import explaining_full_disk, replace_file
 from .annotating import Annotator
-from .folder import keep_failures
+from .folder import GO_ON, keep_failures
 from .records import BadRecord
 from .settings import Settings
 from .shards import Reader, Scanned, Shard, name_shard, open_reader
@@ -20,6 +20,7 @@ class Job:
     """What all workers of a run have in common.
 
     pipeline (str): Folder or name of the pipeline.
+    also (Mapping[str, str]): Further ones, by the field for what each finds.
     code (Path | None): Python file that it needs.
     settings (Settings): What is written.
     batch_tokens (int): Most tokens of a batch.
@@ -28,6 +29,7 @@ class Job:
     """
 
     pipeline: str
+    also: Mapping[str, str]
     code: Path | None
     settings: Settings
     batch_tokens: int
@@ -47,15 +49,24 @@ class Worker:
         import torch
         from spacy.cli._util import import_code, setup_gpu
 
+        from ..fleet import Fleet
         from ..pipeline.opening import open_pipeline
+        from .together import Together
 
         if threads:
             torch.set_num_threads(min(threads, torch.get_num_threads()))
         import_code(job.code)
         setup_gpu(gpu_id, silent=True)
         self._job = job
-        nlp = open_pipeline(job.pipeline)
-        self._annotator = Annotator(nlp, job.settings, batch_tokens=job.batch_tokens)
+        together = None
+        if job.also:
+            fleet = Fleet.load({job.pipeline: job.pipeline, **job.also}, strict=False)
+            nlp, together = fleet[job.pipeline], Together(fleet, job.pipeline)
+        else:
+            nlp = open_pipeline(job.pipeline)
+        self._annotator = Annotator(
+            nlp, job.settings, batch_tokens=job.batch_tokens, together=together
+        )
         self._number = -1
         self._reader: Reader | None = None
 
@@ -79,7 +90,8 @@ class Worker:
                 failures.extend(self._annotator.annotate(records, writer, tell))
             keep_failures(job.output, name, scanned.file.name, failures)
 
-        replace_file(job.output / name, write)
+        with explaining_full_disk(job.output, GO_ON):
+            replace_file(job.output / name, write)
         return len(failures)
 
     def close(self) -> None:

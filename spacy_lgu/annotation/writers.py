@@ -42,7 +42,7 @@ def open_writer(path: Path, settings: Settings, schema: Any = None) -> Writer:
         return DocBinWriter(path, **names)
     names |= {"ents_field": settings.ents_field, "spans_field": settings.spans_field}
     if settings.format == "parquet":
-        return ParquetWriter(path, **names, schema=schema)
+        return ParquetWriter(path, **names, also=settings.also, schema=schema)
     return JsonlWriter(path, Path(settings.format).suffix, settings)
 
 
@@ -70,7 +70,8 @@ class JsonlWriter:
         found (Annotations): What the pipeline found.
         doc (object): Not used.
         """
-        new = {self._ents_field: found.ents, self._spans_field: found.spans}
+        new: dict[str, Any] = {self._ents_field: found.ents, self._spans_field: found.spans}
+        new |= {name: {"ents": a.ents, "spans": a.spans} for name, a in found.also.items()}
         if record.raw is not None and not fields.keys() & new.keys():
             line = f"{record.raw[:-1].rstrip()}, {dump_fields(new)[1:]}"
         else:

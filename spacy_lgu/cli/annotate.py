@@ -1,5 +1,6 @@
 """`python -m spacy lgu annotate`: a corpus through a pipeline, shard by shard."""
 
+import signal
 import time
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +19,10 @@ def annotate_cli(
         typer.Argument(help="Files, patterns in quotes, or folders with their subfolders"),
     ],
     output: Annotated[Path, typer.Argument(help="Folder to write")],
+    also: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=PIPELINE: a further pipeline, and the field for what it finds"),
+    ] = None,
     format_name: Annotated[
         str, typer.Option("--format", help="jsonl, jsonl.gz, jsonl.xz, jsonl.zst, parquet or spacy")
     ] = "jsonl",
@@ -63,6 +68,9 @@ def annotate_cli(
 
     if ray is not None and gpu_id >= 0:
         raise ValueError("--gpu-id is for this machine. With --ray, give --gpus-per-worker 1.")
+    further = _read_also(also or [])
+    # As Ctrl-C does: the workers end, too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     began = time.monotonic()
     try:
         summary = annotate_corpus(
@@ -76,7 +84,9 @@ def annotate_cli(
                 spans_field=spans_field,
                 replace=replace,
                 shard_size=shard_size,
+                also=tuple(further),
             ),
+            also=further,
             code=code,
             batch_tokens=batch_tokens,
             workers=Workers(workers, ray, cpus_per_worker, gpus_per_worker, gpu_id),
@@ -95,6 +105,18 @@ def annotate_cli(
         _say(f"{summary.n_failed:,} records failed, see {output / 'failed.log'}", "warn")
         if fail_on_error:
             raise typer.Exit(1)
+
+
+def _read_also(given: list[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for value in given:
+        name, is_named, pipeline = value.partition("=")
+        if not (name and is_named and pipeline):
+            raise ValueError(f"Expected --also NAME=PIPELINE, but got {value!r}.")
+        if name in found:
+            raise ValueError(f"--also names {name!r} twice: expected a name for each pipeline.")
+        found[name] = pipeline
+    return found
 
 
 def _say(text: str, kind: str = "info") -> None:

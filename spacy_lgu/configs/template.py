@@ -77,6 +77,7 @@ n_layers = null
 # How many more times each sequence is run, end to end with itself: with 1, a causal decoder has
 # seen all of it when it reads the last copy, at twice the cost.
 repeat = 0
+read_previous = false
 # none, nf4 (4 bit) or int8; for the frozen weights only.
 quantization = %quantization
 # auto is bfloat16 where the device computes it fast, else float32.
@@ -176,7 +177,10 @@ dropout = 0.1
 frozen_components = []
 %{why_annotating}annotating_components = %annotating
 before_to_disk = null
-before_update = null
+
+# At SIGTERM, which clusters and `docker stop` send: model-last is saved, as at Ctrl-C.
+[training.before_update]
+@callbacks = "spacy-lgu.save_on_sigterm.v1"
 
 [training.batcher]
 @batchers = "spacy-lgu.batch_by_subtokens.v1"

@@ -30,6 +30,7 @@ revision = ${{paths.revision}}
 unmasking = "c"
 n_layers = null
 repeat = 0
+read_previous = false
 quantization = "{quantization}"
 dtype = "auto"
 tuning = "frozen"

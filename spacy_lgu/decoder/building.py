@@ -226,7 +226,12 @@ def assemble(
     if settings.gradient_checkpointing:
         enable_gradient_checkpointing(module)
     decoder = LGUDecoder(
-        module, unmasked=checked.unmasked, dtype=dtype, adapter=adapter, repeat=settings.repeat
+        module,
+        unmasked=checked.unmasked,
+        dtype=dtype,
+        adapter=adapter,
+        repeat=settings.repeat,
+        read_previous=settings.read_previous,
     ).eval()
     if settings.self_test:
         check_decoder(decoder)

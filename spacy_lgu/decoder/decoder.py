@@ -26,7 +26,7 @@ class LGUDecoder(RunsPacks, torch.nn.Module):
         have no mask to remove.
     dtype (str): Computing dtype.
     adapter (PeftModel | None): PEFT's view of the same decoder, when it has an adapter.
-    repeat (int): How many more times predict runs each sequence, as in PackedBatch.pack.
+    repeat, read_previous: How pack makes batches, as in PackedBatch.pack.
     """
 
     # transformers gives its models their attributes at run time.
@@ -41,12 +41,14 @@ class LGUDecoder(RunsPacks, torch.nn.Module):
         dtype: str,
         adapter: "peft.PeftModel | None" = None,
         repeat: int = 0,
+        read_previous: bool = False,
     ) -> None:
         super().__init__()
         self.base = base
         self.unmasked = unmasked
         self.dtype = dtype
         self.repeat = repeat
+        self.read_previous = read_previous
         # Not a registered submodule: PEFT has put its layers into the base itself.
         object.__setattr__(self, "adapter", adapter)
         n_layers = len(find_layers(base))
@@ -71,6 +73,19 @@ class LGUDecoder(RunsPacks, torch.nn.Module):
     def device(self) -> torch.device:
         """RETURNS (device): Where the weights are."""
         return self.base.get_input_embeddings().weight.device
+
+    def pack(self, ids: numpy.ndarray, lengths: numpy.ndarray) -> PackedBatch:
+        """Sequences as this decoder runs and reads them.
+
+        ids (ndarray): Concatenated subtoken ids. Shape: (total,).
+        lengths (ndarray): Length of each sequence. Shape: (n,).
+        RETURNS (PackedBatch): On its device.
+        """
+        return PackedBatch.pack(ids, lengths, device=self.device, **self._reading)
+
+    @property
+    def _reading(self) -> dict[str, Any]:
+        return {"repeat": self.repeat, "read_previous": self.read_previous}
 
     def forward(self, packed: PackedBatch) -> torch.Tensor:
         """The last layer's hidden states.
@@ -112,7 +127,7 @@ class LGUDecoder(RunsPacks, torch.nn.Module):
             base = first_layers(base, n_layers)
         kinds = layer_kinds(base.config)
         unmasked = unmask_layers(unmasking, len(kinds), kinds)
-        decoder = LGUDecoder(base, unmasked=unmasked, dtype=self.dtype, repeat=self.repeat)
+        decoder = LGUDecoder(base, unmasked=unmasked, dtype=self.dtype, **self._reading)
         decoder.training = self.training  # that of the modules stays as it is
         return decoder
 
@@ -129,10 +144,7 @@ class LGUDecoder(RunsPacks, torch.nn.Module):
         """
 
         def forward(ids: numpy.ndarray, chosen: numpy.ndarray) -> torch.Tensor:
-            own = lengths[chosen]
-            Y: torch.Tensor = self(
-                PackedBatch.pack(ids, own, device=self.device, repeat=self.repeat)
-            )
+            Y: torch.Tensor = self(self.pack(ids, lengths[chosen]))
             return Y
 
         return self._run_packs(forward, ids, lengths, lengths * (self.repeat + 1), max_items)
@@ -147,6 +159,6 @@ class LGUDecoder(RunsPacks, torch.nn.Module):
         adapter = copy.deepcopy(self.adapter, memo)
         base = copy.deepcopy(self.base, memo) if adapter is None else adapter.get_base_model()
         copied = LGUDecoder(
-            base, unmasked=self.unmasked, dtype=self.dtype, adapter=adapter, repeat=self.repeat
+            base, unmasked=self.unmasked, dtype=self.dtype, adapter=adapter, **self._reading
         )
         return copied.train(self.training)

@@ -6,7 +6,8 @@
     base_weights          "bundle", "reference" or, when all weights are trained, "weights"
     bundle                files of base/ or weights/: sizes, headers, hashes
     unmasking, quantization, dtype, tuning, width
-    n_layers, repeat      as in DecoderSettings; all layers, and none, before these fields existed
+    n_layers, repeat,
+    read_previous         as in DecoderSettings; all layers, and none, before these fields existed
     subtokens             "split", or "shared" (by tokens), as before this field existed
     files                 all other files of the folder: sizes, hashes
     pipeline, heads       files of the pipeline around it, and the pipes among them that listen
@@ -80,6 +81,7 @@ class Description:
     subtokens: str
     n_layers: int | None = None
     repeat: int = 0
+    read_previous: bool = False
     files: FingerprintsT | None = None
     pipeline: FingerprintsT | None = None
     heads: list[str]
@@ -136,6 +138,7 @@ def read_description(folder: Path, *, changed: bool = False) -> Description:
         subtokens=_take_choice({"subtokens": "shared", **values}, "subtokens", SUBTOKENS, file),
         n_layers=take(values, "n_layers", (int, None), file),
         repeat=take({"repeat": 0, **values}, "repeat", (int,), file),
+        read_previous=take({"read_previous": False, **values}, "read_previous", (bool,), file),
         files=_take_fingerprints(values, "files", file),
         pipeline=_take_fingerprints(values, "pipeline", file),
         heads=[str(name) for name in take(values, "heads", (list, None), file) or ()],

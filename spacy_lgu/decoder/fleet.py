@@ -17,6 +17,7 @@ from .decoder import LGUDecoder
 from .depth import first_layers
 from .loading import SharedBase
 from .membership import ApartError, find_member
+from .memory import is_out_of_memory
 from .mixed_layers import use_mixed_layers
 from .mixers import layer_kinds, run_on_rectangles
 from .mixing import AppliedT, Member, MixedBatch, order_by_depth
@@ -165,9 +166,9 @@ class FleetDecoder(RunsPacks):
         applied: AppliedT = set()
         try:
             Y = self._predict(ids, lengths, (other, member, same), max_items, applied=applied)
-        except torch.OutOfMemoryError:
-            raise
         except MODEL_ERRORS as error:
+            if is_out_of_memory(error):
+                raise
             raise ApartError(
                 f"its family does not run mixed ({type(error).__name__}: {str(error)[:200]})"
             ) from error

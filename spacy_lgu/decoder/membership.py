@@ -40,7 +40,12 @@ def find_member(built: BuiltDecoder, shared: SharedBase) -> Member:
     updates: dict[str, Update] = {}
     if decoder.adapter is not None:
         updates = _find_updates(decoder.base, decoder.adapter)
-    return Member(unmasked=decoder.unmasked, repeat=decoder.repeat, updates=updates)
+    return Member(
+        unmasked=decoder.unmasked,
+        repeat=decoder.repeat,
+        read_previous=decoder.read_previous,
+        updates=updates,
+    )
 
 
 def check_base(own: SharedBase, shared: SharedBase) -> None:

@@ -49,12 +49,13 @@ class Member:
     """What a pipeline has of its own.
 
     unmasked (tuple[bool, ...]): One flag for each layer that it runs, input side first.
-    repeat (int): How many more times each sequence is run, as in PackedBatch.pack.
+    repeat, read_previous: As in PackedBatch.pack.
     updates (Mapping[str, Update]): Its adapter, by the names of linear modules.
     """
 
     unmasked: tuple[bool, ...]
     repeat: int = 0
+    read_previous: bool = False
     updates: Mapping[str, Update] = field(default_factory=dict)
 
     @property
@@ -111,8 +112,13 @@ class MixedBatch(PackedBatch):
                 f"Expected the members of {len(lengths)} sequences, deep ones first and each "
                 "member's beside each other, but got another order: use order_by_depth."
             )
-        repeat = numpy.array([member.repeat for member in members])
-        packed = PackedBatch.pack(ids, lengths, device=device, repeat=repeat)
+        packed = PackedBatch.pack(
+            ids,
+            lengths,
+            device=device,
+            repeat=numpy.array([member.repeat for member in members]),
+            read_previous=numpy.array([member.read_previous for member in members]),
+        )
         return cls(
             **vars(packed), members=tuple(members), applied=set() if applied is None else applied
         )

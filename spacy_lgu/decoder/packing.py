@@ -11,6 +11,10 @@ ids           5 6 7 5 6 7 8 9 8 9
 positions     0 1 2 3 4 5 0 1 2 3
 cu_seqlens    0           6       10
 read                3 4 5     8 9
+
+With the vector of the subtoken before each:
+
+read                3 3 4     8 8
 """
 
 from collections.abc import Sequence
@@ -60,8 +64,8 @@ class PackedBatch:
     positions (Tensor): Position of each subtoken in its sequence. Shape: (1, total), int64.
     cu_seqlens (Tensor): Where each sequence begins, and the total. Shape: (n + 1,), int32.
     lengths (ndarray): The sequences' lengths, in host memory. Shape: (n,), int64.
-    read (Tensor | None): The rows of the last copy of each sequence, whose vectors are read.
-        Shape: (subtokens,), int64. None: no sequence is repeated, all rows are read.
+    read (Tensor | None): The rows whose vectors are read: of the last copy of each sequence, or
+        the rows before them. Shape: (subtokens,), int64. None: all rows are read.
     """
 
     ids: torch.Tensor
@@ -78,6 +82,7 @@ class PackedBatch:
         *,
         device: torch.device,
         repeat: int | numpy.ndarray = 0,
+        read_previous: bool | numpy.ndarray = False,
     ) -> Self:
         """Build a batch from the concatenated ids and the length of each sequence.
 
@@ -86,6 +91,8 @@ class PackedBatch:
         device (torch.device): Where the tensors go.
         repeat (int | ndarray): How many more copies follow each sequence, as parts of it: one
             number for all of them, or one for each. Shape: (n,).
+        read_previous (bool | ndarray): Whether the vector of a subtoken is that of the one before
+            it; the first of a sequence, or of its last copy, has its own. Shape: (n,).
         RETURNS (PackedBatch): The batch. Raises ValueError when the lengths do not fit.
         """
         lengths = numpy.asarray(lengths, dtype="int64")
@@ -94,13 +101,17 @@ class PackedBatch:
                 f"Expected positive sequence lengths that sum to {len(ids)}, the number of "
                 f"subtokens, but got {lengths.tolist()}."
             )
-        read = []
+        own, read = lengths, []
         if numpy.any(repeat):
-            n_copies, own = numpy.add(repeat, 1), lengths
+            n_copies = numpy.add(repeat, 1)
             starts = numpy.repeat(find_starts(own), n_copies)
             ids = ids[list_rows(starts, numpy.repeat(own, n_copies))]
             lengths = own * n_copies
-            read = [list_rows(find_bounds(lengths)[1:] - own, own)]
+        if numpy.any(repeat) or numpy.any(read_previous):
+            rows_read = list_rows(find_bounds(lengths)[1:] - own, own)
+            steps = numpy.repeat(numpy.broadcast_to(read_previous, own.shape), own).astype("int64")
+            steps[find_starts(own)] = 0
+            read = [rows_read - steps]
         rows = numpy.asarray(ids, dtype="int64")[None], number_rows(lengths)[None]
         bounds = find_bounds(lengths).astype("int32")
         sent_ids, positions, cu_seqlens, *sent = to_device([*rows, bounds, *read], device)

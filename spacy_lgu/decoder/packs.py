@@ -1,18 +1,16 @@
 """Any number of sequences, a bounded number of subtokens at a time."""
 
-import logging
 from abc import abstractmethod
 from collections.abc import Callable
 
 import numpy
 import torch
 
-from ..segments import find_starts, list_rows
+from ..segments import find_bounds, find_starts, list_rows
+from .memory import Halving
 from .pack_size import CPU_ITEMS
 from .packing import micro_batches
 from .transfers import to_device
-
-logger = logging.getLogger("spacy_lgu")
 
 # Ids, and the indices of their sequences -> hidden states of shape (subtokens, width), float32.
 ForwardT = Callable[[numpy.ndarray, numpy.ndarray], torch.Tensor]
@@ -21,8 +19,7 @@ ForwardT = Callable[[numpy.ndarray, numpy.ndarray], torch.Tensor]
 class RunsPacks:
     """What has a device and a width, and runs packs of sequences on it."""
 
-    # Subtokens for which the memory was enough, once it was not.
-    _max_items: int | None = None
+    _halving: Halving | None = None
 
     @property
     @abstractmethod
@@ -57,64 +54,41 @@ class RunsPacks:
         order (ndarray | None): In which order the sequences are packed. None: as they are where
             one pack holds all, else from long to short. Shape: (n,).
         RETURNS (Tensor): Shape: (total, width), float32, rows in the order of ids. Raises
-            torch.OutOfMemoryError for a single sequence that is too long.
+            torch.OutOfMemoryError, which names its length, for a single sequence that is too long.
         """
-        if self.device.type == "cpu":
+        device = self.device
+        halving = self._halving = self._halving or Halving(
+            what="for {n} subtokens",
+            item="sequence",
+            advice="Set max_batch_items of the component lgu_transformer lower.",
+            advice_for_one="Set a smaller window in the config of the transformer, or shorten it.",
+        )
+        if device.type == "cpu":
             max_items = min(max_items, CPU_ITEMS)
-        if self._max_items is not None:
-            max_items = min(max_items, self._max_items)
+        if halving.most is not None:
+            max_items = min(max_items, halving.most)
         if order is None and computed.sum() <= max_items:
-            Y = self._try_pack(forward, ids, numpy.arange(len(lengths)))
-            if Y is not None:
-                return Y
-            max_items = self._halve(computed)
-        starts = find_starts(lengths)
+            bounds = find_bounds(lengths)
+
+            def run_neighbours(chosen: numpy.ndarray) -> torch.Tensor:
+                return forward(ids[bounds[chosen[0]] : bounds[chosen[-1] + 1]], chosen)
+
+            everything = numpy.arange(len(lengths))
+            found = halving.run(computed, [everything], run_neighbours, device)
+            return found[0] if len(found) == 1 else torch.cat(found)
         # Not the default dtype: transformers changes it while another thread loads a decoder.
-        Y = torch.empty(len(ids), self.width, dtype=torch.float32, device=self.device)
+        Y = torch.empty(len(ids), self.width, dtype=torch.float32, device=device)
         groups = micro_batches(computed, max_items, order=order)
         order = numpy.concatenate(groups)
-        rows = list_rows(starts[order], lengths[order])
-        (target,) = to_device([rows], self.device)
+        rows = list_rows(find_starts(lengths)[order], lengths[order])
+        (target,) = to_device([rows], device)
         done = 0
-        while groups:
-            chosen = groups.pop(0)
+
+        def run_pack(chosen: numpy.ndarray) -> None:
+            nonlocal done
             end = done + int(lengths[chosen].sum())
-            Y_group = self._try_pack(forward, ids[rows[done:end]], chosen)
-            if Y_group is None:
-                half = self._halve(computed[chosen])
-                # In the order that they have, so that rows keep theirs.
-                as_they_are = numpy.arange(len(chosen))
-                parts = micro_batches(computed[chosen], half, order=as_they_are)
-                groups[:0] = [chosen[part] for part in parts]
-                continue
-            Y.index_copy_(0, target[done:end], Y_group)
+            Y.index_copy_(0, target[done:end], forward(ids[rows[done:end]], chosen))
             done = end
+
+        halving.run(computed, groups, run_pack, device)
         return Y
-
-    def _try_pack(
-        self, forward: ForwardT, ids: numpy.ndarray, chosen: numpy.ndarray
-    ) -> torch.Tensor | None:
-        """RETURNS (Tensor | None): None: there was too little memory for several sequences."""
-        try:
-            return forward(ids, chosen)
-        except torch.OutOfMemoryError:
-            if len(chosen) == 1:
-                raise
-        # Only here, where the error and all that its frames hold are gone.
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        return None
-
-    def _halve(self, lengths: numpy.ndarray) -> int:
-        """RETURNS (int): Half the subtokens of a forward pass that had too little memory."""
-        half = max(int(lengths.sum()) // 2, int(lengths.max()))
-        if self._max_items is None:
-            logger.warning(
-                "There is too little memory on %s for %d subtokens at once: %d are tried. Set "
-                "max_batch_items of the component lgu_transformer lower.",
-                self.device,
-                lengths.sum(),
-                half,
-            )
-        self._max_items = half
-        return half

@@ -35,7 +35,7 @@ def load_decoder_folder(
 
     folder (Path): The folder.
     settings (DecoderSettings): From the pipeline's config. A dtype other than "auto" overrides
-        the saved one; pattern, depth, repeat, quantization and tuning must agree with what
+        the saved one; pattern, depth, reading, quantization and tuning must agree with what
         was saved.
     device (torch.device): Where the weights go.
     full (bool): Whether to hash the base weights as well.
@@ -143,7 +143,7 @@ def decoder_from_files(
 
 
 def _compare_settings(folder: Path, saved: Description, settings: DecoderSettings) -> None:
-    for name in ("unmasking", "n_layers", "repeat", "quantization", "tuning"):
+    for name in ("unmasking", "n_layers", "repeat", "read_previous", "quantization", "tuning"):
         if getattr(saved, name) != getattr(settings, name):
             raise ValueError(
                 f"The decoder in {str(folder)!r} was trained with {name} = "

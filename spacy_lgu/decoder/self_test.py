@@ -23,6 +23,7 @@ from ..unmasking import LayerKind
 from .config import MODEL_ERRORS
 from .decoder import LGUDecoder
 from .loading import TORCH_DTYPES
+from .memory import is_out_of_memory
 from .mixers import layer_kinds
 from .packing import PackedBatch
 from .tiny import find_layers
@@ -74,9 +75,9 @@ def check_decoder(decoder: LGUDecoder) -> None:
     ids = numpy.tile((numpy.arange(_LENGTH) + 1) * 7919 % vocabulary, 3)
     try:
         Y = decoder(PackedBatch.pack(ids, [_LENGTH] * 3, device=decoder.device))
-    except torch.OutOfMemoryError:
-        raise
     except MODEL_ERRORS as error:
+        if is_out_of_memory(error):
+            raise
         raise ValueError(
             f"The decoder {decoder.base.config._name_or_path!r} does not run: layer {len(moved)} "
             f"or what is around it fails ({type(error).__name__}: {str(error)[:200]}). Its "

@@ -150,6 +150,7 @@ class DecoderSettings:
         these. None: all.
     repeat (int): How many more times each sequence is run, end to end with itself; the vectors are
         those of the last copy.
+    read_previous (bool): Whether the vector of a subtoken is that of the one before it.
     quantization (str): "none", "nf4" (4 bit, double quantization) or "int8" (LLM.int8(), which
         keeps columns with outliers in float16 and looks for them in the whole batch: where there
         are any, a text's vectors depend on its neighbours: by up to 6 % in tiny decoders, and more
@@ -168,6 +169,7 @@ class DecoderSettings:
     unmasking: str
     n_layers: int | None = None
     repeat: int = 0
+    read_previous: bool = False
     quantization: str = "none"
     dtype: str = "auto"
     tuning: str = "lora"

@@ -145,6 +145,7 @@ def _write_decoder(
         subtokens=built.subtokens,
         n_layers=settings.n_layers,
         repeat=settings.repeat,
+        read_previous=settings.read_previous,
         files=hash_files(folder, names),
         pipeline=pipeline,
         heads=list(heads),

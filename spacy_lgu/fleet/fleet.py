@@ -47,32 +47,35 @@ class Fleet:
         self._lock = threading.RLock()
 
     @classmethod
-    def load(cls, pipelines: Mapping[str, str | Path]) -> "Fleet":
+    def load(cls, pipelines: Mapping[str, str | Path], *, strict: bool = True) -> "Fleet":
         """Load saved pipelines.
 
         pipelines (Mapping[str, str | Path]): Folders, or names of installed packages, by the name
             that each gets in the fleet.
+        strict (bool): Whether another base than that of the first is refused. False: its pipeline
+            runs apart.
         RETURNS (Fleet): The fleet. Raises ValueError for a base that is not that of the others,
             before any weight is read, and whatever spacy.load raises.
         """
         bases = {name: read_base(str(path)) for name, path in pipelines.items()}
         known = [(name, base) for name, base in bases.items() if base is not None]
-        for name, base in known[1:]:
+        for name, base in known[1:] if strict else ():
             check_same(name, base, known[0][1])
         fleet = cls()
         # Deep ones first: others find the layers that they need in memory.
         for name in sorted(bases, key=lambda name: -depth(bases[name])):
-            fleet.add(name, pipelines[name])
+            fleet.add(name, pipelines[name], strict=strict)
         state = fleet._state
         fleet._state = state._replace(seats={name: state.seats[name] for name in pipelines})
         return fleet
 
-    def add(self, name: str, pipeline: str | Path | Language) -> Seat:
+    def add(self, name: str, pipeline: str | Path | Language, *, strict: bool = True) -> Seat:
         """Add a pipeline.
 
         name (str): Its name in the fleet.
         pipeline (str | Path | Language): A folder or the name of an installed package, or a
             pipeline that is loaded.
+        strict (bool): Whether another base than that of the fleet is refused. False: it runs apart.
         RETURNS (Seat): Says whether it runs with the others. Raises ValueError for a name that is
             taken and for another base than that of the fleet.
         """
@@ -86,10 +89,10 @@ class Fleet:
             base = None
             if not isinstance(pipeline, Language):
                 base = read_base(str(pipeline))
-                if base is not None and state.base is not None:
+                if base is not None and state.base is not None and strict:
                     check_same(name, base, state.base)
                 pipeline = open_pipeline(str(pipeline))
-            seat, decoder = _take_seat(name, pipeline, state.decoder)
+            seat, decoder = _take_seat(name, pipeline, state.decoder, strict=strict)
             if seat.member is None:
                 logger.warning("%s", seat.describe())
                 base = None
@@ -173,7 +176,7 @@ class Fleet:
 
 
 def _take_seat(
-    name: str, nlp: Language, decoder: FleetDecoder | None
+    name: str, nlp: Language, decoder: FleetDecoder | None, *, strict: bool
 ) -> tuple[Seat, FleetDecoder | None]:
     """A pipeline in a fleet, and the fleet's decoder, which the first member brings."""
     found = find_transformer(nlp)
@@ -186,7 +189,9 @@ def _take_seat(
         begun = decoder or FleetDecoder(built.shared)
         member = begun.find_member(built)
     except BaseError as error:
-        raise misfit(name, f"{error}.") from error
+        if strict:
+            raise misfit(name, f"{error}.") from error
+        return Seat(name=name, nlp=nlp, reason=str(error)), decoder
     except ApartError as error:
         return Seat(name=name, nlp=nlp, reason=str(error)), decoder
     return Seat(name=name, nlp=nlp, transformer=found, member=member), begun

@@ -6,7 +6,7 @@
     tags        make Docs                                sequence_labeler
 
 Where a step of a pipeline fails, its texts of this batch are annotated once more by the pipeline
-itself, if need be one by one, so that only those fail that must.
+itself, if need be in ever smaller parts, so that only those fail that must.
 """
 
 import logging
@@ -22,6 +22,7 @@ from spacy.tokens import Doc
 from ..decoder.fleet import FleetDecoder
 from ..decoder.mixing import Member
 from ..layers.transformer import Prepared
+from ..pipeline.isolating import isolate
 from .seats import PipesT, Seat
 
 logger = logging.getLogger("spacy_lgu")
@@ -130,21 +131,32 @@ def _begin(
     seat: Seat, requests: Sequence[Request], places: list[int], batch_size: int
 ) -> Group | None:
     """The pipes before the decoder. RETURNS (Group | None): None: the pipeline runs apart, or a
-    pipe failed or left a text out."""
+    pipe failed."""
     pipes = seat.split()
     if pipes is None or seat.transformer is None:
         return None
     before, after = pipes
     try:
-        docs = [seat.nlp._ensure_doc(requests[place].text) for place in places]
-        docs = seat.apply(before, docs, batch_size)
-        if len(docs) != len(places):
+        made = [seat.nlp._ensure_doc(requests[place].text) for place in places]
+        docs = seat.apply(before, made, batch_size)
+        left = _find_places(docs, made, places)
+        if left is None:
             return None
         prepared = seat.transformer.prepare(docs)
     except Exception as error:  # noqa: BLE001  any pipe's; the pipeline will tell by which text
         _tell(seat, "a pipe before the decoder", error)
         return None
-    return Group(seat=seat, places=places, after=after, docs=docs, prepared=prepared)
+    return Group(seat=seat, places=left, after=after, docs=docs, prepared=prepared)
+
+
+def _find_places(docs: list[Doc], made: list[Doc], places: list[int]) -> list[int] | None:
+    """RETURNS (list[int] | None): The place of each Doc that came out of pipes; error handlers have
+    left out the others. None: some are missing and some are new, so that it is not known."""
+    if len(docs) == len(made):
+        return places
+    known = {id(doc): place for doc, place in zip(made, places, strict=True)}
+    found = [known[id(doc)] for doc in docs if id(doc) in known]
+    return found if len(found) == len(docs) else None
 
 
 def _compute(decoder: FleetDecoder, groups: list[Group]) -> list[torch.Tensor] | None:
@@ -176,7 +188,7 @@ def _compute(decoder: FleetDecoder, groups: list[Group]) -> list[torch.Tensor] |
 
 
 def _finish(group: Group, hidden: torch.Tensor, outcomes: list[OutcomeT], batch_size: int) -> bool:
-    """The pipes after the decoder. RETURNS (bool): Whether each text got its Doc."""
+    """The pipes after the decoder. RETURNS (bool): False: the pipeline has to do it again."""
     seat = group.seat
     if seat.transformer is None:
         return False
@@ -186,9 +198,10 @@ def _finish(group: Group, hidden: torch.Tensor, outcomes: list[OutcomeT], batch_
     except Exception as error:  # noqa: BLE001  any pipe's; the pipeline will tell by which text
         _tell(seat, "a pipe after the decoder", error)
         return False
-    if len(docs) != len(group.places):
+    places = _find_places(docs, group.docs, group.places)
+    if places is None:
         return False
-    for place, doc in zip(group.places, docs, strict=True):
+    for place, doc in zip(places, docs, strict=True):
         outcomes[place] = doc
     return True
 
@@ -200,21 +213,32 @@ def _run_apart(
     outcomes: list[OutcomeT],
     batch_size: int,
 ) -> None:
-    """What the pipeline makes of its texts by itself: of all, and if that fails, one by one."""
+    """What the pipeline makes of its texts by itself: of all, and if that fails, of parts. Those
+    that an error handler leaves out stay None."""
+
+    def run(places: list[int]) -> None:
+        texts = [(requests[place].text, place) for place in places]
+        found = list(seat.nlp.pipe(texts, as_tuples=True, batch_size=batch_size))
+        if len(found) == len(places):  # some pipes give new Docs, which have no context
+            found = [(doc, place) for (doc, _), place in zip(found, places, strict=True)]
+        if any(place is None for _, place in found):
+            raise ValueError(f"{len(places) - len(found)} of {len(places)} Docs are missing")
+        for doc, place in found:
+            outcomes[place] = doc
+
+    def fail(places: list[int], error: Exception) -> None:
+        for place in places:
+            outcomes[place] = error
+
     try:
-        texts = [requests[place].text for place in places]
-        docs = list(seat.nlp.pipe(texts, batch_size=batch_size))
-        if len(docs) == len(places):
-            for place, doc in zip(places, docs, strict=True):
-                outcomes[place] = doc
-            return
+        run(places)
     except Exception as error:  # noqa: BLE001  any pipe's; which text it was is found below
         _tell(seat, "the pipeline", error)
-    for place in places:
-        try:
-            outcomes[place] = next(seat.nlp.pipe([requests[place].text]), None)
-        except Exception as error:  # noqa: BLE001  told with its text
-            outcomes[place] = error
+        fault = error
+    else:
+        return
+    for _ in isolate(places, fault, run, fail):
+        pass
 
 
 def _tell(seat: Seat, what: str, error: Exception) -> None:

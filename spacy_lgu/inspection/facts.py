@@ -128,6 +128,7 @@ def _saved_facts(saved: SavedDecoder, pipeline: SavedPipeline, load: Load) -> Fa
         unmasking=description.unmasking,
         n_layers=description.n_layers,
         repeat=description.repeat,
+        read_previous=description.read_previous,
         quantization=description.quantization,
         dtype=description.dtype,
         tuning=description.tuning,

@@ -103,6 +103,8 @@ def _decoder_rows(decoder: FactsT) -> Iterator[tuple[str, str]]:
                 f"each text is run {decoder['repeat'] + 1} times end to end, and its last copy "
                 "read",
             )
+        if decoder["read_previous"]:
+            yield "vectors", "of the subtoken before each"
         yield "parameters", f"{total:,}, of which {trained:,} are trained ({trained / total:.2%})"
     else:
         yield "pattern", pattern

@@ -84,6 +84,7 @@ def size_facts(
         **sizes,
         "depth": settings.n_layers,
         "repeat": settings.repeat,
+        "read_previous": settings.read_previous,
         "pattern": settings.unmasking,
         "layers": "".join("b" if flag else "c" for flag in unmasked),
         "kinds": kinds,

@@ -6,10 +6,21 @@ from typing import Any
 
 import numpy
 from spacy.tokens import Doc
-from thinc.api import Dropout, Linear, Model, Ops, chain, list2array, resizable
+from thinc.api import (
+    Dropout,
+    Linear,
+    Model,
+    Ops,
+    chain,
+    get_torch_default_device,
+    list2array,
+    resizable,
+)
 from thinc.layers.resizable import resize_linear_weighted, resize_model
 from thinc.types import Floats2d
 
+from ..decoder.memory import Halving
+from ..decoder.packing import micro_batches
 from ..labeling.tags import MISSING
 
 SequenceLabelerT = Model[list[Doc], Floats2d]
@@ -52,6 +63,38 @@ def resize_output(model: SequenceLabelerT, n_tags: int) -> SequenceLabelerT:
     for node in (resizing, model):
         node.set_dim("nO", n_tags, force=True)
     return model
+
+
+def halve_docs(name: str) -> Halving:
+    """RETURNS (Halving): For run_head, in a component of this name."""
+    return Halving(
+        what=f"for {{n}} tokens in {name!r}",
+        item="Doc",
+        advice="Set nlp.batch_size, or the batch_size of nlp.pipe, lower.",
+        advice_for_one="Shorten the text.",
+    )
+
+
+def run_head(model: SequenceLabelerT, docs: list[Doc], halving: Halving) -> numpy.ndarray:
+    """Logits of Docs, as many at once as the memory allows.
+
+    model (Model): From sequence_labeler.
+    docs (list[Doc]): The Docs.
+    halving (Halving): From halve_docs; knows what went well before.
+    RETURNS (ndarray): Shape: (tokens of all Docs, tags). Raises torch.OutOfMemoryError for a Doc
+        that is too long.
+    """
+    lengths = numpy.array([len(doc) for doc in docs], dtype="int64")
+    order = numpy.arange(len(docs))
+    most = halving.most
+    groups = [order] if most is None else micro_batches(lengths, most, order=order)
+
+    def run(chosen: numpy.ndarray) -> numpy.ndarray:
+        X: numpy.ndarray = model.ops.to_numpy(model.predict([docs[i] for i in chosen]))
+        return X
+
+    results = halving.run(lengths, groups, run, get_torch_default_device())
+    return results[0] if len(results) == 1 else numpy.concatenate(results)
 
 
 def cross_entropy(ops: Ops, scores: Floats2d, tags: numpy.ndarray) -> tuple[float, Floats2d]:

@@ -25,11 +25,11 @@ from transformers import PretrainedConfig
 
 from ..decoder.building import BuiltDecoder, CheckedDecoder, build_decoder, check_settings
 from ..decoder.pack_size import AUTO, check_items, find_items
-from ..decoder.packing import PackedBatch
 from ..decoder.restoring import decoder_from_files
 from ..decoder.settings import DecoderSettings
 from ..decoder.stepping import DecoderAdamW, check_device, check_dtype
 from ..decoder.storage import check_base_weights, decoder_to_files
+from .training_pass import begin_pass, halve_updates
 from .windows import Windows, window_capacity
 
 _NO_GPU_IN_PROCESSES = (
@@ -68,6 +68,7 @@ class DecoderShim(Shim):
         self.built: BuiltDecoder | None = None
         self._adamw: DecoderAdamW | None = None
         self._found_items: int | None = None
+        self._halving = halve_updates()
         self._lock = threading.Lock()
         self._process = os.getpid()
 
@@ -164,15 +165,7 @@ class DecoderShim(Shim):
         check_device(self.settings.optimizer, decoder.device)
         check_dtype(decoder.dtype)
         decoder.train()
-        batch = PackedBatch.pack(ids, lengths, device=decoder.device, repeat=decoder.repeat)
-        Y = decoder(batch)
-
-        def backprop(dY: torch.Tensor) -> None:
-            # Another component may have predicted since, and checkpointing recomputes layers.
-            decoder.train()
-            torch.autograd.backward(Y, dY)
-
-        return Y.detach(), backprop
+        return begin_pass(decoder, ids, lengths, self._halving)
 
     def finish_update(self, optimizer: Optimizer) -> None:
         """Step the weights that have a gradient.

@@ -5,7 +5,7 @@
     stream     read 1 2                read 3
 
 One batch is read ahead, and none is computed ahead: nothing is in memory but its Docs and their
-subtokens. What fails is told with the Docs that it concerns, in their order.
+subtokens. A batch that fails is done again in parts, as isolating.py says.
 """
 
 import contextvars
@@ -15,6 +15,8 @@ from typing import TypeVar
 
 from spacy.tokens import Doc
 
+from .isolating import OnErrorT, isolate
+
 PreparedT = TypeVar("PreparedT")
 
 
@@ -23,7 +25,7 @@ def pipe_ahead(
     *,
     prepare: Callable[[list[Doc]], PreparedT],
     finish: Callable[[list[Doc], PreparedT], None],
-    on_error: Callable[[list[Doc], Exception], None],
+    on_error: OnErrorT,
 ) -> Iterator[Doc]:
     """Apply two steps to batches of Docs.
 
@@ -31,8 +33,8 @@ def pipe_ahead(
         have been yielded.
     prepare (Callable): The first step, run in a thread that ends with this generator.
     finish (Callable): The second one, which gets what the first returned.
-    on_error (Callable): Gets the Docs of a batch that failed in one of them, and the error. They
-        are not yielded.
+    on_error (Callable): Gets the Docs on which one of them fails, and the error. They are not
+        yielded.
     YIELDS (Doc): The Docs in order.
     """
     with ThreadPoolExecutor(1, thread_name_prefix="spacy-lgu-prepare") as thread:
@@ -43,18 +45,24 @@ def pipe_ahead(
             # thinc keeps in the context what arrays it makes.
             return docs, thread.submit(contextvars.copy_context().run, prepare, docs)
 
+        def run(docs: list[Doc]) -> None:
+            finish(docs, prepare(docs))
+
         begun = begin(next(batches, None))
         while begun is not None:
-            (docs, prepared), begun, fault = begun, None, None
+            (docs, prepared), begun, end = begun, None, None
             try:
                 begun = begin(next(batches, None))
             except Exception as error:  # noqa: BLE001  what makes the stream may raise anything
-                fault = error
+                end = error
             try:
                 finish(docs, prepared.result())
             except Exception as error:  # noqa: BLE001  as spaCy's pipes do
-                on_error(docs, error)
+                fault = error
             else:
+                fault = None
                 yield from docs  # whatever its consumer throws is no fault of these Docs
             if fault is not None:
-                raise fault
+                yield from isolate(docs, fault, run, on_error)
+            if end is not None:
+                raise end

@@ -11,7 +11,8 @@ from spacy.util import minibatch
 
 from ..labeling.calibration import HIGHEST, LOWEST, Annotated, Calibration, calibrate
 from .gold_tags import gold_place
-from .sequence_labeler import SequenceLabeler, mark_spaces
+from .sequence_labeler import SequenceLabeler
+from .writing import mark_spaces
 
 logger = logging.getLogger("spacy_lgu")
 

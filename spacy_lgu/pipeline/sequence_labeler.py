@@ -1,30 +1,30 @@
 """The component `sequence_labeler`: the paper's own head, with valid spans and probabilities."""
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy
-from spacy.attrs import IS_SPACE
 from spacy.errors import Errors
 from spacy.language import Language
 from spacy.pipeline.trainable_pipe import TrainablePipe
 from spacy.tokens import Doc
 from spacy.training import Example, validate_examples, validate_get_examples
-from spacy.util import ensure_path
+from spacy.util import ensure_path, minibatch
 from spacy.vocab import Vocab
 from thinc.types import Floats2d
 
 from ..labeling.predicting import DECODINGS, PredictedT, predict_spans
 from ..labeling.tags import tag_names
-from ..layers.sequence_labeler import SequenceLabelerT, cross_entropy
+from ..layers.sequence_labeler import SequenceLabelerT, cross_entropy, halve_docs, run_head
 from ..replacing import finished_folder, read_folder, replace_folder
 from .gold_tags import find_labels, gold_tags, say_no_labels
+from .isolating import pipe_batches, tell_handler
 from .listening import check_training, check_vectors, remember_pipeline
 from .scoring import ScorerT, sequence_labeler_score
-from .writing import write_ents, write_spans
+from .writing import mark_spaces, write_ents, write_spans
 
 logger = logging.getLogger("spacy_lgu")
 
@@ -69,6 +69,7 @@ class SequenceLabeler(TrainablePipe):
         self.decoding = decoding
         self.scorer = scorer
         self.cfg: dict[str, Any] = {"labels": [], "temperature": 1.0}
+        self._halving = halve_docs(name)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -148,6 +149,20 @@ class SequenceLabeler(TrainablePipe):
             raise ValueError(Errors.E923.format(name=self.name))
         n_tokens = sum(len(doc) for doc in docs)
         self.model.initialize(X=docs, Y=self.model.ops.alloc2f(n_tokens, self._n_tags))
+
+    def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
+        """Apply the component to a stream of Docs. Where a Doc makes a batch fail, the error
+        handler gets it alone.
+
+        stream (Iterable[Doc]): The Docs.
+        batch_size (int): Docs of a batch.
+        YIELDS (Doc): The Docs in order.
+        """
+
+        def annotate(docs: list[Doc]) -> None:
+            self.set_annotations(docs, self.predict(docs))
+
+        yield from pipe_batches(minibatch(stream, batch_size), annotate, tell_handler(self))
 
     def predict(self, docs: Iterable[Doc]) -> PredictedT:
         """The spans of a batch of Docs and their probabilities; the Docs stay as they are.
@@ -261,7 +276,7 @@ class SequenceLabeler(TrainablePipe):
         if not any(len(doc) for doc in docs):
             return numpy.zeros((0, self._n_tags), dtype="float32")
         check_vectors(self, docs)
-        logits = self.model.ops.to_numpy(self.model.predict(docs))
+        logits = run_head(self.model, docs, self._halving)
         n_broken = int((~numpy.isfinite(logits).all(axis=1)).sum())
         if n_broken:
             raise ValueError(
@@ -271,9 +286,3 @@ class SequenceLabeler(TrainablePipe):
                 "has diverged: use a lower learning rate."
             )
         return logits
-
-
-def mark_spaces(docs: Sequence[Doc]) -> numpy.ndarray:
-    """Which tokens are white space. Shape: (tokens of all Docs,)."""
-    arrays = [doc.to_array(IS_SPACE).astype("bool") for doc in docs]
-    return numpy.concatenate([numpy.zeros(0, dtype="bool"), *arrays])

@@ -32,6 +32,7 @@ from ..listeners.component import Transformer, install_extensions
 from ..listeners.stock import PackedTransformerBatch
 from ..replacing import finished_folder, read_folder
 from .ahead import pipe_ahead
+from .isolating import pipe_batches, tell_handler
 from .listening import find_obstacle, known_pipeline, listens_to
 from .surroundings import HeadsT, Neighbours, check_heads, differing_heads, fingerprint_pipeline
 
@@ -126,22 +127,22 @@ class LGUTransformer(Transformer):
 
     def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
         """Apply the component to a stream of Docs. On a GPU, a batch is read and prepared while the
-        one before it is computed, unless batches are single Docs.
+        one before it is computed, unless batches are single Docs. Where a Doc makes a batch fail,
+        the error handler gets it alone.
 
         stream (Iterable[Doc]): The Docs.
         batch_size (int): Docs to buffer; max_batch_items bounds what is computed at once.
         YIELDS (Doc): The Docs in order.
         """
-        if batch_size < 2 or not self._is_apart:
-            yield from super().pipe(stream, batch_size=batch_size)
-            return
         install_extensions()
-        yield from pipe_ahead(
-            minibatch(stream, batch_size),
-            prepare=self.prepare,
-            finish=self._finish,
-            on_error=partial(self.get_error_handler(), self.name, self),
-        )
+        batches, on_error = minibatch(stream, batch_size), tell_handler(self)
+        if batch_size < 2 or not self._is_apart:
+            yield from pipe_batches(batches, self._annotate, on_error)
+            return
+        yield from pipe_ahead(batches, prepare=self.prepare, finish=self._finish, on_error=on_error)
+
+    def _annotate(self, docs: list[Doc]) -> None:
+        self.set_annotations(docs, self.predict(docs))
 
     @property
     def _is_apart(self) -> bool:

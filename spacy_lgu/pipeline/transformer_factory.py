@@ -27,6 +27,7 @@ revision = null
 unmasking = "ccbb"
 n_layers = null
 repeat = 0
+read_previous = false
 quantization = "nf4"
 dtype = "auto"
 tuning = "lora"

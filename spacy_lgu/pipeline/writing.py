@@ -1,8 +1,9 @@
-"""Predicted spans, written on Docs."""
+"""What decoding needs of Docs, and predicted spans, written on them."""
 
 from collections.abc import Sequence
 
 import numpy
+from spacy.attrs import IS_SPACE
 from spacy.tokens import Doc, Span, SpanGroup
 
 from ..labeling.tags import TokenSpans
@@ -62,3 +63,9 @@ def write_ents(doc: Doc, spans: list[Span], *, overwrite: bool) -> None:
         for token in (token for ent in doc.ents for token in ent):
             token.ent_id = 0  # set_ents does not reset it
     doc.set_ents([*earlier, *spans], blocked=blocked)
+
+
+def mark_spaces(docs: Sequence[Doc]) -> numpy.ndarray:
+    """Which tokens are white space. Shape: (tokens of all Docs,)."""
+    arrays = [doc.to_array(IS_SPACE).astype("bool") for doc in docs]
+    return numpy.concatenate([numpy.zeros(0, dtype="bool"), *arrays])

@@ -14,9 +14,11 @@ from .folders import (
     read_folder,
     replace_folder,
 )
+from .full import explaining_full_disk
 
 __all__ = [
     "FileContent",
+    "explaining_full_disk",
     "finish_folder",
     "finish_subfolders",
     "finished_folder",

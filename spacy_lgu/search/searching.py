@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..replacing import explaining_full_disk
 from ..study.engine import Processes, Progress
 from .best import find_standings, write_best
 from .checking import check_gates, check_search, find_space, read_config
@@ -127,7 +128,8 @@ def conduct_search(
     say (Callable): Called with what came of each trial.
     RETURNS (Ending): How it ended. Raises as the parts do.
     """
-    with held(folder):
+    advice = "give the same command again: finished trials are kept"
+    with explaining_full_disk(folder, advice), held(folder):
         check_identity(folder, prepared.identity)
         prepare_folder(folder)
         is_complete = False

@@ -44,14 +44,23 @@ def annotate(pipeline, tmp_path):
     """Runs a command in this process. RETURNS: Its summary, and what it said."""
 
     def run(
-        *inputs, output=None, nlp=pipeline, workers=None, code=None, batch_tokens=8192, **options
+        *inputs,
+        output=None,
+        nlp=pipeline,
+        workers=None,
+        code=None,
+        batch_tokens=8192,
+        also=None,
+        **options,
     ):
         said: list[str] = []
+        also = {name: str(path) for name, path in (also or {}).items()}
         summary = annotate_corpus(
             str(nlp),
             [str(file) for file in inputs],
             output or tmp_path / "out",
-            settings=Settings(**options),
+            settings=Settings(**options, also=tuple(also)),
+            also=also,
             code=code,
             batch_tokens=batch_tokens,
             workers=workers,

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -11,6 +12,7 @@ import time
 from importlib.util import find_spec
 
 import pytest
+import torch
 
 from spacy_lgu.annotation import running
 from spacy_lgu.annotation.folder import held, write_manifest
@@ -251,7 +253,8 @@ def test_processes_give_the_same_and_one_may_die(dying, annotate, tmp_path):
     assert left == []
 
 
-def test_workers_end_with_the_process_that_began_them(dying, tmp_path):
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGKILL, -9), (signal.SIGTERM, 130)])
+def test_workers_end_with_the_process_that_began_them(dying, tmp_path, number, status):
     nlp, code = dying
     source = write_jsonl(tmp_path / "a.jsonl", [{"text": "slow"}, {"text": "slow"}])
     command = [
@@ -265,7 +268,8 @@ def test_workers_end_with_the_process_that_began_them(dying, tmp_path):
             time.sleep(0.1)
         worker = int(started[0].name.split("partial-")[1].split("-")[0])
         assert worker != process.pid
-        process.send_signal(signal.SIGKILL)
+        process.send_signal(number)
+    assert process.returncode == status
     deadline = time.monotonic() + 30
     while is_running(worker) and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -318,10 +322,31 @@ def test_a_pipeline_that_no_process_can_load(annotate, corpus, tmp_path):
         annotate(corpus, nlp=config, workers=Workers(1))
 
 
+@pytest.mark.parametrize(
+    ("n_gpus", "workers", "message"),
+    [
+        (0, Workers(gpu_id=0), "--gpu-id 0: this machine has no GPU that torch can use"),
+        (1, Workers(gpu_id=1), "--gpu-id 1: this machine has one, number 0. Name another one, or"),
+        (2, Workers(3, gpu_id=1), "takes the GPUs 1 to 3, one for each worker, but this machine "),
+        (1, Workers(2, gpu_id=0), "To have several share one, give --ray auto --gpus-per-worker"),
+    ],
+)
+def test_gpus_that_are_not_there(annotate, corpus, monkeypatch, n_gpus, workers, message):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: n_gpus)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        annotate(corpus, workers=workers)
+
+
+def test_gpus_that_are_there(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for workers in (Workers(), Workers(0, gpu_id=1), Workers(2, gpu_id=0), Workers(9, "auto")):
+        running.check_gpus(workers)
+
+
 @needs_ray
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::FutureWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_actors_of_ray_give_the_same_and_one_may_die(dying, tmp_path):
+def test_actors_of_ray_give_the_same_and_one_may_die(annotate, dying, tmp_path):
     nlp, code = dying
     records = [{"id": i, "text": f"Ann saw Rome {i}"} for i in range(6)]
     records[2]["text"] = "die once"
@@ -336,3 +361,5 @@ def test_actors_of_ray_give_the_same_and_one_may_die(dying, tmp_path):
     found = read_all(tmp_path / "out")
     assert [record["id"] for record in found] == list(range(6))
     assert [len(record["ents"]) for record in found] == [2, 2, 0, 2, 2, 2]
+    annotate(source, nlp=nlp, code=code, shard_size=2, output=tmp_path / "here")
+    assert contents(tmp_path / "out") == contents(tmp_path / "here")

@@ -82,3 +82,38 @@ def test_ctrl_c(pipeline, corpus, tmp_path, monkeypatch):
     result = CliRunner().invoke(spacy.cli.app, [str(a) for a in arguments])
     assert result.exit_code == 130
     assert "The same command goes on" in result.output
+
+
+def test_further_pipelines(pipeline, corpus, tmp_path):
+    out = tmp_path / "out"
+    annotate(pipeline, corpus, out, "--text-field", "body", "--also", f"twin={pipeline}")
+    record = json.loads((out / "a.jsonl-000000.jsonl").read_text().splitlines()[0])
+    assert record["twin"] == {"ents": record["ents"], "spans": {}}
+    assert len(record["ents"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (["twin"], "Expected --also NAME=PIPELINE, but got 'twin'."),
+        (["=x"], "Expected --also NAME=PIPELINE, but got '=x'."),
+        (["a=x", "a=y"], "--also names 'a' twice: expected a name for each pipeline."),
+        (["a=nowhere"], "There is no pipeline 'nowhere'"),
+    ],
+)
+def test_what_also_does_not_take(pipeline, corpus, tmp_path, values, message):
+    options = [part for value in values for part in ("--also", value)]
+    told = failure("lgu", "annotate", pipeline, corpus, tmp_path / "out", *options)
+    assert message in told
+
+
+def test_a_full_disk(pipeline, corpus, tmp_path, monkeypatch):
+    def fail(self, *args):
+        raise OSError(28, "No space left on device")
+
+    out = tmp_path / "out"
+    monkeypatch.setattr("spacy_lgu.annotation.writers.JsonlWriter.write", fail)
+    told = failure("lgu", "annotate", pipeline, corpus, out, "--text-field", "body")
+    assert f"There is no space left for {str(out)!r}. Free some, and give the same command" in told
+    monkeypatch.undo()
+    assert "3 records" in annotate(pipeline, corpus, out, "--text-field", "body")

@@ -120,40 +120,68 @@ def test_full_tuning_computes_in_half_precision_on_float32_weights(decoder_folde
     assert {g.dtype for g in gradients(built.decoder).values()} == {torch.float32}
 
 
-def limit_memory(monkeypatch, most):
+CUDA = torch.OutOfMemoryError("CUDA out of memory.")
+CPU = RuntimeError(
+    "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you "
+    "tried to allocate 4000000000000000 bytes. Error code 12 (Cannot allocate memory)"
+)
+
+
+def limit_memory(monkeypatch, decoder, most, error=CUDA):
     """As if a forward pass of more subtokens did not fit. Returns what is tried."""
+    monkeypatch.setattr(decoder, "_halving", None)
     forward, tried = LGUDecoder.forward, []
 
     def limited(self, packed):
         tried.append(packed.n_subtokens)
         if packed.n_subtokens > most:
-            raise torch.OutOfMemoryError("CUDA out of memory.")
+            raise error
         return forward(self, packed)
 
     monkeypatch.setattr(LGUDecoder, "forward", limited)
     return tried
 
 
-def test_too_little_memory_halves_what_is_computed_at_once(tiny, monkeypatch, caplog):
+@pytest.mark.parametrize("error", [CUDA, CPU], ids=["cuda", "cpu"])
+def test_too_little_memory_halves_what_is_computed_at_once(tiny, monkeypatch, caplog, error):
     lengths = numpy.array([5, 3, 4, 2, 6])
     ids = random_ids(lengths.tolist())
     expected = tiny.predict(ids, lengths, 100)
-    monkeypatch.setattr(tiny, "_max_items", None)
-    tried = limit_memory(monkeypatch, 8)
+    tried = limit_memory(monkeypatch, tiny, 8, error)
     with caplog.at_level("WARNING", logger="spacy_lgu"):
         torch.testing.assert_close(tiny.predict(ids, lengths, 100), expected)
-        assert tried == [20, 6, 9, 5, 4, 5]
+        assert tried == [20, 8, 6, 6]  # at most half, as they are: 5 3, 4 2, 6
         tried.clear()
         torch.testing.assert_close(tiny.predict(ids, lengths, 100), expected)
-    assert max(tried) <= 6  # what went well before
+    assert tried == [6, 9, 5, 4, 5]  # from what went well before
     (record,) = caplog.records
     assert record.getMessage() == (
-        "There is too little memory on cpu for 20 subtokens at once: 10 are tried. Set "
-        "max_batch_items of the component lgu_transformer lower."
+        "There is too little memory on cpu for 20 subtokens at once: from now on, it is at most "
+        "10. Set max_batch_items of the component lgu_transformer lower."
     )
 
 
-def test_a_sequence_that_alone_is_too_long_is_an_error(tiny, monkeypatch):
-    limit_memory(monkeypatch, 4)
-    with pytest.raises(torch.OutOfMemoryError):
+def test_packs_in_another_order_are_halved_too(tiny, monkeypatch, caplog):
+    lengths = numpy.array([1, 5, 3, 4, 2, 6])
+    ids = random_ids(lengths.tolist())
+    expected = tiny.predict(ids, lengths, 100)
+    tried = limit_memory(monkeypatch, tiny, 6)
+    with caplog.at_level("WARNING", logger="spacy_lgu"):
+        torch.testing.assert_close(tiny.predict(ids, lengths, 12), expected)
+    assert tried == [11, 6, 5, 10, 4, 5, 1]  # 6 5, 4 3 2 1
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("error", [CUDA, CPU], ids=["cuda", "cpu"])
+def test_a_sequence_that_alone_is_too_long_is_an_error(tiny, monkeypatch, error):
+    limit_memory(monkeypatch, tiny, 4, error)
+    message = r"memory on cpu for 5 subtokens in one sequence\. Set a smaller window .*\(.*memory"
+    with pytest.raises(torch.OutOfMemoryError, match=message):
         tiny.predict(random_ids([3, 5]), numpy.array([3, 5]), 100)
+
+
+def test_other_errors_are_no_reason_to_halve(tiny, monkeypatch):
+    tried = limit_memory(monkeypatch, tiny, 4, RuntimeError("CUDA error: an illegal memory access"))
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        tiny.predict(random_ids([3, 5]), numpy.array([3, 5]), 100)
+    assert tried == [8]

@@ -40,7 +40,13 @@ PIPELINES = [
     {"unmasking": "cb", "n_layers": 2, "repeat": 1, "lora": lora(4, ["q_proj", "down_proj"])},
     {"unmasking": "cccc", "tuning": "frozen"},
     {"unmasking": "bcb", "n_layers": 3, "lora": lora(2, ["o_proj"], alpha=32)},
-    {"unmasking": "ccbb", "n_layers": 4, "repeat": 2, "lora": lora(3, "all-linear", alpha=4)},
+    {
+        "unmasking": "ccbb",
+        "n_layers": 4,
+        "repeat": 2,
+        "lora": lora(3, "all-linear", alpha=4),
+        "read_previous": True,
+    },
     {"unmasking": "cbbb", "lora": lora(4, "all-linear", variant="dora", alpha=4)},
 ]
 
@@ -308,7 +314,7 @@ def test_too_little_memory_halves_the_pack(decoder_folder, monkeypatch):
     monkeypatch.setattr(MixedBatch, "mix", limited)
     assert compare(fleet, members, built, [5, 3, 4, 2, 6], [0, 1, 1, 0, 1]) < 1e-5
     assert sizes[0] == 20
-    assert fleet._max_items < 20
+    assert fleet._halving.most < 20
 
 
 # Who runs apart

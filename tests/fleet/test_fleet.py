@@ -180,13 +180,69 @@ def test_without_a_handler_an_error_is_raised_after_the_docs_before_it(own):
         next(stream)
 
 
-def test_error_handlers_of_a_pipeline_leave_out_what_fails(own):
-    own["people"].add_pipe("fleet_breaks_on_mask")
+@pytest.mark.parametrize("place", ["first", "last"])
+def test_error_handlers_of_a_pipeline_leave_out_what_fails(own, alone, place):
+    own["people"].add_pipe("fleet_breaks_on_mask", **{place: True})
     told = []
-    own["people"].default_error_handler = lambda name, pipe, docs, e: told.append(docs[0].text)
+    for name in PIPELINES:
+        own[name].default_error_handler = lambda name, pipe, docs, e: told.append(docs[0].text)
+    docs = list(own.pipe(MIX))
+    left = [pair for pair in MIX if pair != (TEXTS[1], "people")]
+    assert all(map(same, docs, expect(alone, left)))
+    assert len(docs) == len(left)
+    assert told == [TEXTS[1]]
+
+
+def poison_spans(nlp):
+    attrs = nlp.get_pipe("transformer").model.attrs
+    get_spans = attrs["get_spans"]
+
+    def get_some(docs):
+        if any("mask" in doc.text for doc in docs):
+            raise LookupError("no spans")
+        return get_spans(docs)
+
+    attrs["get_spans"] = get_some
+
+
+def test_a_transformer_that_fails_is_heard_of_by_its_own_pipeline(own, alone):
+    poison_spans(own["people"])
+    told = []
+    for name in PIPELINES:
+        own[name].get_pipe("transformer").set_error_handler(
+            lambda name, pipe, docs, e: told.append((pipe, docs[0].text, len(docs)))
+        )
+    docs = list(own.pipe(MIX))
+    left = [pair for pair in MIX if pair != (TEXTS[1], "people")]
+    assert all(map(same, docs, expect(alone, left)))
+    assert told == [(own["people"].get_pipe("transformer"), TEXTS[1], 1)]
+
+
+def test_one_text_of_many_that_fails_costs_a_few_tries(own):
+    own["people"].add_pipe("fleet_breaks_on_mask")
+    failed, sizes = [], []
+    pipe = own["people"].pipe
+
+    def count(texts, **options):
+        if options.get("as_tuples"):
+            sizes.append(len(texts))
+        return pipe(texts, **options)
+
+    own["people"].pipe = count
+    texts = [TEXTS[1] if i == 40 else f"{i}" for i in range(64)]
+    docs = list(own.pipe([(t, "people") for t in texts], on_error=lambda *t: failed.append(t[0])))
+    assert [doc.text for doc in docs] == [text for text in texts if text != TEXTS[1]]
+    assert failed == [TEXTS[1]]
+    assert len(sizes) == 14
+
+
+def test_a_pipe_that_gives_new_docs_beside_one_that_fails(own):
+    Language.component("fleet_new_doc", func=lambda doc: doc.copy())
+    own["people"].add_pipe("fleet_breaks_on_mask", first=True)
+    own["people"].add_pipe("fleet_new_doc")
+    own["people"].default_error_handler = lambda *args: None
     docs = list(own.pipe([(text, "people") for text in TEXTS]))
     assert [doc.text for doc in docs] == [TEXTS[0], TEXTS[2]]
-    assert set(told) == {TEXTS[1]}
 
 
 def test_a_decoder_that_fails_leaves_each_to_its_own(own, alone, monkeypatch, caplog):

@@ -235,8 +235,8 @@ def test_too_little_memory_halves_the_pack():
         found = decoder.predict(ids, lengths, len(ids))
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
-    assert decoder._max_items is not None
-    assert decoder._max_items < len(ids)
+    assert decoder._halving.most is not None
+    assert decoder._halving.most < len(ids)
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 

@@ -79,7 +79,7 @@ def test_the_thread_prepares_while_the_batch_before_is_computed():
 
 
 @pytest.mark.parametrize("step", ["prepare", "finish"])
-def test_a_batch_that_fails_is_told_with_its_docs(step):
+def test_a_doc_that_fails_is_told_alone(step):
     failed = []
 
     def fail(docs, *_):
@@ -92,8 +92,8 @@ def test_a_batch_that_fails_is_told_with_its_docs(step):
     docs = make_docs(6)
     steps = {"finish": lambda docs, prepared: None, step: fail}
     found = list(run([docs[:2], docs[2:4], docs[4:]], **steps, on_error=on_error))
-    assert [doc.text for doc in found] == ["0", "1", "4", "5"]
-    assert failed == [(["2", "3"], "KeyError('2')")]
+    assert [doc.text for doc in found] == ["0", "1", "3", "4", "5"]
+    assert failed == [(["2"], "KeyError('2')")]
 
 
 def test_an_error_that_is_raised_ends_the_thread():
@@ -161,7 +161,7 @@ def test_answers_are_the_same(nlp, monkeypatch, batch_size):
 
 
 @pytest.mark.usefixtures("apart")
-def test_the_error_handler_gets_the_docs_of_the_batch(decoder_folder):
+def test_the_error_handler_gets_the_doc_that_fails(decoder_folder):
     nlp = make_nlp(decoder_folder, pipes=())
     failed = []
     nlp.set_error_handler(lambda name, pipe, docs, error: failed.append((name, docs, str(error))))
@@ -173,9 +173,9 @@ def test_the_error_handler_gets_the_docs_of_the_batch(decoder_folder):
 
     transformer.model.attrs["get_spans"] = get_some
     found = list(nlp.pipe(["Ann", "Lee", "naan", "Rome", "ate"], batch_size=2))
-    assert [doc.text for doc in found] == ["Ann", "Lee", "ate"]
+    assert [doc.text for doc in found] == ["Ann", "Lee", "Rome", "ate"]
     ((name, docs, error),) = failed
-    assert (name, [doc.text for doc in docs]) == ("transformer", ["naan", "Rome"])
+    assert (name, [doc.text for doc in docs]) == ("transformer", ["naan"])
     assert "get_spans returned no span" in error
 
 

@@ -65,7 +65,7 @@ def test_all_ways_to_predict_in_the_right_order(nlp):
 
 def test_the_pipe_it_listens_to_is_disabled(nlp, upstream):
     message = (
-        rf"1 of 2 Docs have no {place_of(upstream)}, from which 'sequence_labeler' reads .*"
+        rf"1 of 1 Docs have no {place_of(upstream)}, from which 'sequence_labeler' reads .*"
         rf"The order of the pipes is '{upstream}' \(disabled\), 'sequence_labeler', 'doc_cleaner'\."
         ".*Enable it"
     )

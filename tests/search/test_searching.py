@@ -250,3 +250,14 @@ def test_trials_in_processes_of_their_own(tmp_path, arguments):
     log = (folder / "trials" / "c-s0-4" / "train.log").read_text()
     assert "LOSS TRANS" in log
     assert "dev " in printed
+
+
+def test_a_full_disk_is_named(tmp_path, arguments, in_process, monkeypatch):
+    def fail(*args):
+        raise OSError(28, "No space left on device")
+
+    folder = tmp_path / "out"
+    monkeypatch.setattr("spacy_lgu.search.running.keep_result", fail)
+    told = refuse(arguments, folder, "--strategy", "exhaustive", "--groups", 1)
+    assert f"There is no space left for {str(folder)!r}. Free some, and give the same" in told
+    assert "finished trials are kept" in told
