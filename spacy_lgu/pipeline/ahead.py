@@ -50,7 +50,9 @@ def pipe_ahead(
 
         begun = begin(next(batches, None))
         while begun is not None:
-            (docs, prepared), begun, end = begun, None, None
+            (docs, prepared), begun = begun, None
+            fault: Exception | None = None
+            end: Exception | None = None
             try:
                 begun = begin(next(batches, None))
             except Exception as error:  # noqa: BLE001  what makes the stream may raise anything
@@ -60,7 +62,6 @@ def pipe_ahead(
             except Exception as error:  # noqa: BLE001  as spaCy's pipes do
                 fault = error
             else:
-                fault = None
                 yield from docs  # whatever its consumer throws is no fault of these Docs
             if fault is not None:
                 yield from isolate(docs, fault, run, on_error)

@@ -63,8 +63,7 @@ def isolate(
         fault is taken for that of all, such as weights that are missing.
     YIELDS (Any): The items that go well, in order.
     """
-    # What its frames hold, such as a batch's vectors, is not to stay while its parts are done.
-    traceback.clear_frames(error.__traceback__)
+    _let_go(error)
     if _strikes_all(items, error, step):
         on_error(items, error)
     else:
@@ -106,7 +105,7 @@ def _halve(
     if len(items) == 1:
         on_error(items, error)
         return
-    traceback.clear_frames(error.__traceback__)
+    _let_go(error)
     middle = len(items) // 2
     for half in (items[:middle], items[middle:]):
         fault = _try(step, half)
@@ -114,6 +113,14 @@ def _halve(
             yield from half
         else:
             yield from _halve(half, fault, step, on_error)
+
+
+def _let_go(error: BaseException | None) -> None:
+    """What the frames of an error hold, such as a batch's vectors, is not to stay while its parts
+    are done."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def _try(step: Callable[[list[ItemT]], object], items: list[ItemT]) -> Exception | None:

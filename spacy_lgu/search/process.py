@@ -9,6 +9,7 @@ input does.
 
 import gc
 import json
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -17,7 +18,7 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..study.process import end_with_input, train
+from ..study.process import end_at_once, end_with_input, train
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -200,6 +201,7 @@ def main() -> None:
     from ..replacing import replace_file
 
     Thread(target=end_with_input, daemon=True).start()
+    signal.signal(signal.SIGTERM, end_at_once)
     job = json.loads(Path(sys.argv[1]).read_text(encoding="utf8"))
     outcome = json.dumps(run_job(job))
     replace_file(Path(job["folder"], OUTCOME), outcome.encode("utf8"))

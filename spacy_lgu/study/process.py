@@ -8,6 +8,7 @@ the one that `spacy train` makes. The process ends when its standard input does.
 
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -131,6 +132,12 @@ def end_with_input() -> None:
     os._exit(1)
 
 
+def end_at_once(number: int, frame: object) -> None:
+    """Handler of SIGTERM, by which the parent ends this process: what it has learned so far, which
+    a config may have saved at this signal, is learned anew."""
+    os._exit(1)
+
+
 def main(
     ctx: typer.Context,
     config: Annotated[Path, typer.Argument(help="Training config; overrides may follow")],
@@ -141,6 +148,7 @@ def main(
     from spacy.cli._util import parse_config_overrides
 
     Thread(target=end_with_input, daemon=True).start()
+    signal.signal(signal.SIGTERM, end_at_once)
     train(config, output, gpu_id=gpu_id, overrides=parse_config_overrides(ctx.args))
 
 

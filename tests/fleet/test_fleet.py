@@ -9,7 +9,9 @@ from spacy.language import Language
 from spacy.util import load_config
 
 from spacy_lgu.decoder import loading
+from spacy_lgu.decoder.decoder import LGUDecoder
 from spacy_lgu.decoder.fleet import FleetDecoder
+from spacy_lgu.decoder.mixing import MixedBatch
 from spacy_lgu.fleet import Fleet
 
 from ..conftest import TEXTS, make_decoder, make_nlp
@@ -253,6 +255,35 @@ def test_a_decoder_that_fails_leaves_each_to_its_own(own, alone, monkeypatch, ca
     with caplog.at_level("WARNING", logger="spacy_lgu"):
         assert all(map(same, own.pipe(MIX), expect(alone, MIX)))
     assert "One pass for 4 pipelines failed (OutOfMemoryError: CUDA out of memory.)" in caplog.text
+
+
+def test_a_text_that_does_not_fit_fails_alone(own, alone, monkeypatch):
+    mix, forward = MixedBatch.mix, LGUDecoder.forward
+    tokenizer = own["people"].get_pipe("transformer").shim.ready.tokenizer
+    large = tokenizer("§")["input_ids"][-1]
+
+    def check(ids):
+        if large in ids:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    def limited_mix(ids, *args, **options):
+        check(ids)
+        return mix(ids, *args, **options)
+
+    def limited_forward(self, packed):
+        check(packed.ids)
+        return forward(self, packed)
+
+    monkeypatch.setattr(MixedBatch, "mix", limited_mix)
+    monkeypatch.setattr(LGUDecoder, "forward", limited_forward)
+    failed = []
+    requests = [*MIX[:4], ("§ 1", "people"), *MIX[4:]]
+    docs = list(own.pipe(requests, on_error=lambda *told: failed.append(told)))
+    assert len(docs) == len(MIX)
+    assert all(map(same, docs, expect(alone, MIX)))
+    ((text, name, told),) = failed
+    assert (text, name) == ("§ 1", "people")
+    assert "too little memory on cpu for" in str(told)
 
 
 def test_unknown_names_and_other_items(fleet):

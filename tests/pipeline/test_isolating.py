@@ -115,7 +115,8 @@ def test_what_a_consumer_throws_is_no_fault_of_the_docs():
     assert steps.told == []
 
 
-def test_a_batch_that_failed_is_not_kept_in_memory():
+@pytest.mark.parametrize("is_cause", [False, True])
+def test_a_batch_that_failed_is_not_kept_in_memory(is_cause):
     seen = []
 
     class Large:
@@ -125,8 +126,16 @@ def test_a_batch_that_failed_is_not_kept_in_memory():
     def annotate(docs):
         large = Large()
         seen.append(len(docs))
-        if len(docs) > 1:
+        if len(docs) > 1 and not is_cause:
             raise ValueError(f"{large} is too large")
+        if len(docs) > 1:
+            raise ValueError from fail(large)
+
+    def fail(large):
+        try:
+            raise MemoryError
+        except MemoryError as error:
+            return error
 
     list(pipe_batches([make_docs([False] * 2)], annotate, lambda docs, error: None))
     assert seen == [2, "freed", 1, "freed", 1, "freed"]

@@ -156,3 +156,11 @@ def _is_running(pid):
     stat = Path(f"/proc/{pid}/stat")
     # Where nobody waits for it, as in some containers, it is over, but not gone.
     return not stat.exists() or stat.read_text().rsplit(")", 1)[1].split()[0] != "Z"
+
+
+def test_a_training_that_is_ended_saves_nothing(monkeypatch):
+    """Whatever its config would do at this signal: the run is made anew."""
+    ended = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    process.end_at_once(signal.SIGTERM, None)
+    assert ended == [1]
