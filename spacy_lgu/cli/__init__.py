@@ -29,6 +29,7 @@ def lgu_cli(
 from . import (  # noqa: E402
     adapt,  # noqa: F401
     annotate,  # noqa: F401
+    bundle,  # noqa: F401
     calibrate,  # noqa: F401
     convert,  # noqa: F401
     evaluate,  # noqa: F401
@@ -38,5 +39,6 @@ from . import (  # noqa: E402
     package,  # noqa: F401
     search,  # noqa: F401
     study,  # noqa: F401
+    unbundle,  # noqa: F401
     verify,  # noqa: F401
 )
