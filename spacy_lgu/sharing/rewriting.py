@@ -111,7 +111,7 @@ def rewrite_pipeline(
 
 
 def _component(path: Path, pipeline: Path) -> str:
-    """The component that a folder or file belongs to. A save that was killed leaves another name."""
+    """The component that a folder or file belongs to; a save that was killed left another name."""
     name = path.relative_to(pipeline).parts[0]
     return name.removeprefix(".").removesuffix(".previous") if name.startswith(".") else name
 

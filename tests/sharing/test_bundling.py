@@ -229,7 +229,11 @@ def test_saves_without_hashes(referring, tmp_path):
 
 def test_two_transformers(hub_cache, decoder_folder, tmp_path):
     nlp = make_nlp(decoder_folder)
-    nlp.add_pipe("lgu_transformer", name="second", config={"model": layer_config(NAME, n_layers=2)})
+    nlp.add_pipe(
+        "lgu_transformer",
+        name="second",
+        config={"model": layer_config(NAME, n_layers=2, unmasking="cb")},
+    )
     nlp.get_pipe("second").initialize(list, nlp=nlp)
     nlp.to_disk(tmp_path / "mixed")
     expected = outputs(tmp_path / "mixed")
