@@ -33,6 +33,7 @@ from . import (  # noqa: E402
     calibrate,  # noqa: F401
     convert,  # noqa: F401
     evaluate,  # noqa: F401
+    export,  # noqa: F401
     fetch,  # noqa: F401
     init_config,  # noqa: F401
     inspect,  # noqa: F401

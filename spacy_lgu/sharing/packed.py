@@ -6,7 +6,7 @@ msgpack, of its files by their paths (decoder_to_files).
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import srsly
 
 from ..decoder.description import DESCRIPTION
 from ..decoder.fingerprints import list_files
+from .checking import decoder_folders
 
 MODEL = "model"
 # msgpack ends at 4 GiB per object.
@@ -85,3 +86,25 @@ def packed_models(pipeline: Path) -> list[PackedModel]:
         if file.is_file() and DESCRIPTION.encode() in file.read_bytes():
             found.append(PackedModel(file))
     return found
+
+
+@contextmanager
+def unpacked_decoders(pipeline: Path) -> Iterator[dict[str, Path]]:
+    """The folders of all decoders of a pipeline, those inside models in temporary ones.
+
+    pipeline (Path): The pipeline's folder.
+    YIELDS (dict[str, Path]): By component; of several inside one component the first.
+    """
+    found = {component_of(folder, pipeline): folder for folder in decoder_folders(pipeline)}
+    with ExitStack() as stack:
+        for model in packed_models(pipeline):
+            first, *_ = stack.enter_context(model.unpacked())
+            found.setdefault(component_of(model.file, pipeline), first)
+        yield found
+
+
+def component_of(path: Path, pipeline: Path) -> str:
+    """RETURNS (str): The component that a folder or file of a pipeline belongs to; a save that was
+    killed left another name."""
+    name = path.relative_to(pipeline).parts[0]
+    return name.removeprefix(".").removesuffix(".previous") if name.startswith(".") else name

@@ -24,7 +24,7 @@ from ..decoder.description import (
 from ..decoder.fingerprints import hash_files, list_files
 from ..replacing import finish_subfolders, replace_folder
 from .checking import check_output, decoder_folders, find_pipeline, verify_folders
-from .packed import PackedModel, packed_models
+from .packed import PackedModel, component_of, packed_models
 
 # Architectures that hold a decoder, and those of them that say what a save holds of its base.
 _DECODERS = ("spacy-lgu.LGUTransformer.v1", "spacy-lgu.Tok2VecLGU.v1")
@@ -80,7 +80,7 @@ def rewrite_pipeline(
                 packed.append((model, inner, wanted))
         if not chosen and not packed:
             return []
-        names = {folder: _component(folder, source) for folder in chosen}
+        names = {folder: component_of(folder, source) for folder in chosen}
 
         def write(hidden: Path) -> None:
             left_out = {str(folder) for folder in chosen}
@@ -96,7 +96,7 @@ def rewrite_pipeline(
             for folder, name in names.items():
                 bases[name] = [_convert(folder, hidden / name, change)]
             for model, inner, wanted in packed:
-                name = _component(model.file, source)
+                name = component_of(model.file, source)
                 file = hidden / model.file.relative_to(source)
                 bases[name] = [_convert(place, place, change) for place in wanted]
                 file.write_bytes(model.pack(inner))
@@ -107,13 +107,7 @@ def rewrite_pipeline(
             verify_folders(decoder_folders(hidden))
 
         replace_folder(output, write)
-        return sorted({*names.values(), *(_component(m.file, source) for m, _, _ in packed)})
-
-
-def _component(path: Path, pipeline: Path) -> str:
-    """The component that a folder or file belongs to; a save that was killed left another name."""
-    name = path.relative_to(pipeline).parts[0]
-    return name.removeprefix(".").removesuffix(".previous") if name.startswith(".") else name
+        return sorted({*names.values(), *(component_of(m.file, source) for m, _, _ in packed)})
 
 
 def _convert(folder: Path, target: Path, change: Change) -> tuple[Base, Base]:

@@ -114,8 +114,8 @@ def _compare_weights(
 def _is_another(folder: Path, source: Source, what: str) -> ValueError:
     return ValueError(
         f"The base in {str(folder)!r} is not what {source.name!r} gives: {what}. Name the base "
-        "that it was made from, with --base and --revision; if it was quantized on a GPU, compare on "
-        "one, with --gpu-id. Nothing was written."
+        "that it was made from, with --base and --revision; if it was quantized on a GPU, compare "
+        "on one, with --gpu-id. Nothing was written."
     )
 
 
