@@ -38,6 +38,8 @@ from . import (  # noqa: E402
     init_config,  # noqa: F401
     inspect,  # noqa: F401
     package,  # noqa: F401
+    pull,  # noqa: F401
+    push,  # noqa: F401
     search,  # noqa: F401
     study,  # noqa: F401
     unbundle,  # noqa: F401

@@ -70,8 +70,8 @@ def find_direction(unmasking: str, config: PretrainedConfig, *, by_mask: bool) -
         raise ValueError(
             f"The pattern is {unmasking!r}, under which all layers see everything, but "
             f"transformers {TRANSFORMERS} has no field of a config that tells decoders of the "
-            f"family {config.model_type!r} so. Use transformers>=5, which has one for most families, "
-            "or give --by-mask: calls of the model must then bring a mask, as its README.md says."
+            f"family {config.model_type!r} so. Use transformers>=5, which has one for most, or "
+            "give --by-mask: calls of the model must then bring a mask, as its README.md says."
         )
     return Direction(is_causal=False)
 
