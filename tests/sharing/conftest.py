@@ -1,5 +1,7 @@
 """Pipelines around a decoder of the hub, and what their outputs are."""
 
+import shutil
+
 import pytest
 import spacy
 from huggingface_hub import constants
@@ -13,16 +15,45 @@ from ..decoder.helpers import fill_cache
 NAME, COMMIT = "org/tiny", "1" * 40
 
 
-@pytest.fixture
-def hub_cache(tmp_path, monkeypatch, decoder_folder):
-    """A cache of the hub that has a decoder, with the network off."""
-    cache = tmp_path / "hub"
-    cache.mkdir()
+def use_cache(cache, monkeypatch) -> None:
+    """Take the cache of the hub from a folder, with the network off."""
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
     monkeypatch.setattr(hub, "TRANSFORMERS_CACHE", str(cache), raising=False)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+
+
+@pytest.fixture
+def hub_cache(tmp_path, monkeypatch, decoder_folder):
+    """A cache of the hub that has a decoder."""
+    cache = tmp_path / "hub"
+    cache.mkdir()
     fill_cache(cache, NAME, {COMMIT: decoder_folder})
+    use_cache(cache, monkeypatch)
     return cache
+
+
+@pytest.fixture(scope="session")
+def _saved_once(tmp_path_factory, decoder_folder):
+    """A pipeline by reference, and one with its base in it."""
+    folder = tmp_path_factory.mktemp("saved")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        fill_cache(folder / "hub", NAME, {COMMIT: decoder_folder})
+        use_cache(folder / "hub", monkeypatch)
+        save_nlp(NAME, folder / "referring")
+    save_nlp(decoder_folder, folder / "bundled")
+    return folder
+
+
+@pytest.fixture
+def referring(hub_cache, _saved_once, tmp_path):
+    """A pipeline that names its base on the hub, to be changed."""
+    return shutil.copytree(_saved_once / "referring", tmp_path / "referring")
+
+
+@pytest.fixture
+def bundled(_saved_once, tmp_path):
+    """A pipeline with its base in it, which has a name nowhere, to be changed."""
+    return shutil.copytree(_saved_once / "bundled", tmp_path / "bundled")
 
 
 @pytest.fixture(scope="session")

@@ -28,12 +28,6 @@ CASES = {
 }  # fmt: skip
 
 
-@pytest.fixture
-def referring(hub_cache, tmp_path):
-    """A pipeline that names its base on the hub."""
-    return save_nlp(NAME, tmp_path / "referring")
-
-
 @pytest.mark.parametrize("options", CASES.values(), ids=CASES)
 def test_there_and_back(hub_cache, tmp_path, options):
     referring = save_nlp(NAME, tmp_path / "referring", **options)
@@ -97,8 +91,8 @@ def test_a_decoder_inside_another_component(hub_cache, tmp_path):
     assert outputs(tmp_path / "bundled") == expected
 
 
-def test_a_packed_model_stays_what_it_is(hub_cache, tmp_path):
-    nlp = load(save_nlp(NAME, tmp_path / "saved"))
+def test_a_packed_model_stays_what_it_is(referring, hub_cache, tmp_path):
+    nlp = load(referring)
     nlp.replace_listeners("transformer", "ner", ["model.tok2vec"])
     nlp.remove_pipe("transformer")
     nlp.to_disk(tmp_path / "replaced")
@@ -120,8 +114,8 @@ def test_packed_files_stay_in_their_folder(hub_cache, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_model_has_a_largest_size(hub_cache, tmp_path, monkeypatch):
-    nlp = load(save_nlp(NAME, tmp_path / "saved"))
+def test_a_model_has_a_largest_size(referring, tmp_path, monkeypatch):
+    nlp = load(referring)
     nlp.replace_listeners("transformer", "ner", ["model.tok2vec"])
     nlp.to_disk(tmp_path / "replaced")
     monkeypatch.setattr("spacy_lgu.sharing.packed._MAX_BYTES", 10_000)
@@ -153,9 +147,8 @@ def test_a_base_that_was_stored_quantized(hub_cache, decoder_folder, tmp_path):
 
 
 def test_unbundle_names_the_first_weight_that_differs(
-    hub_cache, decoder_folder, other_decoder, tmp_path
+    bundled, decoder_folder, other_decoder, tmp_path
 ):
-    bundled = save_nlp(decoder_folder, tmp_path / "bundled")
     shutil.copytree(decoder_folder, tmp_path / "near")
     weights = load_file(tmp_path / "near" / WEIGHTS)
     weights["model.layers.2.mlp.up_proj.weight"][3, 5] += 1e-6

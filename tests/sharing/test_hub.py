@@ -48,15 +48,14 @@ def reset() -> None:
 
 
 @pytest.fixture
-def bundled(decoder_folder, tmp_path):
-    """A pipeline with its base in it, scores and a licence."""
-    folder = save_nlp(decoder_folder, tmp_path / "bundled")
-    file = folder / "meta.json"
+def described(bundled):
+    """A pipeline with scores, a licence and sources."""
+    file = bundled / "meta.json"
     meta = json.loads(file.read_text())
     meta["performance"] = {"ents_f": 0.75, "ents_p": 0.5, "ner_loss": 12.0, "ents_per_type": {}}
     meta["license"], meta["sources"] = "MIT", [{"name": "Four Sentences", "author": "us"}]
     file.write_text(json.dumps(meta))
-    return folder
+    return bundled
 
 
 def one_line(text: str) -> str:
@@ -68,10 +67,10 @@ def header_of(repository: Repository, revision: str = "main") -> dict:
     return srsly.yaml_loads(card.split("---\n")[1])
 
 
-def test_push_and_pull(online, bundled, tmp_path):
-    (bundled / "notes.txt").write_text("mine")
-    expected, sent = outputs(bundled), contents(bundled)
-    printed = one_line(run("lgu", "push", bundled, REPO, "--private"))
+def test_push_and_pull(online, described, tmp_path):
+    (described / "notes.txt").write_text("mine")
+    expected, sent = outputs(described), contents(described)
+    printed = one_line(run("lgu", "push", described, REPO, "--private"))
     assert "Not sent, since no save wrote it: notes.txt" in printed
     assert f"bytes {SAFE}" in printed
     repository = online.repositories[REPO]
@@ -93,7 +92,7 @@ def test_push_and_pull(online, bundled, tmp_path):
         ("ents_f", "f1", 0.75),
         ("ents_p", "precision", 0.5),
     ]
-    shutil.rmtree(bundled)
+    shutil.rmtree(described)
     printed = one_line(run("lgu", "pull", REPO, tmp_path / "pulled"))
     commit = repository.branches["main"]
     assert f"is {REPO} at commit {commit}, and all files are what was saved" in printed
@@ -110,26 +109,15 @@ def test_a_base_by_reference_travels_as_its_name(online, referring, tmp_path):
     assert f"Its base decoder {NAME} at {COMMIT} is downloaded when" in printed
 
 
-@pytest.fixture
-def referring(online, tmp_path, monkeypatch):
-    """A pipeline that names its base, which the cache has and the hub of the tests does not."""
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    reset()
-    folder = save_nlp(NAME, tmp_path / "referring")
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    reset()
-    return folder
-
-
 def card_of(repository: Repository, revision: str = "main") -> str:
     return repository.files(revision)["README.md"].decode()
 
 
-def test_what_a_person_wrote_stays(online, bundled):
+def test_what_a_person_wrote_stays(online, described):
     mine = "---\nlicense: other\ntags:\n- mine\nmodel-index: []\n---\n# Mine\n\nRead *this*.\n"
     repository = online.repositories[REPO] = Repository()
     first = repository.commit("main", {"README.md": mine.encode(), "picture.png": b"x"})
-    run("lgu", "push", bundled, REPO)
+    run("lgu", "push", described, REPO)
     card, header = card_of(repository), header_of(repository)
     assert "---\n\n# Mine\n\nRead *this*.\n\n<!-- spacy-lgu" in card
     assert (header["license"], header["model-index"]) == ("other", [])
@@ -138,9 +126,9 @@ def test_what_a_person_wrote_stays(online, bundled):
     # Our part is written anew; what stands around it, and other keys of the header, stay.
     changed = card.replace("## Load it", "## Mine in yours") + "\nMore of mine.\n"
     repository.commit("main", {**repository.files(first), "README.md": changed.encode()})
-    scores = bundled.with_name("test.json")
+    scores = described.with_name("test.json")
     scores.write_text(json.dumps({"ents_f": 0.5, "speed": 100.0}))
-    run("lgu", "push", bundled, REPO, "--metrics", scores)
+    run("lgu", "push", described, REPO, "--metrics", scores)
     card, header = card_of(repository), header_of(repository)
     assert "# Mine\n\nRead *this*." in card
     assert "More of mine." in card
@@ -155,7 +143,7 @@ def test_what_a_person_wrote_stays(online, bundled):
         ("---\ntags: x\nText", "is not YAML between two lines"),
     ):
         repository.commit("main", {"README.md": broken.encode()})
-        assert message in failure("lgu", "push", bundled, REPO)
+        assert message in failure("lgu", "push", described, REPO)
 
 
 def test_a_card_in_the_folder_is_the_first(online, bundled):
@@ -191,8 +179,8 @@ def test_branches_and_proposals(online, bundled):
     )
 
 
-def test_dry_run(online, bundled):
-    printed = run("lgu", "push", bundled, REPO, "--dry-run")
+def test_dry_run(online, described):
+    printed = run("lgu", "push", described, REPO, "--dry-run")
     assert "license: mit" in printed
     assert "This was a dry run: nothing was sent" in one_line(printed)
     assert online.requests == []
