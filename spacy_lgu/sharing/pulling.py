@@ -11,12 +11,13 @@ from ..replacing import replace_folder
 from . import hub
 from .checking import check_output, decoder_folders, find_pipeline, verify_folders
 from .packed import unpacked_decoders
+from .pushing import BESIDE, README
 
 # Formats whose reading may run code. spaCy's own lookups.bin are msgpack.
 _PICKLES = re.compile(r".*\.(pkl|pickle|pt|pth|ckpt|joblib|dill|npz|bin)", re.IGNORECASE)
 _LOOKUPS = "lookups.bin"
 # What repositories hold besides a pipeline.
-_BESIDE = re.compile(r"(.*/)?(\.[^/]*|[^/]*\.(py|whl|gz|zip))", re.IGNORECASE)
+_NO_PART = re.compile(r"(.*/)?(\.[^/]*|[^/]*\.(py|whl|gz|zip))", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +60,7 @@ def pull_pipeline(
             f"The repository {repo_id!r} holds no pipeline of spaCy: {', '.join(missing)} is "
             "missing. For a decoder, use `python -m spacy lgu fetch`."
         )
-    left_out = [name for name in names if _BESIDE.fullmatch(name)]
+    left_out = [name for name in names if _NO_PART.fullmatch(name)]
     wanted = [name for name in names if name not in left_out]
     pickles = [n for n in wanted if _PICKLES.fullmatch(n) and PurePosixPath(n).name != _LOOKUPS]
     if pickles:
@@ -69,7 +70,7 @@ def pull_pipeline(
             "owners for safetensors."
         )
     bases: list[str] = []
-    unknown: list[str] = []
+    unknown: set[str] = set()
 
     def write(hidden: Path) -> None:
         for name in wanted:
@@ -87,12 +88,15 @@ def pull_pipeline(
                 if saved.base_weights == "reference":
                     bases.append(f"{saved.base.name} at {saved.base.commit}")
         for folder in decoder_folders(hidden):
-            unknown.extend(f"{folder.name}/{name}" for name in list_unknown(folder))
+            for name in list_unknown(folder):
+                path = name[3:] if name.startswith("../") else f"{folder.name}/{name}"
+                if path not in (README, *BESIDE):
+                    unknown.add(path)
 
     replace_folder(output, write)
     return Pulled(
         commit=commit,
         bases=sorted(set(bases)),
         left_out=left_out,
-        unknown=[name for name in unknown if not name.endswith("/README.md")],
+        unknown=sorted(unknown),
     )

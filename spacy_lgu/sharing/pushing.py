@@ -17,7 +17,7 @@ from .packed import component_of, unpacked_decoders
 
 README = "README.md"
 _ALWAYS = ("config.cfg", "meta.json")
-_BESIDE = ("LICENSE", "LICENSES_SOURCES")  # as spaCy packages them
+BESIDE = ("LICENSE", "LICENSES_SOURCES")  # as spaCy packages them
 _SHARED = ("vocab", "tokenizer")
 
 
@@ -161,7 +161,7 @@ def _own_files(pipeline: Path) -> dict[str, Path]:
     """The files that a save wrote, by the record of a decoder, or by the components of the config
     where none has a record of the whole pipeline."""
     found: dict[str, Path] = {name: pipeline / name for name in _ALWAYS}
-    found |= {name: pipeline / name for name in _BESIDE if (pipeline / name).is_file()}
+    found |= {name: pipeline / name for name in BESIDE if (pipeline / name).is_file()}
     recorded: set[str] = set()
     for folder in decoder_folders(pipeline):
         saved = read_description(folder)

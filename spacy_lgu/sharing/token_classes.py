@@ -14,6 +14,7 @@ _LISTENERS = (
     "spacy-lgu.TransformerListener.v1",
     "spacy-transformers.TransformerListener.v1",
 )
+_TRANSFORMERS = ("lgu_transformer", "transformer")
 _OWN = "spacy-lgu.Tok2VecLGU.v1"
 _POOLING = "reduce_first.v1"
 
@@ -57,7 +58,9 @@ def check_head(
         )
     tok2vec = components[head].get("model", {}).get("tok2vec", {})
     architecture = tok2vec.get("@architectures")
-    listens = architecture in _LISTENERS and tok2vec.get("upstream") in ("*", transformer)
+    n_transformers = sum(c.get("factory") in _TRANSFORMERS for c in components.values())
+    upstream = (transformer, "*") if n_transformers == 1 else (transformer,)
+    listens = architecture in _LISTENERS and tok2vec.get("upstream") in upstream
     if not listens and not (architecture == _OWN and head == transformer):
         raise ValueError(
             f"The component {head!r} does not read the vectors of {transformer!r} alone (its "
