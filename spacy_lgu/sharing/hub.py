@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import (
     CommitInfo,
@@ -27,7 +28,7 @@ from ..decoder.source import download
 # What the client raises when it reaches nobody: of requests before version 1, then of httpx, whose
 # package has another name by now.
 _HTTP_ERROR: type[Exception] = HfHubHTTPError.__bases__[0]
-_NO_ANSWER = _HTTP_ERROR.__bases__[0] if issubclass(_HTTP_ERROR, OSError) else _HTTP_ERROR
+_NO_ANSWER: Any = _HTTP_ERROR.__bases__[0] if issubclass(_HTTP_ERROR, OSError) else _HTTP_ERROR
 
 
 def check_repo_id(repo_id: str) -> None:
@@ -128,7 +129,7 @@ def commit_files(
     create_pr (bool): Whether to propose the commit instead of making it.
     RETURNS (CommitInfo): Where it is. Raises OSError that says what to do.
     """
-    operations = [
+    operations: list[Any] = [
         *(
             CommitOperationAdd(name, content if isinstance(content, bytes) else str(content))
             for name, content in added

@@ -8,7 +8,6 @@ from spacy.language import Language
 from transformers import MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING, PretrainedConfig
 
 from ..labeling.tags import tag_names
-from ..pipeline.sequence_labeler import SequenceLabeler
 
 _LISTENERS = (
     "spacy-lgu.TransformerListener.v1",
@@ -88,8 +87,6 @@ def read_head(nlp: Language, head: str) -> TokenClasses:
     RETURNS (TokenClasses): Its probabilities are the calibrated ones.
     """
     labeler: Any = nlp.get_pipe(head)
-    if not isinstance(labeler, SequenceLabeler):
-        raise TypeError(f"Expected a SequenceLabeler, but {head!r} is {type(labeler).__name__}.")
     output = labeler.model.get_ref("output_layer")
     W, b = (labeler.model.ops.to_numpy(output.get_param(name)) for name in ("W", "b"))
     T = labeler.temperature

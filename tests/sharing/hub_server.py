@@ -93,7 +93,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(data)
 
     def _missing(self, kind: str) -> None:
-        self._send(404, {"error": kind}, {"X-Error-Code": kind, "X-Error-Message": kind})
+        status = 403 if kind == "GatedRepo" else 404
+        self._send(status, {"error": kind}, {"X-Error-Code": kind, "X-Error-Message": kind})
 
     def _may_write(self) -> bool:
         if self.headers.get("Authorization") == f"Bearer {TOKEN}":
@@ -104,7 +105,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _find(self, name: str, revision: str) -> tuple[Repository, str] | None:
         repository = self.hub.repositories.get(name)
         if repository is None:
-            self._missing("RepoNotFound")
+            self._missing("GatedRepo" if name.endswith("/gated") else "RepoNotFound")
             return None
         oid = repository.branches.get(revision, revision)
         if oid not in repository.commits and repository.commits:

@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+import spacy
 import srsly
 from safetensors.torch import load_file, save_file
 
@@ -12,7 +13,7 @@ from spacy_lgu.sharing.packed import packed_models
 
 from ..cli.conftest import failure, run
 from ..conftest import TEXTS, layer_config, make_nlp
-from ..decoder.helpers import edit_json, make_format_1
+from ..decoder.helpers import edit_description, edit_json, make_format_1
 from .conftest import COMMIT, NAME, contents, load, outputs, save_nlp
 
 BUNDLED = {"transformer/base/config.json", f"transformer/base/{WEIGHTS}"}
@@ -206,10 +207,18 @@ def test_damage_and_a_missing_base_are_found_first(referring, hub_cache, tmp_pat
 def test_a_pipeline_is_needed(tmp_path):
     message = failure("lgu", "bundle", tmp_path / "no", tmp_path / "out")
     assert "There is no saved pipeline in" in message
-    run("init", "config", tmp_path / "config.cfg", "--pipeline", "ner")
-    (tmp_path / "meta.json").write_text("{}")
-    message = failure("lgu", "bundle", tmp_path, tmp_path.parent / "out")
-    assert "There is no decoder of this package" in message
+    spacy.blank("en").to_disk(tmp_path / "blank")
+    for command in (["bundle"], ["unbundle"], ["export"]):
+        message = failure("lgu", *command, tmp_path / "blank", tmp_path / "out")
+        assert "There is no decoder of this package in" in message
+    message = failure("lgu", "push", tmp_path / "blank", "org/name", "--dry-run")
+    assert "There is no decoder of this package in" in message
+
+
+def test_another_width_is_found_first(referring, tmp_path):
+    edit_description(referring / "transformer", width=63)
+    message = failure("lgu", "bundle", referring, tmp_path / "out")
+    assert "was saved with vectors of width 63, but those of 'org/tiny' have 64" in message
 
 
 def test_saves_without_hashes(referring, tmp_path):

@@ -8,6 +8,7 @@ import pytest
 import srsly
 from huggingface_hub import constants, file_download
 
+from spacy_lgu.sharing import hub
 from spacy_lgu.sharing.card import END
 
 from ..cli.conftest import failure, run
@@ -248,6 +249,12 @@ def test_the_hub_does_not_answer(online, tmp_path):
     assert "There is no repository 'a/b' that this account may see" in failure(
         "lgu", "pull", "a/b", tmp_path / "out"
     )
+    assert "'a/gated' is gated: accept its licence" in failure(
+        "lgu", "pull", "a/gated", tmp_path / "out"
+    )
+    assert "'a b/c' is not a valid name on the hub" in failure(
+        "lgu", "pull", "a b/c", tmp_path / "out"
+    )
     online.repositories["a/empty"] = Repository()
     assert "has no commit yet: it is empty" in failure("lgu", "pull", "a/empty", tmp_path / "out")
     online.close()
@@ -268,3 +275,13 @@ def test_an_upload_that_fails_commits_nothing(online, bundled, monkeypatch):
     monkeypatch.setattr(hub_server, "_ROUTES", routes)
     message = failure("lgu", "push", bundled, REPO)
     assert f"Nothing was committed to '{REPO}'. Push again" in message
+
+
+def test_a_file_that_is_gone(online, described, tmp_path, monkeypatch):
+    run("lgu", "push", described, REPO)
+    files = online.repositories[REPO].files()
+    found = hub.find_commit(REPO, None)
+    del files["ner/moves"]
+    monkeypatch.setattr(hub, "find_commit", lambda *_: found)
+    message = failure("lgu", "pull", REPO, tmp_path / "out")
+    assert "The repository 'tester/my_ner' lacks a file" in message
