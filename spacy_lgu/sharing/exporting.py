@@ -23,10 +23,12 @@ from transformers import AutoModel, AutoModelForTokenClassification, PretrainedC
 from ..decoder.adapter import save_adapter
 from ..decoder.building import BuiltDecoder
 from ..decoder.description import Description, read_description
+from ..decoder.experts import are_separate
 from ..decoder.loading import TORCH_DTYPES
 from ..decoder.locking import LOADING
 from ..decoder.reading import read_json
 from ..decoder.versions import TRANSFORMERS, dtype_option
+from ..decoder.weights import place_experts
 from ..layers.finding import find_decoder
 from ..replacing import replace_folder
 from .agreement import Agreement, check_agreement
@@ -125,7 +127,14 @@ def export_pipeline(
         folder = decoders[component]
         verify_folders([folder])
         saved = read_description(folder)
-        config = find_saved(folder, saved).config
+        found = find_saved(folder, saved)
+        config = found.config
+        if are_separate(place_experts(found.source, config, saved.quantization)):
+            raise ValueError(
+                f"The decoder of {component!r} has experts that were quantized one by one, which "
+                f"transformers {TRANSFORMERS} has joined. It cannot be exported; use the pipeline "
+                "itself."
+            )
     if saved.repeat:
         raise ValueError(
             f"The decoder of {component!r} reads each sequence {saved.repeat + 1} times "

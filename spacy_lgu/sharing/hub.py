@@ -139,7 +139,7 @@ def commit_files(
     api = HfApi()
     with _explaining(repo_id, revision):
         if is_new:
-            api.create_repo(repo_id, private=private)
+            api.create_repo(repo_id, private=private or None)  # None: the owner's default
         if revision is not None and not create_pr:
             api.create_branch(repo_id, branch=revision, exist_ok=True)
         try:

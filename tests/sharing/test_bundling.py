@@ -247,3 +247,14 @@ def test_two_transformers(hub_cache, decoder_folder, tmp_path):
     assert "base of second, transformer" in " ".join(printed.split())
     assert outputs(tmp_path / "b") == expected
     run("lgu", "verify", tmp_path / "b")
+
+
+def test_what_a_killed_save_left(referring, hub_cache, tmp_path):
+    expected = outputs(referring)
+    (referring / "transformer").rename(referring / ".transformer.previous")
+    (referring / ".ner.partial-1-00000000").mkdir()
+    run("lgu", "bundle", referring, tmp_path / "bundled")
+    assert {*BUNDLED} <= contents(tmp_path / "bundled").keys()
+    assert not any(path.name.startswith(".") for path in (tmp_path / "bundled").iterdir())
+    assert (referring / ".transformer.previous").is_dir()
+    assert outputs(tmp_path / "bundled") == expected
