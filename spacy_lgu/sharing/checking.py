@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from spacy.util import load_config
+
 from ..decoder.description import DESCRIPTION, read_description
 from ..decoder.verification import verify_decoder
 from ..pipeline.opening import check_pipeline
@@ -30,10 +32,28 @@ def find_pipeline(pipeline: Path) -> Path:
     return folder
 
 
+def list_components(pipeline: Path) -> set[str]:
+    """RETURNS (set[str]): The components of a pipeline. Its folder may hold others, which were
+    removed from it after an earlier save."""
+    return set(load_config(pipeline / "config.cfg", interpolate=False)["components"])
+
+
+def component_of(path: Path, pipeline: Path) -> str:
+    """RETURNS (str): The component that a folder or file of a pipeline belongs to; a save that was
+    killed left another name."""
+    name = path.relative_to(pipeline).parts[0]
+    return name.removeprefix(".").removesuffix(".previous") if name.startswith(".") else name
+
+
 def decoder_folders(pipeline: Path) -> list[Path]:
     """RETURNS (list[Path]): The folders of the decoders in a pipeline that have one of their own;
     others are inside the file of a model: see packed.py."""
-    return [path for path in finished_subfolders(pipeline) if (path / DESCRIPTION).exists()]
+    components = list_components(pipeline)
+    return [
+        path
+        for path in finished_subfolders(pipeline)
+        if component_of(path, pipeline) in components and (path / DESCRIPTION).exists()
+    ]
 
 
 def verify_folders(folders: Sequence[Path]) -> None:

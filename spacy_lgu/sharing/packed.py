@@ -14,7 +14,7 @@ import srsly
 
 from ..decoder.description import DESCRIPTION
 from ..decoder.fingerprints import list_files
-from .checking import decoder_folders
+from .checking import component_of, decoder_folders, list_components
 
 MODEL = "model"
 # msgpack ends at 4 GiB per object.
@@ -81,11 +81,14 @@ class PackedModel:
 def packed_models(pipeline: Path) -> list[PackedModel]:
     """RETURNS (list[PackedModel]): The models of a pipeline that have decoders in them, by the
     order of their paths."""
-    found = []
-    for file in sorted(pipeline.rglob(MODEL)):
-        if file.is_file() and DESCRIPTION.encode() in file.read_bytes():
-            found.append(PackedModel(file))
-    return found
+    components = list_components(pipeline)
+    return [
+        PackedModel(file)
+        for file in sorted(pipeline.rglob(MODEL))
+        if component_of(file, pipeline) in components
+        and file.is_file()
+        and DESCRIPTION.encode() in file.read_bytes()
+    ]
 
 
 @contextmanager
@@ -101,10 +104,3 @@ def unpacked_decoders(pipeline: Path) -> Iterator[dict[str, Path]]:
             first, *_ = stack.enter_context(model.unpacked())
             found.setdefault(component_of(model.file, pipeline), first)
         yield found
-
-
-def component_of(path: Path, pipeline: Path) -> str:
-    """RETURNS (str): The component that a folder or file of a pipeline belongs to; a save that was
-    killed left another name."""
-    name = path.relative_to(pipeline).parts[0]
-    return name.removeprefix(".").removesuffix(".previous") if name.startswith(".") else name

@@ -78,7 +78,6 @@ def pull_pipeline(
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(hub.fetch(repo_id, name, commit), target)
         find_pipeline(hidden)
-        verify_folders(decoder_folders(hidden))
         with unpacked_decoders(hidden) as folders:
             if not folders:
                 raise ValueError(f"The pipeline {repo_id!r} has no decoder of this package.")

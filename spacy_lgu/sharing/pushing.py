@@ -12,8 +12,8 @@ from ..decoder.reading import read_json
 from . import hub
 from .bundling import find_saved
 from .card import CardFacts, write_card
-from .checking import decoder_folders, find_pipeline, verify_folders
-from .packed import component_of, unpacked_decoders
+from .checking import component_of, decoder_folders, find_pipeline, verify_folders
+from .packed import unpacked_decoders
 
 README = "README.md"
 _ALWAYS = ("config.cfg", "meta.json")
@@ -66,11 +66,11 @@ def pack_parcel(pipeline: Path, repo_id: str, metrics: Path | None = None) -> Pa
     source = find_pipeline(pipeline)
     meta = read_json(source / "meta.json")
     scores = meta.get("performance") if metrics is None else read_json(metrics)
-    verify_folders(decoder_folders(source))
     decoders = {}
     with unpacked_decoders(source) as folders:
         if not folders:
             raise ValueError(f"There is no decoder of this package in {str(pipeline)!r}.")
+        verify_folders(list(folders.values()))
         for component, folder in folders.items():
             saved = read_description(folder)
             if saved.base_weights == "reference" and saved.base.commit is None:

@@ -22,9 +22,16 @@ from ..decoder.description import (
     read_description,
 )
 from ..decoder.fingerprints import hash_files, list_files
+from ..inputs import naming
 from ..replacing import finish_subfolders, replace_folder
-from .checking import check_output, decoder_folders, find_pipeline, verify_folders
-from .packed import PackedModel, component_of, packed_models
+from .checking import (
+    check_output,
+    component_of,
+    decoder_folders,
+    find_pipeline,
+    verify_folders,
+)
+from .packed import PackedModel, packed_models
 
 # Architectures that hold a decoder, and those of them that say what a save holds of its base.
 _DECODERS = ("spacy-lgu.LGUTransformer.v1", "spacy-lgu.Tok2VecLGU.v1")
@@ -74,8 +81,9 @@ def rewrite_pipeline(
         packed: list[tuple[PackedModel, list[Path], list[Path]]] = []
         for model in models:
             inner = stack.enter_context(model.unpacked())
-            verify_folders(inner)
-            wanted = [place for place in inner if change.check(place, read_description(place))]
+            with naming(model.file):  # for what is said of the temporary folders
+                verify_folders(inner)
+                wanted = [place for place in inner if change.check(place, read_description(place))]
             if wanted:
                 packed.append((model, inner, wanted))
         if not chosen and not packed:
@@ -98,7 +106,8 @@ def rewrite_pipeline(
             for model, inner, wanted in packed:
                 name = component_of(model.file, source)
                 file = hidden / model.file.relative_to(source)
-                bases[name] = [_convert(place, place, change) for place in wanted]
+                with naming(model.file):
+                    bases[name] = [_convert(place, place, change) for place in wanted]
                 file.write_bytes(model.pack(inner))
                 changed.append(file.relative_to(hidden).as_posix())
             _edit_config(hidden / "config.cfg", change.base_weights, bases)

@@ -172,6 +172,17 @@ def test_trained_weights_have_no_base(decoder_folder, tmp_path):
     assert "have their weights with them: there is nothing to bundle" in message
 
 
+def test_what_is_wrong_in_a_model_is_told_with_its_file(decoder_folder, other_decoder, tmp_path):
+    nlp = make_nlp(decoder_folder)
+    nlp.replace_listeners("transformer", "ner", ["model.tok2vec"])
+    nlp.remove_pipe("transformer")
+    nlp.to_disk(tmp_path / "replaced")
+    arguments = (tmp_path / "replaced", tmp_path / "out", "--base", other_decoder)
+    message = failure("lgu", "unbundle", *arguments)
+    assert "the first of them 'embed_tokens.weight'" in message
+    assert f"In '{tmp_path / 'replaced' / 'ner' / 'model'}'." in message
+
+
 def test_unbundle_needs_a_bundle(referring, tmp_path):
     message = failure("lgu", "unbundle", referring, tmp_path / "out")
     assert "there is nothing to unbundle" in message
@@ -258,3 +269,11 @@ def test_what_a_killed_save_left(referring, hub_cache, tmp_path):
     assert not any(path.name.startswith(".") for path in (tmp_path / "bundled").iterdir())
     assert (referring / ".transformer.previous").is_dir()
     assert outputs(tmp_path / "bundled") == expected
+
+
+def test_what_was_removed_from_the_pipeline(referring, other_decoder, tmp_path):
+    nlp = make_nlp(other_decoder, pipes=(), component={"base_weights": "reference"})
+    nlp.get_pipe("transformer").to_disk(referring / "earlier")
+    edit_json(referring / "earlier" / "lgu.json", format=3)
+    run("lgu", "bundle", referring, tmp_path / "bundled")
+    assert (tmp_path / "bundled" / "earlier" / "lgu.json").is_file()
