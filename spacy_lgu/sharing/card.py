@@ -25,7 +25,10 @@ _LICENSES = (
     "lgpl-3.0", "mit", "mpl-2.0", "unlicense",
 )  # fmt: skip
 # What the last part of a score's name stands for.
-_METRICS = {"p": "precision", "r": "recall", "f": "f1", "acc": "accuracy"}
+_METRICS = {
+    "p": "precision", "r": "recall", "f": "f1", "acc": "accuracy",
+    "precision": "precision", "recall": "recall", "f1": "f1", "accuracy": "accuracy",
+}  # fmt: skip
 _TASK = "token-classification"
 
 _SECTION = """# {title}

@@ -18,6 +18,7 @@ from .packed import unpacked_decoders
 README = "README.md"
 _ALWAYS = ("config.cfg", "meta.json")
 BESIDE = ("LICENSE", "LICENSES_SOURCES")  # as spaCy packages them
+_PERCENT = ("f1", "precision", "recall")
 _SHARED = ("vocab", "tokenizer")
 
 
@@ -65,7 +66,7 @@ def pack_parcel(pipeline: Path, repo_id: str, metrics: Path | None = None) -> Pa
     hub.check_repo_id(repo_id)
     source = find_pipeline(pipeline)
     meta = read_json(source / "meta.json")
-    scores = meta.get("performance") if metrics is None else read_json(metrics)
+    scores = meta.get("performance") if metrics is None else _read_scores(metrics)
     decoders = {}
     with unpacked_decoders(source) as folders:
         if not folders:
@@ -155,6 +156,13 @@ def push_parcel(
         create_pr=create_pr,
     )
     return Pushed(url=commit.pr_url or commit.commit_url, commit=commit.oid, deleted=deleted)
+
+
+def _read_scores(file: Path) -> dict[str, Any]:
+    scores = read_json(file)
+    if {*_PERCENT, "tokens_per_second"} <= scores.keys():  # by our own command, others give shares
+        return {name: scores[name] / 100 for name in _PERCENT}
+    return scores
 
 
 def _own_files(pipeline: Path) -> dict[str, Path]:

@@ -9,7 +9,7 @@ import srsly
 from safetensors.torch import load_file, save_file
 
 from spacy_lgu.decoder.weights import WEIGHTS
-from spacy_lgu.sharing.packed import packed_models
+from spacy_lgu.sharing.packed import PackedModel, packed_models
 
 from ..cli.conftest import failure, run
 from ..conftest import TEXTS, layer_config, make_nlp
@@ -106,10 +106,10 @@ def test_a_packed_model_stays_what_it_is(referring, hub_cache, tmp_path):
     assert load(tmp_path / "bundled")(TEXTS[0]).to_json() == expected
 
 
-def test_packed_files_stay_in_their_folder(hub_cache, tmp_path):
+def test_packed_files_stay_in_their_folder(tmp_path):
     shim = srsly.msgpack_dumps({"files": {"lgu.json": b"{}", "../out": b""}})
     (tmp_path / "model").write_bytes(srsly.msgpack_dumps({"shims": [[shim]]}))
-    (model,) = packed_models(tmp_path)
+    model = PackedModel(tmp_path / "model")
     with pytest.raises(ValueError, match=r"holds a file '\.\./out', outside the decoder's"):
         model.unpacked().__enter__()
     assert not (tmp_path / "out").exists()

@@ -20,6 +20,11 @@ from .hub_server import TOKEN, HubServer, Repository
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 
 REPO = "tester/my_ner"
+# As `lgu evaluate --output` writes it, in percent.
+OF_EVALUATE = {
+    "threshold": None, "f1": 50.0, "precision": 40.0, "recall": 60.0, "labels": {"PER": [1, 2, 3]},
+    "tokens_per_second": 100.0,
+}  # fmt: skip
 SAFE = "transformer/base/model.safetensors"
 
 
@@ -128,7 +133,7 @@ def test_what_a_person_wrote_stays(online, described):
     changed = card.replace("## Load it", "## Mine in yours") + "\nMore of mine.\n"
     repository.commit("main", {**repository.files(first), "README.md": changed.encode()})
     scores = described.with_name("test.json")
-    scores.write_text(json.dumps({"ents_f": 0.5, "speed": 100.0}))
+    scores.write_text(json.dumps(OF_EVALUATE))
     run("lgu", "push", described, REPO, "--metrics", scores)
     card, header = card_of(repository), header_of(repository)
     assert "# Mine\n\nRead *this*." in card
@@ -137,7 +142,11 @@ def test_what_a_person_wrote_stays(online, described):
     assert "Mine in yours" not in card
     assert "On test.\n" in card
     assert header["license"] == "other"
-    assert [m["value"] for m in header["model-index"][0]["results"][0]["metrics"]] == [0.5]
+    assert [m["value"] for m in header["model-index"][0]["results"][0]["metrics"]] == [
+        0.5,
+        0.4,
+        0.6,
+    ]
     for broken, message in (
         (card.replace(END, ""), "but not '<!-- spacy-lgu: end -->'"),
         ("---\n- a\n---\nText", "is not YAML between two lines"),
