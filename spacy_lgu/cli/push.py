@@ -36,8 +36,11 @@ def push_cli(
     """
     # Every `python -m spacy` imports this file, so slow imports wait until they are needed.
     from ..sharing.card import write_card
+    from ..sharing.hub import check_login
     from ..sharing.pushing import describe_sizes, pack_parcel, push_parcel
 
+    if not dry_run:
+        check_login()  # before gigabytes are hashed
     parcel = pack_parcel(pipeline, repo_id, metrics)
     for line in describe_sizes(parcel.files):
         typer.echo(line)

@@ -118,11 +118,10 @@ def push_parcel(
     revision (str | None): The branch. None: the default one.
     message (str | None): Of the commit.
     create_pr (bool): Whether to propose the commit instead of making it.
-    RETURNS (Pushed): Raises OSError without a login or rights, and ValueError for a repository that
+    RETURNS (Pushed): Raises OSError without rights, and ValueError for a repository that
         is public, if it should be private, and for a card that is damaged.
     """
     repo_id = parcel.facts.repo_id
-    hub.check_login()
     was_private = hub.is_private(repo_id)
     if private and was_private is False:
         raise ValueError(

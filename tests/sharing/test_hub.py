@@ -12,6 +12,7 @@ from spacy_lgu.sharing import hub
 from spacy_lgu.sharing.card import END
 
 from ..cli.conftest import failure, run
+from ..conftest import make_nlp
 from . import hub_server
 from .conftest import COMMIT, NAME, contents, outputs, save_nlp
 from .hub_server import TOKEN, HubServer, Repository
@@ -194,6 +195,20 @@ def test_dry_run(online, described):
     assert "license: mit" in printed
     assert "This was a dry run: nothing was sent" in one_line(printed)
     assert online.requests == []
+
+
+def test_a_pipeline_without_a_record_of_its_files(decoder_folder, tmp_path):
+    nlp = make_nlp(decoder_folder, component={"base_weights": "bundle"})
+    nlp.replace_listeners("transformer", "ner", ["model.tok2vec"])
+    nlp.remove_pipe("transformer")
+    nlp.to_disk(tmp_path / "replaced")
+    (tmp_path / "replaced" / "notes.txt").write_text("mine")
+    printed = run("lgu", "push", tmp_path / "replaced", REPO, "--dry-run")
+    names = [line.split()[-1] for line in printed.splitlines() if " bytes  " in line]
+    vocab = [f"vocab/{name}" for name in ("key2row", "lookups.bin", "strings.json", "vectors")]
+    own = ["config.cfg", "meta.json", "ner/cfg", "ner/model", "ner/moves", "tokenizer"]
+    assert names == [*own, *vocab, "vocab/vectors.cfg"]
+    assert "no save wrote it: notes.txt" in one_line(printed)
 
 
 def test_push_is_refused(online, bundled, decoder_folder, monkeypatch):
