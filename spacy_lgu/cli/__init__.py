@@ -29,14 +29,19 @@ def lgu_cli(
 from . import (  # noqa: E402
     adapt,  # noqa: F401
     annotate,  # noqa: F401
+    bundle,  # noqa: F401
     calibrate,  # noqa: F401
     convert,  # noqa: F401
     evaluate,  # noqa: F401
+    export,  # noqa: F401
     fetch,  # noqa: F401
     init_config,  # noqa: F401
     inspect,  # noqa: F401
     package,  # noqa: F401
+    pull,  # noqa: F401
+    push,  # noqa: F401
     search,  # noqa: F401
     study,  # noqa: F401
+    unbundle,  # noqa: F401
     verify,  # noqa: F401
 )

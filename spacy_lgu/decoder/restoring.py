@@ -3,6 +3,7 @@
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from transformers import PretrainedConfig
@@ -25,6 +26,23 @@ from .source import CONFIG, Source, find_source, load_tokenizer, read_config
 from .weights import check_weights, place_experts
 
 _PARTS = ("adapter", "base", "tokenizer", "weights")
+
+
+class FoundWeights(NamedTuple):
+    """The weights of a saved decoder, without its adapter.
+
+    source (Source): Where they are.
+    config (PretrainedConfig): The config beside them, of the layers that are used.
+    prefix (str | None): From check_weights, if they are those of a reference.
+    bundle (Bundle | None): If they are a frozen base inside the save.
+    identity (str): What makes two frozen bases the same.
+    """
+
+    source: Source
+    config: PretrainedConfig
+    prefix: str | None
+    bundle: Bundle | None
+    identity: str
 
 
 @one_at_a_time
@@ -51,23 +69,8 @@ def load_decoder_folder(
     tokenizer = load_tokenizer(Source(str(place), place, None), {}, as_saved=True)
     adapter = folder / "adapter" if settings.tuning == "lora" else None
     adapter_config = None if adapter is None else check_adapter(adapter)
-    prefix, bundle, identity = None, None, saved.base.identity
-    if saved.base_weights == "reference":
-        source, config, prefix = _find_reference(folder, saved)
-    else:
-        part = folder / saved.part
-        if saved.bundle is not None:
-            files = _compare_base(part, saved.bundle, full=full)
-            bundle = Bundle.at(part, files) if saved.part == "base" else None
-            identity = replace(saved.base, files=files).identity
-        source = find_source(str(part.absolute()))
-        config = read_config(source)
-        if saved.n_layers not in (None, config.num_hidden_layers):
-            raise damaged(
-                folder / DESCRIPTION,
-                f"'n_layers' is {saved.n_layers}, but the decoder in {saved.part} has "
-                f"{config.num_hidden_layers} layers",
-            )
+    found = find_weights(folder, saved, full=full)
+    source, config = found.source, found.config
     check_saved_with(saved.libraries, config, str(folder))
     config = place_experts(source, config, settings.quantization)
     if config.hidden_size != saved.width:
@@ -85,16 +88,44 @@ def load_decoder_folder(
             config=config,
             tokenizer=tokenizer,
             unmasked=unmask_layers(saved.unmasking, config.num_hidden_layers, layer_kinds(config)),
-            prefix=prefix,
+            prefix=found.prefix,
             adapter=adapter,
         ),
         saved.base,
-        identity=identity,
+        identity=found.identity,
         dtype=saved.dtype if settings.dtype == "auto" else settings.dtype,
         device=device,
-        bundle=bundle,
+        bundle=found.bundle,
         subtokens=saved.subtokens,
     )
+
+
+def find_weights(folder: Path, saved: Description, *, full: bool = False) -> FoundWeights:
+    """Find the weights of a saved decoder, in the save or where its base is; none is read.
+
+    folder (Path): A folder that save_decoder wrote.
+    saved (Description): Its description.
+    full (bool): Whether to hash the weights that the save holds.
+    RETURNS (FoundWeights): Raises ValueError or OSError that says what is missing, damaged or
+        different, and what to do.
+    """
+    if saved.base_weights == "reference":
+        return _find_reference(folder, saved)
+    part = folder / saved.part
+    bundle, identity = None, saved.base.identity
+    if saved.bundle is not None:
+        files = _compare_base(part, saved.bundle, full=full)
+        bundle = Bundle.at(part, files) if saved.part == "base" else None
+        identity = replace(saved.base, files=files).identity
+    source = find_source(str(part.absolute()))
+    config = read_config(source)
+    if saved.n_layers not in (None, config.num_hidden_layers):
+        raise damaged(
+            folder / DESCRIPTION,
+            f"'n_layers' is {saved.n_layers}, but the decoder in {saved.part} has "
+            f"{config.num_hidden_layers} layers",
+        )
+    return FoundWeights(source, config, None, bundle, identity)
 
 
 def read_identity(folder: Path) -> tuple[str | None, str, int | None]:
@@ -179,10 +210,7 @@ def _check_files(folder: Path, saved: Description) -> None:
             )
 
 
-def _find_reference(
-    folder: Path, saved: Description
-) -> tuple[Source, PretrainedConfig, str | None]:
-    """RETURNS (tuple): Where the base is, its config, and what check_weights returns for it."""
+def _find_reference(folder: Path, saved: Description) -> FoundWeights:
     base = saved.base
     if base.files is not None and not named_path(base.name).is_dir():
         raise ValueError(
@@ -203,7 +231,7 @@ def _find_reference(
         ) from error
     if source.is_local and base.files is not None:
         _compare_base(source.folder, base.files, full=False, n_layers=saved.n_layers)
-    return source, config, prefix
+    return FoundWeights(source, config, prefix, None, base.identity)
 
 
 def _compare_base(

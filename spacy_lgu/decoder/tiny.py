@@ -113,11 +113,11 @@ def tiny_config(config: PretrainedConfig, *, window: int = 64) -> PretrainedConf
     return type(config).from_dict(without_rotary_scaling(values))
 
 
-def build_tiny(config: PretrainedConfig, attention: str, *, window: int) -> Any:
+def build_tiny(config: PretrainedConfig, attention: str | None, *, window: int) -> Any:
     """A tiny random decoder, the same at each call; the random state stays as it is.
 
     config (PretrainedConfig): As for tiny_config.
-    attention (str): Name of transformers' attention function.
+    attention (str | None): Name of transformers' attention function. None: its own choice.
     window (int): As for tiny_config.
     RETURNS (PreTrainedModel): Without LM head, in float32 and evaluation mode. Raises ValueError if
         it is not tiny.

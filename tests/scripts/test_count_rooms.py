@@ -84,6 +84,15 @@ def test_ray_is_imported_in_one_file():
     assert found == {"cluster.py"}
 
 
+def test_the_hub_is_asked_in_few_rooms():
+    found = {
+        file.relative_to(PACKAGE).parts[0]
+        for file in PACKAGE.rglob("*.py")
+        if any(name.startswith("huggingface_hub") for name in find_imports(file, PACKAGE))
+    }
+    assert found == {"cli", "decoder", "inspection", "sharing"}
+
+
 def test_listeners_know_no_other_room():
     rooms = {other for room, other in find_arrows(PACKAGE) if room == "listeners"}
     assert rooms == {"."}  # segments.py
