@@ -229,6 +229,8 @@ def _write_decoder(component: str, saved: Description, config: Any) -> str:
         layers += f"; of the base, the first {saved.n_layers} layers alone"
     if saved.repeat:
         layers += f"; each text is read {saved.repeat + 1} times"
+    if saved.read_previous:
+        layers += "; a subtoken has the vector of the one before it"
     return _DECODER.format(
         component=component,
         base=base,

@@ -141,6 +141,12 @@ def export_pipeline(
             f"(repeat = {saved.repeat}), which a plain model does not do. Use the pipeline itself, "
             "or train one with repeat = 0."
         )
+    if saved.read_previous:
+        raise ValueError(
+            f"The decoder of {component!r} gives each subtoken the vector of the one before it "
+            "(read_previous = true), which a plain model does not do. Use the pipeline itself, or "
+            "train one with read_previous = false."
+        )
     direction = find_direction(saved.unmasking, config, by_mask=by_mask)
     directed = direct(config, direction)
     if hasattr(directed, "quantization_config"):

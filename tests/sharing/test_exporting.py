@@ -209,6 +209,7 @@ def test_a_family_without_a_class_for_tokens(labeler, tmp_path, monkeypatch):
     [
         ({"unmasking": "ccbb"}, [], "'ccbb', under which 2 layers see everything and 2 only"),
         ({"unmasking": "cc", "repeat": 1}, [], "reads each sequence 2 times (repeat = 1)"),
+        ({"read_previous": True}, [], "gives each subtoken the vector of the one before it"),
         ({"unmasking": "cc"}, ["--by-mask"], "no layer needs a mask. Leave it out"),
         ({"unmasking": "cc"}, ["--dtype", "int4"], "--dtype is 'int4': expected 'auto' or one"),
     ],
