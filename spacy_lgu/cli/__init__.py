@@ -37,6 +37,7 @@ from . import (  # noqa: E402
     inspect,  # noqa: F401
     package,  # noqa: F401
     search,  # noqa: F401
+    serve,  # noqa: F401
     study,  # noqa: F401
     verify,  # noqa: F401
 )
