@@ -43,7 +43,7 @@ def serve_cli(
     max_texts: Annotated[int, typer.Option(help="Most texts of a request")] = 1000,
     max_characters: Annotated[
         int, typer.Option(help="Most characters of a request, in all its texts")
-    ] = 200_000,
+    ] = 100_000,
     timeout: Annotated[
         float, typer.Option(help="Seconds for a request to arrive, and to be answered")
     ] = 60.0,

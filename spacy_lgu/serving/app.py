@@ -19,7 +19,7 @@ from .queueing import Job, QueueClosedError, QueueFullError
 from .reading import Order, RefusedError, read_order
 from .schemas import AnnotateResponse, Health, PipelinesResponse, Problem, request_schema
 from .service import Service
-from .working import Failure
+from .working import ENDED, Failure
 
 _DESCRIPTION = """Annotates texts with trained spaCy pipelines.
 
@@ -71,6 +71,7 @@ def make_app(service: Service, *, token: str | None = None, local: bool = True) 
 
     for kind in (RefusedError, HTTPException, Exception):
         app.add_exception_handler(kind, answer_error)
+    app.openapi()  # takes a moment, which no request should
     return Guard(app, service, token=token, local=local)
 
 
@@ -107,7 +108,10 @@ def _add_annotate(app: FastAPI, service: Service, *, needs_token: bool) -> None:
 def _add_looks(app: FastAPI, service: Service, *, needs_token: bool) -> None:
     known = _problems(needs_token=needs_token)
     text = {"content": {"text/plain": {"schema": {"type": "string"}}}}
-    health = {200: {"model": Health}, 421: _problems(needs_token=False)[421]}
+    health: dict[int | str, dict[str, Any]] = {
+        200: {"model": Health},
+        421: _problems(needs_token=False)[421],
+    }
 
     @app.get("/", include_in_schema=False)
     async def show_page() -> Response:
@@ -122,13 +126,18 @@ def _add_looks(app: FastAPI, service: Service, *, needs_token: bool) -> None:
         found = [served.describe() for served in service.pipelines.served.values()]
         return _json({"pipelines": found})
 
+    health = _problems(needs_token=False)  # as they are open
+    health |= {200: {"model": Health}, 503: {"model": Health, "description": "It is not"}}
+
     @app.get("/health/live", response_class=Response, responses={**health})
     async def check_live() -> Response:
-        """Whether the server answers."""
-        return _json({"status": "live"})
+        """Whether the service works. If not, only a new start helps."""
+        if service.is_alive:
+            return _json({"status": "live"})
+        return _json({"status": "not live", "reason": ENDED}, 503)
 
     @app.get("/health/ready", response_class=Response,
-             responses={**health, 503: {"model": Health}})  # fmt: skip
+             responses={**health})  # fmt: skip
     async def check_ready() -> Response:
         """Whether requests are taken."""
         obstacle = service.obstacle

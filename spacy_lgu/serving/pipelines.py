@@ -13,7 +13,6 @@ from ..annotation.annotations import scored_keys
 from ..fleet.bases import MisfitError, depth, read_base
 from ..fleet.fleet import Fleet
 from ..fleet.seats import Seat, find_tokenizer
-from ..inputs import cut
 from ..pipeline.opening import open_pipeline
 from .naming import Source
 
@@ -122,9 +121,7 @@ class Pipelines:
             logger.info("Serving %r from %r. %s", name, served.source.path, served.description)
         order = [name for name in wanted if name in self._served]
         self._served = {name: self._served[name] for name in order}
-        for name, reason in failures.items():
-            logger.error("The pipeline %r could not be loaded: %s", name, cut(reason))
-        return failures
+        return {name: failures[name] for name in wanted if name in failures}
 
     def drop_retired(self, is_used: Callable[[Served], bool]) -> None:
         """Free what is retired and not in use. Called by the thread that annotates.

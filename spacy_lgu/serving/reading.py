@@ -8,15 +8,12 @@ from pydantic import ValidationError
 from starlette.requests import Request
 
 from ..annotation.records import check_text
-from ..inputs import parse_json
+from ..inputs import parse_json, shorten
 from .pipelines import Served
 from .rendering import MAX_DRAWN, Wanted
 from .schemas import AnnotateRequest
 from .service import NoPipelineError, Service
 from .settings import Limits
-
-# Of the mistakes in a body, how many are told.
-_MOST_TOLD = 10
 
 
 class RefusedError(Exception):
@@ -114,6 +111,12 @@ def parse_order(body: bytes, service: Service) -> Order:
         ) from None
     except ValueError as error:
         raise RefusedError(400, "invalid_json", str(error)) from None
+    unknown = parsed.keys() - AnnotateRequest.model_fields if isinstance(parsed, dict) else ()
+    if unknown:  # pydantic would tell of each, and they may be a million
+        known = ", ".join(AnnotateRequest.model_fields)
+        raise RefusedError(
+            422, "unknown_field", f"There is no field {shorten(min(unknown))}. Known are {known}."
+        )
     try:
         asked = AnnotateRequest.model_validate(parsed)
     except ValidationError as error:
@@ -121,17 +124,14 @@ def parse_order(body: bytes, service: Service) -> Order:
         found = error.errors(include_url=False, include_input=False, include_context=False)
         details = [{"where": list(one["loc"]), "message": one["msg"]} for one in found]
         raise RefusedError(
-            422,
-            "invalid_request",
-            "The body is not as the API describes it.",
-            details=details[:_MOST_TOLD],
+            422, "invalid_request", "The body is not as the API describes it.", details=details
         ) from None
     texts = _read_texts(asked, service.limits)
     try:
         served = service.find(asked.pipeline)
     except NoPipelineError as error:
-        status, code = (422, "no_pipeline") if asked.pipeline is None else (404, "unknown_pipeline")
-        raise RefusedError(status, code, str(error)) from None
+        code = "no_pipeline" if asked.pipeline is None else "unknown_pipeline"
+        raise RefusedError(404, code, str(error)) from None
     longest = max(map(len, texts))
     if longest > served.nlp.max_length:
         raise RefusedError(

@@ -123,7 +123,7 @@ class PipelinesResponse(BaseModel):
 class Health(BaseModel):
     """Whether requests are taken."""
 
-    status: Literal["live", "ready", "not ready"]
+    status: Literal["live", "not live", "ready", "not ready"]
     reason: str = ""
 
 

@@ -38,12 +38,11 @@ class Service:
         self._is_loaded = False
         self._is_draining = False
         self._changed = threading.Condition()  # of what is open
-        for place, (name, text) in enumerate(
-            (("queue_requests", "Requests that wait"), ("queue_texts", "Texts that wait"))
-        ):
-            self.metrics.watch(name, text, lambda place=place: self._queue.sizes()[place])
-        self.metrics.watch("pipelines", "Pipelines", lambda: len(self.pipelines.served))
-        self.metrics.watch("ready", "1: ready for requests", lambda: not self.obstacle)
+        watch = self.metrics.watch
+        watch("queue_requests", "Requests that wait", lambda: self._queue.sizes()[0])
+        watch("queue_texts", "Texts that wait", lambda: self._queue.sizes()[1])
+        watch("pipelines", "Pipelines", lambda: len(self.pipelines.served))
+        watch("ready", "1: ready for requests", lambda: not self.obstacle)
 
     def start(self) -> None:
         """Start the thread that annotates."""
@@ -78,6 +77,11 @@ class Service:
         if name not in served:
             raise NoPipelineError(f"There is no pipeline {name!r:.120}. Those served: {names}.")
         return served[name]
+
+    @property
+    def is_alive(self) -> bool:
+        """RETURNS (bool): Whether the thread that annotates is there."""
+        return self._worker.is_alive
 
     @property
     def obstacle(self) -> str:

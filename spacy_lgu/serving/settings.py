@@ -27,21 +27,20 @@ class Limits:
     max_queue: int = 256
     max_body: int = 2 * 2**20
     max_texts: int = 1000
-    max_characters: int = 200_000
+    max_characters: int = 100_000
     timeout: float = 60.0
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            option = f"--{field.name.replace('_', '-')}"
-            if field.name == "max_wait":
-                if not 0 <= value < self.timeout:
-                    raise ValueError(
-                        f"Expected {option} to be from 0 to less than --timeout, which is "
-                        f"{self.timeout:g} seconds, but got {value:g}."
-                    )
-            elif not 0 < value < float("inf"):
+            if field.name != "max_wait" and not 0 < value < float("inf"):
+                option = f"--{field.name.replace('_', '-')}"
                 raise ValueError(f"Expected {option} to be more than 0, but got {value:g}.")
+        if not 0 <= self.max_wait < self.timeout:
+            raise ValueError(
+                "Expected --max-wait to be from 0 to less than --timeout, which is "
+                f"{self.timeout:g} seconds, but got {self.max_wait:g}."
+            )
 
 
 def check_token(token: str, where: str) -> str:

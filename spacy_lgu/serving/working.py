@@ -35,7 +35,7 @@ class Failure:
     """Why a text has no annotations.
 
     kind (str): "failed": its pipeline does; "memory": it needs more than there is; "ended": the
-        service cannot annotate any more.
+        service cannot annotate any more; "replaced": the pipeline is not there any more.
     message (str): For the client that sent the text: it may quote it.
     """
 
@@ -161,6 +161,10 @@ class Worker:
             else:
                 by_fleet[item.job.target.fleet].append(item)
         for fleet, items in by_fleet.items():
+            # A request may come between the moments that its pipeline is replaced and freed.
+            given += [(item, Failure("replaced", "The pipeline was replaced just now."))
+                      for item in items if item.job.target.seat not in fleet]  # fmt: skip
+            items = [item for item in items if item.job.target.seat in fleet]
             requests = [Request(text=item.text, name=item.job.target.seat) for item in items]
             outcomes = fleet.run(requests)
             given += [(item, _spell(item, outcome))
