@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -18,6 +19,7 @@ from .app import make_app
 from .naming import Source, find_pipelines
 from .service import Service
 from .settings import Limits, is_loopback
+from .working import make_thread
 
 logger = logging.getLogger("spacy_lgu")
 
@@ -112,12 +114,16 @@ class _Run:
         self._service.start()
         if hasattr(signal, "SIGHUP"):
             self._loop.add_signal_handler(signal.SIGHUP, self._reload.set)
-        loader = threading.Thread(target=self._load, args=(wanted,), daemon=True, name="loading")
-        loader.start()
+        make_thread(partial(self._load, wanted), "loading").start()
         serving = asyncio.create_task(self._server.serve(sockets=[self._listener]))
         ending = asyncio.create_task(self._ending.wait())
         await asyncio.wait({serving, ending}, return_when=asyncio.FIRST_COMPLETED)
         self._service.drain()
+        if self._service.n_open:
+            self._say(
+                f"{self._service.n_open} requests are being answered; a second signal ends it now.",
+                "info",
+            )
         await asyncio.to_thread(self._service.wait_until_idle, self._limits.timeout + 1)
         self._server.should_exit = True
         await serving

@@ -151,6 +151,11 @@ class Service:
         """Take no request any more."""
         self._is_draining = True
 
+    @property
+    def n_open(self) -> int:
+        """RETURNS (int): Requests that wait or are in a batch."""
+        return len(self._open)
+
     def wait_until_idle(self, timeout: float) -> bool:
         """Wait for the requests that are there.
 

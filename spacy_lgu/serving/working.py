@@ -43,6 +43,18 @@ class Failure:
     message: str
 
 
+def make_thread(run: Callable[[], None], name: str) -> threading.Thread:
+    """A thread that loads or runs pipelines.
+
+    run (Callable): What it does.
+    name (str): Its name.
+    RETURNS (Thread): Not started. It has the context of the caller, in which thinc keeps whether
+        there is a GPU, and does not outlive the main thread.
+    """
+    target = partial(contextvars.copy_context().run, run)
+    return threading.Thread(target=target, name=name, daemon=True)
+
+
 class LostDeviceError(Exception):
     """CUDA does not recover from the error before."""
 
@@ -72,9 +84,7 @@ class Worker:
         self._on_end = on_end
         self.characters_per_second = 0.0  # lately
         self._since: float | None = None
-        # thinc keeps in the context whether there is a GPU.
-        run = partial(contextvars.copy_context().run, self._run)
-        self._thread = threading.Thread(target=run, name="annotating", daemon=True)
+        self._thread = make_thread(self._run, "annotating")
 
     def start(self) -> None:
         self._thread.start()
