@@ -39,7 +39,7 @@ def serve_cli(
         float, typer.Option(help="Seconds that a batch which is not full waits for more")
     ] = 0.0,
     max_queue: Annotated[int, typer.Option(help="Most requests that wait")] = 256,
-    max_body: Annotated[int, typer.Option(help="Most bytes of a request")] = 2 * 2**20,
+    max_body: Annotated[int, typer.Option(help="Most bytes of a request")] = 2**20,
     max_texts: Annotated[int, typer.Option(help="Most texts of a request")] = 1000,
     max_characters: Annotated[
         int, typer.Option(help="Most characters of a request, in all its texts")

@@ -33,10 +33,10 @@ _REASONS = {
     401: "A token is needed",
     404: "There is no such pipeline",
     408: "The body did not arrive in time",
-    413: "The body, or what it asks for, is too large",
+    413: "The body is too large",
     415: "The body is not application/json, or is compressed",
     421: "The request is for another host",
-    422: "The body is JSON, but not as described",
+    422: "The body is JSON, but not as described, or asks for too much",
     500: "The pipeline failed on each text",
     503: "Too many requests wait, memory is short, or the service is not ready",
     504: "No answer was found in time",
@@ -108,10 +108,8 @@ def _add_annotate(app: FastAPI, service: Service, *, needs_token: bool) -> None:
 def _add_looks(app: FastAPI, service: Service, *, needs_token: bool) -> None:
     known = _problems(needs_token=needs_token)
     text = {"content": {"text/plain": {"schema": {"type": "string"}}}}
-    health: dict[int | str, dict[str, Any]] = {
-        200: {"model": Health},
-        421: _problems(needs_token=False)[421],
-    }
+    health = _problems(needs_token=False)  # as they are open
+    health |= {200: {"model": Health}, 503: {"model": Health, "description": "It is not"}}
 
     @app.get("/", include_in_schema=False)
     async def show_page() -> Response:
@@ -126,9 +124,6 @@ def _add_looks(app: FastAPI, service: Service, *, needs_token: bool) -> None:
         found = [served.describe() for served in service.pipelines.served.values()]
         return _json({"pipelines": found})
 
-    health = _problems(needs_token=False)  # as they are open
-    health |= {200: {"model": Health}, 503: {"model": Health, "description": "It is not"}}
-
     @app.get("/health/live", response_class=Response, responses={**health})
     async def check_live() -> Response:
         """Whether the service works. If not, only a new start helps."""
@@ -136,8 +131,7 @@ def _add_looks(app: FastAPI, service: Service, *, needs_token: bool) -> None:
             return _json({"status": "live"})
         return _json({"status": "not live", "reason": ENDED}, 503)
 
-    @app.get("/health/ready", response_class=Response,
-             responses={**health})  # fmt: skip
+    @app.get("/health/ready", response_class=Response, responses={**health})
     async def check_ready() -> Response:
         """Whether requests are taken."""
         obstacle = service.obstacle

@@ -135,7 +135,7 @@ def parse_order(body: bytes, service: Service) -> Order:
     longest = max(map(len, texts))
     if longest > served.nlp.max_length:
         raise RefusedError(
-            413,
+            422,
             "too_many_characters",
             f"The pipeline {served.name!r} takes texts of at most {served.nlp.max_length:,} "
             f"characters, but one has {longest:,}.",
@@ -153,14 +153,14 @@ def _read_texts(asked: AnnotateRequest, limits: Limits) -> list[str]:
     texts = [asked.text] if "text" in given else asked.texts
     if len(texts) > limits.max_texts:
         raise RefusedError(
-            413, "too_many_texts", f"Expected at most {limits.max_texts:,} texts, but got "
+            422, "too_many_texts", f"Expected at most {limits.max_texts:,} texts, but got "
             f"{len(texts):,}.",
         )  # fmt: skip
     most = min(limits.max_characters, MAX_DRAWN) if asked.html else limits.max_characters
     n_characters = sum(map(len, texts))
     if n_characters > most:
         raise RefusedError(
-            413, "too_many_characters",
+            422, "too_many_characters",
             f"Expected at most {most:,} characters in all texts of a request"
             f"{' with html' if asked.html else ''}, but got {n_characters:,}.",
         )  # fmt: skip
@@ -168,5 +168,5 @@ def _read_texts(asked: AnnotateRequest, limits: Limits) -> list[str]:
         try:
             check_text(text, "text" if "text" in given else f"texts[{i}]")
         except ValueError as error:
-            raise RefusedError(422, "invalid_text", f"{str(error).capitalize()}.") from None
+            raise RefusedError(422, "invalid_text", f"body: {error}.") from None
     return texts

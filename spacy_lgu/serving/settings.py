@@ -25,7 +25,7 @@ class Limits:
     max_batch_texts: int = 128
     max_wait: float = 0.0
     max_queue: int = 256
-    max_body: int = 2 * 2**20
+    max_body: int = 2**20
     max_texts: int = 1000
     max_characters: int = 100_000
     timeout: float = 60.0

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from spacy_lgu.annotation.annotations import read_annotations, scored_keys
 from spacy_lgu.decoder.fleet import FleetDecoder
+from spacy_lgu.serving.rendering import MAX_DRAWN
 
 from ..conftest import TEXTS
 from .conftest import GO_ON, annotate, listen, open_service, wait_until
@@ -239,8 +240,8 @@ def test_bodies_that_are_refused(client, body, expected, words):
 def test_limits(folder):
     limits = {"max_body": 200, "max_texts": 3, "max_characters": 20}
     with open_service(folder, **limits) as service, listen(service) as client:
-        assert code_of(annotate(client, texts=["a"] * 4)) == (413, "too_many_texts")
-        assert code_of(annotate(client, text="a" * 21)) == (413, "too_many_characters")
+        assert code_of(annotate(client, texts=["a"] * 4)) == (422, "too_many_texts")
+        assert code_of(annotate(client, text="a" * 21)) == (422, "too_many_characters")
         assert annotate(client, texts=["a" * 10, "b" * 10]).status_code == 200
         assert code_of(annotate(client, text="a" * 200)) == (413, "body_too_large")
         parts = (b"x" * 50 for _ in range(100))  # without a length
@@ -248,12 +249,12 @@ def test_limits(folder):
         assert code_of(response) == (413, "body_too_large")
         service.find("rules").nlp.max_length = 15
         response = annotate(client, text="a" * 16)
-        assert code_of(response) == (413, "too_many_characters")
+        assert code_of(response) == (422, "too_many_characters")
         assert "takes texts of at most 15 characters" in response.json()["error"]["message"]
 
 
 def test_pictures_have_a_limit_of_their_own(client):
-    assert code_of(annotate(client, text="a" * 5001, html=True)) == (413, "too_many_characters")
+    assert code_of(annotate(client, text="a" * 5001, html=True)) == (422, "too_many_characters")
 
 
 def test_other_types_are_refused(client):
@@ -395,6 +396,7 @@ def test_metrics(client):
 def test_the_page_runs_its_own_script_alone(client):
     response = client.get("/")
     assert response.headers["content-type"] == "text/html; charset=utf-8"
+    assert f'maxlength="{MAX_DRAWN}"' in response.text
     policy = response.headers["content-security-policy"]
     assert "default-src 'none'" in policy
     assert "script-src 'sha256-" in policy
