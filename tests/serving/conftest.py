@@ -128,3 +128,13 @@ def wait_until(condition, seconds=20) -> None:
     while not condition():
         assert time.monotonic() < until, "it does not come about"
         time.sleep(0.005)
+
+
+def code_of(response) -> tuple[int, str]:
+    return response.status_code, response.json()["error"]["code"]
+
+
+def metric(client, name: str) -> float:
+    """RETURNS: A number as Prometheus reads it, 0 if it is not there yet."""
+    lines = dict(line.rsplit(" ", 1) for line in client.get("/metrics").text.splitlines())
+    return float(lines.get(f"spacy_lgu_{name}", 0))
