@@ -143,8 +143,8 @@ class Service:
 
     def retry_after(self) -> int:
         """RETURNS (int): Seconds after which what waits now may be done, at least 1."""
-        n_characters = self._queue.sizes()[2]
-        seconds = n_characters / max(1.0, self._worker.characters_per_second)
+        speed = self._worker.characters_per_second
+        seconds = self._queue.sizes()[2] / speed if speed else 1
         return max(1, min(_LONGEST, math.ceil(seconds)))
 
     def drain(self) -> None:

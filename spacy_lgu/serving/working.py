@@ -8,6 +8,7 @@ import contextvars
 import logging
 import threading
 import time
+import traceback
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import torch
 from spacy.tokens import Doc
 
 from ..fleet.requests import Request
@@ -110,10 +112,11 @@ class Worker:
                 self._do_batch()
                 self._since = None
                 self._pipelines.drop_retired(self._queue.has)
-        except BaseException as error:  # the service is not ready any more, and says so
-            logger.critical("Annotating ended: %s.", type(error).__name__)
-            if not isinstance(error, LostDeviceError):
-                raise
+        except BaseException as error:  # noqa: BLE001  the service is not live any more, and says so
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            kind = type(error).__name__
+            # Without its message, which may quote a text.
+            logger.critical("Annotating ended: %s at %s:%s", kind, frame.filename, frame.lineno)
         finally:
             self._queue.close(ENDED)
             self._on_end()
@@ -124,20 +127,21 @@ class Worker:
             given = self._annotate(zones)
         # Not before the zones are left: whoever waits may look at what they hold.
         n_texts = n_subtokens = n_characters = 0
-        lost = False
+        is_lost = False
         for item, result in given:
             self._metrics.add_text(item.job.target.name, item.cost, result)
             n_texts += 1
             n_subtokens += item.cost
             n_characters += len(item.text)
-            lost = lost or (isinstance(result, Failure) and "CUDA error" in result.message)
+            is_lost = is_lost or (isinstance(result, Failure) and _loses_device(result))
             item.job.give(item.place, result)
         if n_texts:
             seconds = time.perf_counter() - begin
             self._metrics.add_batch(n_texts, n_subtokens, seconds)
             speed = n_characters / seconds
-            self.characters_per_second += 0.2 * (speed - self.characters_per_second)
-        if lost:
+            before = self.characters_per_second or speed
+            self.characters_per_second = 0.8 * before + 0.2 * speed
+        if is_lost:
             raise LostDeviceError
 
     def _annotate(self, zones: ExitStack) -> list[tuple[Item, Any]]:
@@ -198,3 +202,14 @@ def _fail(error: Exception) -> Failure:
     # torch.OutOfMemoryError, and MemoryError of Python and NumPy.
     kind = "memory" if "Memory" in type(error).__name__ else "failed"
     return Failure(kind, cut(f"{type(error).__name__}: {error}"))
+
+
+def _loses_device(failure: Failure) -> bool:
+    """Whether the GPU computes nothing any more. The words may be those of a text: it is asked."""
+    if "CUDA error" not in failure.message or not torch.cuda.is_available():
+        return False
+    try:
+        torch.cuda.synchronize()
+    except RuntimeError:
+        return True
+    return False

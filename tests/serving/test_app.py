@@ -1,9 +1,9 @@
 """Requests over HTTP, their answers, and what of a request may fail."""
 
-import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -147,21 +147,19 @@ def test_neighbours_of_a_text_that_fails_are_answered(client):
     assert found == [500, *[200] * 5, 500]
 
 
-def test_the_end_of_the_thread_is_told_and_nobody_hangs(folder):
+def test_the_end_of_the_thread_is_told_and_nobody_hangs(folder, caplog):
     with open_service(folder) as service, listen(service) as client, ThreadPoolExecutor(2) as pool:
         assert client.get("/health/ready").status_code == 200
         GO_ON.clear()
-        with pytest.MonkeyPatch.context() as patch:
-            # pytest would report what ends a thread.
-            patch.setattr(threading, "excepthook", lambda arguments: None)
-            first = pool.submit(annotate, client, texts=["wait", "exit"])
-            wait_until(lambda: service._worker.busy_for and not service._queue.sizes()[0])
-            second = pool.submit(annotate, client, text="Rome")
-            wait_until(lambda: service._queue.sizes()[0] == 1)
-            GO_ON.set()
-            assert code_of(first.result()) == (503, "ended")
-            assert code_of(second.result()) == (503, "ended")
-            wait_until(lambda: not service._worker.is_alive)
+        first = pool.submit(annotate, client, texts=["wait", "exit"])
+        wait_until(lambda: service._worker.busy_for and not service._queue.sizes()[0])
+        second = pool.submit(annotate, client, text="Rome")
+        wait_until(lambda: service._queue.sizes()[0] == 1)
+        GO_ON.set()
+        assert code_of(first.result()) == (503, "ended")
+        assert code_of(second.result()) == (503, "ended")
+        wait_until(lambda: not service._worker.is_alive)
+        assert "Annotating ended: SystemExit at " in caplog.text
         response = client.get("/health/ready")
         assert response.status_code == 503
         assert response.json()["reason"] == "the service cannot annotate any more"
@@ -169,14 +167,23 @@ def test_the_end_of_the_thread_is_told_and_nobody_hangs(folder):
         assert code_of(annotate(client, text="Rome")) == (503, "not_ready")
 
 
-def test_a_lost_device_ends_the_thread(folder, monkeypatch):
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_a_lost_device_ends_the_thread(folder, monkeypatch, is_lost):
+    def fail(requests):
+        return [RuntimeError("CUDA error: device-side assert triggered") for _ in requests]
+
+    def synchronize():
+        if is_lost:
+            raise RuntimeError("CUDA error: device-side assert triggered")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "synchronize", synchronize)
     with open_service(folder) as service, listen(service) as client:
-        fleet = service.find("rules").fleet
-
-        def fail(requests):
-            return [RuntimeError("CUDA error: device-side assert triggered") for _ in requests]
-
-        monkeypatch.setattr(fleet, "run", fail)
-        assert code_of(annotate(client, text="Rome")) == (500, "failed")
-        wait_until(lambda: not service._worker.is_alive)
-        assert client.get("/health/live").status_code == 503
+        with monkeypatch.context() as patch:
+            patch.setattr(service.find("rules").fleet, "run", fail)
+            assert code_of(annotate(client, text="Rome")) == (500, "failed")
+        if is_lost:
+            wait_until(lambda: not service._worker.is_alive)
+            assert client.get("/health/live").status_code == 503
+        else:  # the words were those of a text
+            assert annotate(client, text="Rome").status_code == 200
