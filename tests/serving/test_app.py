@@ -117,6 +117,12 @@ def test_any_text_is_answered_or_refused(client, alone, text):
         assert response.json()["docs"] == [expect(alone["rules"], text)]
 
 
+def test_a_long_body(client):
+    text = "Ann " * 20_000
+    (doc,) = annotate(client, text=text, tokens=False).json()["docs"]
+    assert doc["ents"][-1] == {"start": len(text) - 4, "end": len(text) - 1, "label": "<i>"}
+
+
 # Failures of a text
 
 
