@@ -41,6 +41,7 @@ from . import (  # noqa: E402
     pull,  # noqa: F401
     push,  # noqa: F401
     search,  # noqa: F401
+    serve,  # noqa: F401
     study,  # noqa: F401
     unbundle,  # noqa: F401
     verify,  # noqa: F401

@@ -11,6 +11,10 @@ from ..pipeline.opening import check_pipeline
 from ..replacing import finished_folder
 
 
+class MisfitError(ValueError):
+    """A pipeline has another base than the fleet: it needs a fleet of its own."""
+
+
 class RecordedBase(NamedTuple):
     """The base of a saved pipeline.
 
@@ -54,7 +58,7 @@ def check_same(name: str, base: RecordedBase, other: RecordedBase) -> None:
 
     name (str): The pipeline that has the first base.
     base, other (RecordedBase): The bases.
-    RETURNS (None): Raises ValueError that names both if they differ.
+    RETURNS (None): Raises MisfitError that names both if they differ.
     """
     if None in (base.identity, other.identity) or base.identity == other.identity:
         return
@@ -67,9 +71,9 @@ def check_same(name: str, base: RecordedBase, other: RecordedBase) -> None:
     raise misfit(name, f"its base is {base.name!r}, not the fleet's {other.name!r}.{hint}")
 
 
-def misfit(name: str, reason: str) -> ValueError:
-    """RETURNS (ValueError): A pipeline does not fit a fleet, why, and what to do."""
-    return ValueError(
+def misfit(name: str, reason: str) -> MisfitError:
+    """RETURNS (MisfitError): A pipeline does not fit a fleet, why, and what to do."""
+    return MisfitError(
         f"The pipeline {name!r} does not fit this fleet: {reason} Put it into a fleet of its own, "
         "or train it on the base of this one."
     )

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from ..decoder.fleet import FleetDecoder
 from ..decoder.membership import ApartError, BaseError
 from ..pipeline.opening import open_pipeline
 from .bases import RecordedBase, check_same, depth, misfit, read_base
-from .requests import OnErrorT, Request, find_seat, run_batch
+from .requests import OnErrorT, OutcomeT, Request, find_seat, run_batch
 from .seats import Seat, find_transformer
 
 logger = logging.getLogger("spacy_lgu")
@@ -77,7 +77,7 @@ class Fleet:
             pipeline that is loaded.
         strict (bool): Whether another base than that of the fleet is refused. False: it runs apart.
         RETURNS (Seat): Says whether it runs with the others. Raises ValueError for a name that is
-            taken and for another base than that of the fleet.
+            taken, and MisfitError, which is one, for another base than that of the fleet.
         """
         with self._lock:
             state = self._state
@@ -164,8 +164,7 @@ class Fleet:
         """
         for batch in minibatch(texts, batch_size):
             requests = [Request.read(item, with_context=as_tuples) for item in batch]
-            state = self._state
-            outcomes = run_batch(state.decoder, state.seats, requests, batch_size)
+            outcomes = self.run(requests)
             for request, outcome in zip(requests, outcomes, strict=True):
                 if isinstance(outcome, Exception):
                     if on_error is None:
@@ -173,6 +172,16 @@ class Fleet:
                     on_error(request.text, request.name, outcome)
                 elif outcome is not None:  # which an error handler has left out
                     yield (outcome, request.context) if as_tuples else outcome
+
+    def run(self, requests: Sequence[Request]) -> list[OutcomeT]:
+        """Annotate texts as one batch, whatever their number.
+
+        requests (Sequence[Request]): The texts with their pipelines.
+        RETURNS (list): For each text its Doc, the error that it failed with, or None if an error
+            handler of its pipeline left it out.
+        """
+        state = self._state
+        return run_batch(state.decoder, state.seats, requests, max(1, len(requests)))
 
 
 def _take_seat(

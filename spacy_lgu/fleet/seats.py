@@ -83,6 +83,16 @@ def find_transformer(nlp: Language) -> LGUTransformer | str:
     return pipe
 
 
+def find_tokenizer(nlp: Language) -> Any:
+    """What makes the subtokens that a pipeline's decoder reads.
+
+    nlp (Language): A pipeline.
+    RETURNS (PreTrainedTokenizerFast | None): Of its first decoder; None: it has none.
+    """
+    found = (shim for _, pipe in nlp.pipeline for shim in _decoders(pipe))
+    return next((shim.ready.tokenizer for shim in found), None)
+
+
 def _decoders(pipe: Any) -> Iterator[DecoderShim]:
     model = getattr(pipe, "model", None)
     for node in model.walk() if isinstance(model, Model) else ():

@@ -1,5 +1,6 @@
 """Pipelines on one base: the annotations of each alone, in one pass."""
 
+import gc
 import threading
 
 import pytest
@@ -13,6 +14,9 @@ from spacy_lgu.decoder.decoder import LGUDecoder
 from spacy_lgu.decoder.fleet import FleetDecoder
 from spacy_lgu.decoder.mixing import MixedBatch
 from spacy_lgu.fleet import Fleet
+from spacy_lgu.fleet.bases import MisfitError
+from spacy_lgu.fleet.requests import Request
+from spacy_lgu.fleet.seats import find_tokenizer
 
 from ..conftest import TEXTS, make_decoder, make_nlp
 
@@ -42,6 +46,8 @@ def folders(decoder_folder, tmp_path_factory):
             nlp.add_pipe("sentencizer", first=True)
             nlp.add_pipe("doc_cleaner")
         nlp.to_disk(root / name)
+    del nlp
+    gc.collect()  # as long as these live, their bases are the ones that loading finds
     return {name: root / name for name in PIPELINES}
 
 
@@ -344,7 +350,7 @@ def test_pipelines_come_and_go_while_threads_are_served(own, folders, alone):
 
 def test_an_empty_fleet_takes_another_base(own, tmp_path):
     other = make_nlp(make_decoder(tmp_path / "decoder", seed=3))
-    with pytest.raises(ValueError, match=r"'other' does not fit this fleet: identity of its base"):
+    with pytest.raises(MisfitError, match=r"'other' does not fit this fleet: identity of its base"):
         own.add("other", other)
     for name in list(own.names):
         own.remove(name)
@@ -360,10 +366,20 @@ def test_another_base_is_found_before_its_weights_are_read(own, folders, tmp_pat
         raise AssertionError("A base was loaded.")
 
     monkeypatch.setattr(loading, "load_decoder", refuse)
-    with pytest.raises(ValueError, match=r"'other' does not fit .*decoder', not the fleet's"):
+    with pytest.raises(MisfitError, match=r"'other' does not fit .*decoder', not the fleet's"):
         own.add("other", tmp_path / "other")
     with pytest.raises(ValueError, match=r"'b' does not fit .* They have one name"):
         Fleet.load({"a": tmp_path / "other", "b": tmp_path / "nf4"})
+
+
+def test_a_batch_tells_what_became_of_each_text(own, alone):
+    own["people"].add_pipe("fleet_breaks_on_mask")
+    texts = [Request(text=text, name="people") for text in TEXTS]
+    first, second, third = own.run([*texts[:2], Request(text=TEXTS[2], name="tags")])
+    assert same(first, alone["people"](TEXTS[0]))
+    assert str(second) == "cannot read The"
+    assert same(third, alone["tags"](TEXTS[2]))
+    assert own.run([]) == []
 
 
 # Pipelines that run apart
@@ -377,6 +393,8 @@ def test_who_runs_apart_is_told_and_served(own, decoder_folder, alone, caplog):
         own.add("inside", inside)
     assert "inside: apart, because its decoder is inside the pipe 'ner'" in caplog.text
     own.add("blank", spacy.blank("en"))
+    assert find_tokenizer(own["blank"]) is None
+    assert len(find_tokenizer(inside)) == len(find_tokenizer(own["people"]))
     own.add("full", make_nlp(decoder_folder, tuning="full"))
     assert [line for line in own.describe() if "apart" in line] == [
         "inside: apart, because its decoder is inside the pipe 'ner', not in an lgu_transformer",

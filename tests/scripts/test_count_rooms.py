@@ -93,6 +93,16 @@ def test_the_hub_is_asked_in_few_rooms():
     assert found == {"cli", "decoder", "inspection", "sharing"}
 
 
+def test_what_serves_is_imported_in_one_room():
+    web = {"fastapi", "prometheus_client", "pydantic", "starlette", "uvicorn"}
+    found = {
+        file.relative_to(PACKAGE).parts[0]
+        for file in PACKAGE.rglob("*.py")
+        if any(name.split(".")[0] in web for name in find_imports(file, PACKAGE))
+    }
+    assert found == {"serving"}
+
+
 def test_listeners_know_no_other_room():
     rooms = {other for room, other in find_arrows(PACKAGE) if room == "listeners"}
     assert rooms == {"."}  # segments.py
