@@ -25,6 +25,7 @@ from .loading import SharedBase, load_decoder, load_shared_base, resolve_dtype
 from .local import measure_shape
 from .locking import one_at_a_time
 from .mixers import layer_kinds
+from .products import use_onednn
 from .refusals import FamilyError
 from .saved_with import check_record
 from .self_test import check_decoder
@@ -223,6 +224,8 @@ def assemble(
     elif settings.tuning == "lora":
         reference = BaseReference(base.name, base.commit)
         adapter = add_adapter(module, settings.lora, targets=checked.targets, base=reference)
+    if adapter is not None:
+        use_onednn(module)  # for its own matrices
     if settings.gradient_checkpointing:
         enable_gradient_checkpointing(module)
     decoder = LGUDecoder(

@@ -15,6 +15,7 @@ from .checkpoint import match_weights, read_headers
 from .depth import first_layers
 from .experts import EXPERTS, are_separate, take_mark
 from .locking import LOADING
+from .products import use_onednn
 from .separating import quantizing
 from .source import Source
 from .versions import dtype_option, forget_conversions, rename_prefix
@@ -202,6 +203,7 @@ def load_decoder(
         decoder.config._name_or_path = source.name  # instead of the staged folder
         if quantization == "none":
             decoder.to(device)
+            use_onednn(decoder)
         else:
             prepare_quantized_layers(decoder, TORCH_DTYPES[dtype])
     return decoder.eval()
