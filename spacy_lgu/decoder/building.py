@@ -188,6 +188,7 @@ def assemble(
     device: torch.device,
     bundle: Bundle | None = None,
     subtokens: str = "split",
+    products: str = "exact",
 ) -> BuiltDecoder:
     """Load the weights, give them their directions and the adapter, and check that they work: the
     one way to a decoder, new or saved.
@@ -199,6 +200,7 @@ def assemble(
     device (torch.device): Where the weights go.
     bundle (Bundle | None): The base as part of a save, if it is read from one.
     subtokens (str): As in BuiltDecoder.
+    products (str): "exact" or "int8".
     RETURNS (BuiltDecoder): In evaluation mode. Raises ValueError as check_decoder does.
     """
     settings = checked.settings
@@ -216,6 +218,7 @@ def assemble(
             identity=identity,
             dtype=dtype,
             quantization=settings.quantization,
+            products=products,
             **where,
         )
         module = shared.fork()

@@ -87,3 +87,27 @@ def is_mkl_slow() -> bool:
 def _read_maker() -> str:
     """What the system says of the CPU; Windows names its maker in platform.processor()."""
     return _CPU_INFO.read_text(encoding="utf8") if _CPU_INFO.is_file() else platform.processor()
+
+
+def dequantize(module: Any) -> torch.Tensor:
+    """The weight of a linear module as numbers.
+
+    module (Linear): Plain, of bitsandbytes or of int8_products.py.
+    RETURNS (Tensor): Shape: (outputs, inputs), without a gradient.
+    """
+    weight = module.weight
+    if type(weight).__name__ == "Params4bit":
+        from bitsandbytes.functional import dequantize_4bit
+
+        numbers: torch.Tensor = dequantize_4bit(weight.data, weight.quant_state)
+        return numbers
+    if type(weight).__name__ == "Int8Params":
+        from bitsandbytes.functional import int8_vectorwise_dequant
+
+        scales = weight.SCB if module.state.SCB is None else module.state.SCB
+        return int8_vectorwise_dequant(weight.data, scales)
+    if hasattr(module, "dequantize"):
+        found: torch.Tensor = module.dequantize()
+        return found
+    detached: torch.Tensor = weight.detach()
+    return detached

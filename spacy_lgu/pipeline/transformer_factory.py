@@ -29,6 +29,7 @@ n_layers = null
 repeat = 0
 quantization = "nf4"
 dtype = "auto"
+products = "exact"
 tuning = "lora"
 gradient_checkpointing = false
 window = null
