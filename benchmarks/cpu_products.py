@@ -12,6 +12,7 @@ rounded from the same. "Whole" ways round their rows in each call, as serving do
 
 import json
 import logging
+import platform
 import statistics
 import time
 import warnings
@@ -23,7 +24,6 @@ import torch
 import typer
 from torch.nn.functional import linear
 
-from benchmarks.throughput import describe_machine
 from spacy_lgu.decoder.int8_products import Int8Linear
 from spacy_lgu.decoder.products import OneDNNLinear
 
@@ -208,7 +208,13 @@ def main(
                 results.append(measure(n_rows, inputs, outputs, rounds))
                 print_table(results[-1])
     if output is not None:
-        report = {"machine": describe_machine(), "results": results}
+        machine = {
+            "cpu": platform.processor() or platform.machine(),
+            "instructions": torch.backends.cpu.get_cpu_capability(),
+            "threads": threads,
+            "torch": torch.__version__,
+        }
+        report = {"machine": machine, "results": results}
         output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf8")
 
 
