@@ -36,9 +36,7 @@ class Product(torch.autograd.Function):
     """X W^T + b by oneDNN, with gradients."""
 
     @staticmethod
-    def forward(
-        ctx: Any, X: torch.Tensor, W: torch.Tensor, b: torch.Tensor | None
-    ) -> torch.Tensor:
+    def forward(ctx: Any, X: torch.Tensor, W: torch.Tensor, b: torch.Tensor | None) -> torch.Tensor:
         """RETURNS (Tensor): Shape: (..., outputs), from (..., inputs), at least one row."""
         for_X, for_W, _ = ctx.needs_input_grad
         # A frozen base keeps no inputs for its backward pass.

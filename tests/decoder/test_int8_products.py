@@ -54,8 +54,7 @@ def test_factors_cancel_out():
     X[:, 5] *= 1000  # an outlier beside which the others round to nothing
     expected = X @ weight.T
     plain, smooth = (
-        Int8Linear(weight, None, factors)
-        for factors in (torch.ones(64), X.abs().amax(0).sqrt())
+        Int8Linear(weight, None, factors) for factors in (torch.ones(64), X.abs().amax(0).sqrt())
     )
     with torch.no_grad():
         without_outlier = expected - torch.outer(X[:, 5], weight[:, 5])
@@ -114,7 +113,10 @@ def test_a_saved_decoder_in_int8(saved, dtype):
 @pytest.mark.parametrize("quantization", ["none", "nf4"])
 @pytest.mark.parametrize("variant", ["lora", "dora"])
 def test_any_base_and_adapter(decoder_folder, tmp_path, quantization, variant):
-    values = {"quantization": quantization, "lora": LoraSettings(rank=2, dropout=0, variant=variant)}
+    values = {
+        "quantization": quantization,
+        "lora": LoraSettings(rank=2, dropout=0, variant=variant),
+    }
     trained = build(decoder_folder, **values)
     save_decoder(trained, tmp_path / "saved", base_weights="bundle")
     built = load(tmp_path / "saved", products="int8", **values)
@@ -195,7 +197,9 @@ def test_settings_that_do_not_go_together(values, message):
 def test_auto_is_int8_where_it_is_fast_and_possible(monkeypatch):
     auto = make_settings("any", products="auto")
     for is_fast, expected in ((True, "int8"), (False, "exact")):
-        monkeypatch.setattr(loading.torch.cpu, "_is_vnni_supported", lambda is_fast=is_fast: is_fast)
+        monkeypatch.setattr(
+            loading.torch.cpu, "_is_vnni_supported", lambda is_fast=is_fast: is_fast
+        )
         assert resolve_products(auto, CPU) == expected
     monkeypatch.setattr(loading.torch.cpu, "_is_vnni_supported", lambda: True)
     assert resolve_products(auto, torch.device("cuda", 0)) == "exact"
