@@ -15,8 +15,10 @@ Each is a pipeline of the transformer component alone, which gets Docs through n
 All run once per round, in turns, so that what else the machine does hits all alike; ratios are
 taken within a round. With --cpu-time, seconds are those that the process computes, which other
 work on the machine moves less; give OMP_NUM_THREADS=1 with it. What is outside the decoder tells
-how far the pipeline is from the decoder alone on the same packs. The token vectors (mean over the token's subtokens) of float32 are compared
-on the Docs that both run as one sequence: both do the same work there.
+how far the pipeline is from the decoder alone on the same packs.
+
+The token vectors (mean over the token's subtokens) of float32 are compared on the Docs that both
+run as one sequence: both do the same work there.
 """
 
 import json

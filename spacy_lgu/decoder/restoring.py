@@ -36,8 +36,8 @@ def load_decoder_folder(
 
     folder (Path): The folder.
     settings (DecoderSettings): From the pipeline's config. A dtype other than "auto" overrides
-        the saved one, and products count as they are; pattern, depth, repeat, quantization and tuning must agree with what
-        was saved.
+        the saved one, and products count as they are; pattern, depth, repeat, quantization and
+        tuning must agree with what was saved.
     device (torch.device): Where the weights go.
     full (bool): Whether to hash the base weights as well.
     RETURNS (BuiltDecoder): The decoder, in evaluation mode. Raises ValueError or OSError that says

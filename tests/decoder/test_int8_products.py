@@ -105,7 +105,8 @@ def test_a_saved_decoder_in_int8(saved, dtype):
     assert {name for name, kind in kinds.items() if kind is Int8Linear} == {
         "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj"
     }  # fmt: skip
-    assert has_int8_products(built.decoder) and not has_int8_products(exact.decoder)
+    assert has_int8_products(built.decoder)
+    assert not has_int8_products(exact.decoder)
     alone = built.decoder.predict(IDS[:5], LENGTHS[:1], 1000)
     torch.testing.assert_close(alone, vectors(built)[:5], atol=0.02, rtol=0.02)
 
@@ -131,7 +132,8 @@ def test_copies_share_what_was_quantized(saved):
     pairs = zip(built.decoder.base.modules(), copied.base.modules(), strict=True)
     for one, other in pairs:
         if isinstance(one, Int8Linear):
-            assert one.weight is other.weight and one.factors is other.factors
+            assert one.weight is other.weight
+            assert one.factors is other.factors
     assert load(saved, products="int8").shared is built.shared
     assert load(saved).shared is not built.shared
 
@@ -155,7 +157,7 @@ def test_a_save_keeps_the_weights_as_they_were(saved, tmp_path):
         lambda: save_decoder(built, tmp_path / "other", base_weights="bundle"),
         lambda: decoder_to_files(built),
     ):
-        with pytest.raises(ValueError, match="in int8 alone.*products = 'exact'"):
+        with pytest.raises(ValueError, match=r"in int8 alone.*products = 'exact'"):
             save()
     assert not (tmp_path / "other").exists()
 
@@ -171,7 +173,7 @@ def test_a_fleet_in_int8(saved):
 
 
 def test_training_needs_exact_products(saved):
-    with pytest.raises(ValueError, match="no gradient.*products = 'exact'"):
+    with pytest.raises(ValueError, match=r"no gradient.*products = 'exact'"):
         gradients(load(saved, products="int8").decoder)
 
 
