@@ -69,7 +69,7 @@ class Int8Linear(torch.nn.Linear):
         scales = W.abs().amax(1).clamp_(min=_TINY) / _LARGEST  # (outputs,)
         rounded = (W / scales[:, None]).round_().to(torch.int8)
         self.weight = torch.nn.Parameter(rounded, requires_grad=False)
-        self.bias = bias
+        self.register_parameter("bias", bias)
         self.register_buffer("scales", scales)
         self.register_buffer("factors", factors)
         self.register_buffer("inverse", 1 / factors)  # multiplying is faster
