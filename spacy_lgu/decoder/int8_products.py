@@ -1,4 +1,4 @@
-"""Products in int8 on CPUs, for serving a frozen base: half the time of bfloat16 and less memory.
+"""Products in int8 on CPUs, for serving a frozen base: faster in large decoders, in less memory.
 
     x, a row per subtoken         / a factor per input, / a scale per row, rounded to int8
     W, a row per output           * a factor per input, / a scale per output, rounded to int8
@@ -7,7 +7,7 @@
 A row has a scale of its own, so that a text does not depend on those in its pack, other than by
 rounding. The factors move outliers among the inputs into the weights (SmoothQuant: Xiao et al.,
 2023, arXiv 2211.10438): the root of the largest input found with pseudo-random subtokens. They need
-no texts, and their vectors are as near to the exact ones as with factors from texts.
+no texts, and their vectors are about as near to the exact ones as with factors from texts.
 
 Only modules that read vectors of the decoder's width are computed so. What the projection back from
 a wider feed-forward layer reads has single huge values beside which a row's others round to
