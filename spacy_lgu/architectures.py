@@ -34,6 +34,7 @@ def build_lgu_transformer_v1(
     revision: str | None = None,
     quantization: str = "none",
     dtype: str = "auto",
+    products: str = "exact",
     tuning: str = "lora",
     gradient_checkpointing: bool = False,
     window: int | None = None,
@@ -61,6 +62,9 @@ def build_lgu_transformer_v1(
     quantization (str): "none", "nf4" or "int8". A config that names this architecture but
         no quantization gets "none"; the default config of lgu_transformer says "nf4".
     dtype (str): Computing dtype: "auto", "float32", "bfloat16" or "float16".
+    products (str): How a saved pipeline multiplies where it is loaded: "exact"; "int8", on CPUs,
+        faster, for vectors near the exact ones; "auto": int8 where a CPU does it fast and the base
+        is frozen. In training they are exact.
     tuning (str): "lora", "full" or "frozen".
     gradient_checkpointing (bool): Trade time for memory in training.
     window (int | None): Subtokens per window, each counted once. None: the decoder's context, but
@@ -86,6 +90,7 @@ def build_lgu_transformer_v1(
         read_previous=read_previous,
         quantization=quantization,
         dtype=dtype,
+        products=products,
         tuning=tuning,
         gradient_checkpointing=gradient_checkpointing,
         lora=lora or LoraSettings(),

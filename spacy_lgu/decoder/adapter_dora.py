@@ -12,6 +12,8 @@ import torch
 from peft.tuners.lora.dora import DoraLinearLayer
 from peft.tuners.lora.layer import LoraLayer
 
+from .products import dequantize
+
 
 class DoraLayer(DoraLinearLayer):
     """The trained magnitudes of one module, with another forward pass than PEFT's.
@@ -63,25 +65,6 @@ class DoraLayer(DoraLinearLayer):
             norm = torch.linalg.norm(updated, dim=1)
         factor: torch.Tensor = self.weight / norm
         return factor
-
-
-def dequantize(base_layer: Any) -> torch.Tensor:
-    """The weight of a linear module as numbers.
-
-    base_layer (Linear): Plain, or of bitsandbytes.
-    RETURNS (Tensor): Shape: (outputs, inputs), without a gradient.
-    """
-    weight = base_layer.weight
-    if type(weight).__name__ == "Params4bit":
-        from bitsandbytes.functional import dequantize_4bit
-
-        return dequantize_4bit(weight.data, weight.quant_state)
-    if type(weight).__name__ == "Int8Params":
-        from bitsandbytes.functional import int8_vectorwise_dequant
-
-        scales = weight.SCB if base_layer.state.SCB is None else base_layer.state.SCB
-        return int8_vectorwise_dequant(weight.data, scales)
-    return weight.detach()
 
 
 def use_dora_layer(module: torch.nn.Module, weights: dict[str, torch.Tensor]) -> None:

@@ -25,6 +25,7 @@ from .loading import SharedBase, load_decoder, load_shared_base, resolve_dtype
 from .local import measure_shape
 from .locking import one_at_a_time
 from .mixers import layer_kinds
+from .products import use_onednn
 from .refusals import FamilyError
 from .saved_with import check_record
 from .self_test import check_decoder
@@ -187,6 +188,7 @@ def assemble(
     device: torch.device,
     bundle: Bundle | None = None,
     subtokens: str = "split",
+    products: str = "exact",
 ) -> BuiltDecoder:
     """Load the weights, give them their directions and the adapter, and check that they work: the
     one way to a decoder, new or saved.
@@ -198,6 +200,7 @@ def assemble(
     device (torch.device): Where the weights go.
     bundle (Bundle | None): The base as part of a save, if it is read from one.
     subtokens (str): As in BuiltDecoder.
+    products (str): "exact" or "int8".
     RETURNS (BuiltDecoder): In evaluation mode. Raises ValueError as check_decoder does.
     """
     settings = checked.settings
@@ -215,6 +218,7 @@ def assemble(
             identity=identity,
             dtype=dtype,
             quantization=settings.quantization,
+            products=products,
             **where,
         )
         module = shared.fork()
@@ -223,6 +227,8 @@ def assemble(
     elif settings.tuning == "lora":
         reference = BaseReference(base.name, base.commit)
         adapter = add_adapter(module, settings.lora, targets=checked.targets, base=reference)
+    if adapter is not None:
+        use_onednn(module)  # for its own matrices
     if settings.gradient_checkpointing:
         enable_gradient_checkpointing(module)
     decoder = LGUDecoder(

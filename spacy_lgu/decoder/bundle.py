@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from .fingerprints import FingerprintsT, fingerprint_folder
+from .int8_products import has_int8_products
 
 # Errors of file systems without hard links, and of links between two file systems.
 _NO_LINKS = (
@@ -49,6 +50,12 @@ def write_bundle(
     RETURNS (Bundle): What lies in the target.
     """
     if earlier is None or _file_states(earlier.folder) != earlier.states:
+        if has_int8_products(module):
+            raise ValueError(
+                "The base is in memory in int8 alone, and the save that it was loaded from is "
+                "gone or changed: it cannot be bundled. Load the pipeline with products = 'exact' "
+                "to save it, or set base_weights = 'reference'."
+            )
         decoder: Any = module  # transformers gives its models their methods at run time
         decoder.save_pretrained(str(target), safe_serialization=True)
         return Bundle.at(target, fingerprint_folder(target, full=True))

@@ -14,8 +14,11 @@ from .attention import ATTENTION, register_attention
 from .checkpoint import match_weights, read_headers
 from .depth import first_layers
 from .experts import EXPERTS, are_separate, take_mark
+from .int8_products import use_int8_products
 from .locking import LOADING
+from .products import use_onednn
 from .separating import quantizing
+from .settings import DecoderSettings
 from .source import Source
 from .versions import dtype_option, forget_conversions, rename_prefix
 from .weights import fetch_weights, stage_weights, weight_shapes
@@ -68,6 +71,25 @@ def resolve_dtype(dtype: str, device: torch.device) -> str:
     return "bfloat16" if fast else "float32"
 
 
+def resolve_products(settings: DecoderSettings, device: torch.device) -> str:
+    """Resolve "auto": int8 where the CPU computes it fast and the base allows it, else exact.
+
+    settings (DecoderSettings): With products as the user wants them.
+    device (torch.device): Where the decoder runs.
+    RETURNS (str): "exact" or "int8". Raises ValueError for int8 on another device than a CPU.
+    """
+    if settings.products != "auto":
+        if settings.products == "int8" and device.type != "cpu":
+            raise ValueError(
+                f"products = 'int8' runs on CPUs, but the decoder goes to {device}. Use products = "
+                "'exact', or 'auto' for both."
+            )
+        return settings.products
+    is_possible = settings.tuning != "full" and settings.quantization != "int8"
+    fast = device.type == "cpu" and torch.cpu._is_vnni_supported()
+    return "int8" if fast and is_possible else "exact"
+
+
 def shared_tensors(module: torch.nn.Module) -> dict[int, Any]:
     """A deepcopy memo under which copies of a module keep its frozen tensors.
 
@@ -95,6 +117,7 @@ def load_shared_base(
     quantization: str,
     device: torch.device,
     prefix: str | None = None,
+    products: str = "exact",
 ) -> SharedBase:
     """Load a frozen base decoder, or find it among those this process has in memory.
 
@@ -105,9 +128,11 @@ def load_shared_base(
     quantization (str): "none", "nf4" or "int8".
     device (torch.device): Where the tensors go.
     prefix (str | None): From check_weights, as in load_decoder.
+    products (str): "exact" or "int8".
     RETURNS (SharedBase): Kept in memory as long as any pipeline uses it.
     """
-    key = (identity, dtype, quantization, str(device), str(config.num_hidden_layers))
+    kind = quantization if products == "exact" else f"{quantization}, products in {products}"
+    key = (identity, dtype, kind, str(device), str(config.num_hidden_layers))
     with LOADING:
         base = _shared_bases.get(key)
         if base is None:
@@ -121,6 +146,8 @@ def load_shared_base(
                     device=device,
                     prefix=prefix,
                 )
+                if products == "int8":
+                    use_int8_products(decoder)
             else:
                 decoder = first_layers(deeper.module, config.num_hidden_layers)
             base = _shared_bases[key] = SharedBase(decoder, key)
@@ -202,6 +229,7 @@ def load_decoder(
         decoder.config._name_or_path = source.name  # instead of the staged folder
         if quantization == "none":
             decoder.to(device)
+            use_onednn(decoder)
         else:
             prepare_quantized_layers(decoder, TORCH_DTYPES[dtype])
     return decoder.eval()

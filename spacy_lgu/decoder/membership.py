@@ -8,6 +8,7 @@ from .building import BuiltDecoder
 from .loading import SharedBase
 from .mixers import find_mixers
 from .mixing import Member, Update
+from .products import dequantize
 
 if TYPE_CHECKING:
     import peft
@@ -97,8 +98,6 @@ def _find_updates(base: torch.nn.Module, adapter: "peft.PeftModel") -> dict[str,
 @torch.no_grad()
 def _with_factor(update: Update, layer: Any, part: dict[str, Any]) -> Update:
     """DoRA's factor, which depends on nothing but weights."""
-    from .adapter_dora import dequantize
-
     base = layer.get_base_layer()
     magnitudes = layer.lora_magnitude_vector["default"]
     return update._replace(factor=magnitudes.find_factor(dequantize(base), **part), bias=base.bias)

@@ -17,6 +17,7 @@ from .building import BuiltDecoder, CheckedDecoder, assemble
 from .bundle import Bundle
 from .description import DESCRIPTION, Description, read_description
 from .fingerprints import FingerprintsT, differing_files, fingerprint_folder, list_files
+from .loading import resolve_products
 from .locking import one_at_a_time
 from .mixers import layer_kinds
 from .reading import damaged, find_inside
@@ -53,13 +54,14 @@ def load_decoder_folder(
 
     folder (Path): The folder.
     settings (DecoderSettings): From the pipeline's config. A dtype other than "auto" overrides
-        the saved one; pattern, depth, reading, quantization and tuning must agree with what
-        was saved.
+        the saved one, and products count as they are; pattern, depth, reading, quantization and
+        tuning must agree with what was saved.
     device (torch.device): Where the weights go.
     full (bool): Whether to hash the base weights as well.
     RETURNS (BuiltDecoder): The decoder, in evaluation mode. Raises ValueError or OSError that says
         what is missing, damaged or different, and what to do.
     """
+    products = resolve_products(settings, device)
     folder = finished_folder(folder)
     saved = read_description(folder)
     check_newer(saved.libraries, str(folder))
@@ -97,6 +99,7 @@ def load_decoder_folder(
         device=device,
         bundle=found.bundle,
         subtokens=saved.subtokens,
+        products=products,
     )
 
 

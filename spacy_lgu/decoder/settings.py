@@ -13,6 +13,8 @@ from ..unmasking import group_sizes, normalize_pattern
 
 QUANTIZATIONS = ("none", "nf4", "int8")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+# Which arithmetic the products of a frozen base have where a saved pipeline is served.
+PRODUCTS = ("exact", "int8", "auto")
 TUNINGS = ("lora", "full", "frozen")
 # What happens to a subtoken that spans two tokens: it is split, or both tokens share it.
 SUBTOKENS = ("split", "shared")
@@ -156,6 +158,9 @@ class DecoderSettings:
         are any, a text's vectors depend on its neighbours: by up to 6 % in tiny decoders, and more
         in mixtures of experts, where other experts may be picked).
     dtype (str): Computing dtype: "auto", "float32", "bfloat16" or "float16".
+    products (str): How a saved decoder multiplies once it is loaded: "exact", as dtype and
+        quantization say; "int8", on CPUs, for vectors near those; "auto": int8 on a CPU that does
+        it fast, where quantization and tuning allow it. A new decoder computes exactly.
     tuning (str): "lora", "full" or "frozen".
     gradient_checkpointing (bool): Recompute activations in the backward pass to save memory.
     lora (LoraSettings): Read when tuning is "lora".
@@ -172,6 +177,7 @@ class DecoderSettings:
     read_previous: bool = False
     quantization: str = "none"
     dtype: str = "auto"
+    products: str = "exact"
     tuning: str = "lora"
     gradient_checkpointing: bool = False
     lora: LoraSettings = field(default_factory=LoraSettings)
@@ -191,11 +197,18 @@ class DecoderSettings:
         _check_count("repeat", self.repeat, 0, ", which runs each sequence once")
         _check_choice("quantization", self.quantization, QUANTIZATIONS)
         _check_choice("dtype", self.dtype, DTYPES)
+        _check_choice("products", self.products, PRODUCTS)
         _check_choice("tuning", self.tuning, TUNINGS)
         if self.tuning == "full" and self.quantization != "none":
             raise ValueError(
                 f"tuning = 'full' cannot train weights quantized with {self.quantization!r}. Use "
                 "quantization = 'none', or tuning = 'lora', which trains on a quantized base."
+            )
+        if self.products == "int8" and (self.tuning == "full" or self.quantization == "int8"):
+            raise ValueError(
+                "products = 'int8' needs a frozen base that is not in LLM.int8() already, but "
+                f"tuning = {self.tuning!r} and quantization = {self.quantization!r}. Use products "
+                "= 'exact'."
             )
         ratio = 1.0 if self.optimizer is None else self.optimizer.lora_plus_ratio
         if ratio != 1 and self.tuning != "lora":

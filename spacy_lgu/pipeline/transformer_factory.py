@@ -30,6 +30,7 @@ repeat = 0
 read_previous = false
 quantization = "nf4"
 dtype = "auto"
+products = "exact"
 tuning = "lora"
 gradient_checkpointing = false
 window = null

@@ -1,0 +1,103 @@
+"""Products by oneDNN."""
+
+import pytest
+import torch
+from torch.nn.functional import linear
+
+from spacy_lgu.decoder import products
+from spacy_lgu.decoder.products import OneDNNLinear, is_mkl_slow, use_onednn
+
+from .helpers import build, gradients, vectors
+
+needs_onednn = pytest.mark.skipif(
+    not torch.backends.mkldnn.is_available(), reason="torch was built without oneDNN"
+)
+
+
+@pytest.fixture
+def on_amd(monkeypatch, tmp_path):
+    """A machine with a CPU of AMD's and with MKL, whatever this one is."""
+    monkeypatch.setattr(products, "is_mkl_slow", is_mkl_slow)  # which is off in other tests
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)
+    monkeypatch.setattr(products, "_CPU_INFO", tmp_path / "cpuinfo")
+    (tmp_path / "cpuinfo").write_text("processor : 0\nvendor_id : AuthenticAMD\n")
+    is_mkl_slow.cache_clear()
+    yield
+    is_mkl_slow.cache_clear()
+
+
+@needs_onednn
+@pytest.mark.parametrize("shape", [(4,), (1, 4), (3, 4), (2, 3, 4), (1, 2, 3, 4)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_products_and_gradients_are_those_of_torch(shape, bias):
+    torch.manual_seed(0)
+    module = OneDNNLinear(4, 5, bias=bias)
+    parameters = [p for p in (module.weight, module.bias) if p is not None]
+    X, dY = torch.randn(shape, requires_grad=True), torch.randn(*shape[:-1], 5)
+    Y, expected = module(X), linear(X, *parameters)
+    torch.testing.assert_close(Y, expected)
+    found, wanted = (torch.autograd.grad(out, [X, *parameters], dY) for out in (Y, expected))
+    torch.testing.assert_close(found, wanted)
+    with torch.no_grad():
+        assert torch.equal(module(X), Y)
+
+
+@needs_onednn
+def test_strided_rows(monkeypatch):
+    module, X = OneDNNLinear(4, 5), torch.randn(6, 8)[:, ::2]
+    torch.testing.assert_close(module(X), linear(X, module.weight, module.bias))
+
+
+@needs_onednn
+def test_frozen_weights_get_no_gradient():
+    module, X = OneDNNLinear(4, 5).requires_grad_(False), torch.ones(2, 4, requires_grad=True)
+    module(X).sum().backward()
+    torch.testing.assert_close(X.grad, module.weight.sum(0).expand(2, 4))
+    assert module.weight.grad is module.bias.grad is None
+
+
+def test_no_rows_other_dtypes_and_autocast_are_left_to_torch(monkeypatch):
+    monkeypatch.setattr(products.Product, "apply", None)
+    module = OneDNNLinear(4, 5)
+    assert module(torch.empty(0, 4)).shape == (0, 5)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert module(torch.ones(1, 4)).dtype == torch.bfloat16
+    assert module.bfloat16()(torch.ones(1, 4).bfloat16()).shape == (1, 5)
+
+
+@needs_onednn
+@pytest.mark.parametrize("tuning", ["frozen", "lora", "full"])
+def test_a_decoder_computes_with_onednn(decoder_folder, on_amd, monkeypatch, tuning):
+    built = build(decoder_folder, tuning=tuning)
+    linears = [m for m in built.decoder.base.modules() if isinstance(m, torch.nn.Linear)]
+    assert {type(module) for module in linears if "AddingLinear" not in str(type(module))} == {
+        OneDNNLinear
+    }
+    Y = vectors(built)
+    trained = {} if tuning == "frozen" else gradients(built.decoder)
+    for module in linears:
+        if type(module) is OneDNNLinear:
+            module.__class__ = torch.nn.Linear
+    torch.testing.assert_close(vectors(built), Y, rtol=1e-4, atol=1e-5)
+    if trained:
+        torch.testing.assert_close(gradients(built.decoder), trained, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("maker", "expected"), [("AuthenticAMD", OneDNNLinear), ("GenuineIntel", torch.nn.Linear)]
+)
+def test_the_maker_of_the_cpu_decides(on_amd, monkeypatch, tmp_path, maker, expected):
+    if not torch.backends.mkldnn.is_available():
+        expected = torch.nn.Linear
+    (tmp_path / "cpuinfo").write_text(f"vendor_id : {maker}\n")
+    plain, other = torch.nn.Linear(2, 2), torch.nn.Bilinear(2, 2, 2)
+    use_onednn(torch.nn.ModuleList([plain, other]))
+    assert [type(plain), type(other)] == [expected, torch.nn.Bilinear]
+
+
+def test_windows_names_the_maker_elsewhere(on_amd, monkeypatch, tmp_path):
+    (tmp_path / "cpuinfo").unlink()
+    for name, expected in (("AMD64 Family 25 Model 97, AuthenticAMD", True), ("arm", False)):
+        monkeypatch.setattr(products.platform, "processor", lambda name=name: name)
+        is_mkl_slow.cache_clear()
+        assert is_mkl_slow() is (expected and torch.backends.mkldnn.is_available())
