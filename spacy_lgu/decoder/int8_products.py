@@ -11,7 +11,7 @@ no texts, and their vectors are about as near to the exact ones as with factors 
 
 Only modules that read vectors of the decoder's width are computed so. What the projection back from
 a wider feed-forward layer reads has single huge values beside which a row's others round to
-nothing: it stays as it is, and with it the largest part of the error goes.
+nothing: it stays as it is, which takes two fifths off the error in SmolLM2-135M.
 """
 
 import logging
