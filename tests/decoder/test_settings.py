@@ -13,8 +13,10 @@ def test_values_that_configs_leave_out():
         "unmasking": "ccbb",
         "n_layers": None,
         "repeat": 0,
+        "read_previous": False,
         "quantization": "none",
         "dtype": "auto",
+        "products": "exact",
         "tuning": "lora",
         "gradient_checkpointing": False,
         "lora": {

@@ -141,6 +141,7 @@ def test_description_by_eye(decoder_folder, tmp_path):
         "unmasking": "cbbc",
         "n_layers": None,
         "repeat": 0,
+        "read_previous": False,
         "quantization": "none",
         "dtype": "float32",
         "tuning": "lora",
