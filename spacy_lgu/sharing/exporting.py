@@ -37,6 +37,7 @@ from .checking import check_output, find_pipeline, verify_folders
 from .directions import Direction, direct, find_direction
 from .merging import merge_decoder
 from .packed import unpacked_decoders
+from .rewriting import exact_products
 from .token_classes import TokenClasses, check_head, name_classes, read_head
 
 _TOKENIZER_CONFIG = "tokenizer_config.json"
@@ -160,7 +161,11 @@ def export_pipeline(
             )
     dtype = saved.dtype if dtype == "auto" else dtype
     needed = {component, head}
-    nlp = spacy.load(source, exclude=[other for other in components if other not in needed])
+    nlp = spacy.load(
+        source,
+        exclude=[other for other in components if other not in needed],
+        config=exact_products(components),
+    )
     _, shim = find_decoder(nlp, component)
     classes = None if head is None else read_head(nlp, head)
     written: list[Agreement] = []

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from spacy.util import load_config
+from spacy.util import dict_to_dot, load_config
 
 from ..decoder.adapter_config import ADAPTER_CONFIG
 from ..decoder.description import (
@@ -117,6 +117,22 @@ def rewrite_pipeline(
 
         replace_folder(output, write)
         return sorted({*names.values(), *(component_of(m.file, source) for m, _, _ in packed)})
+
+
+def exact_products(components: dict[str, Any]) -> dict[str, str]:
+    """What to give to spacy.load so that no decoder is rounded to int8 where it is loaded.
+
+    components (dict): That section of a config.
+    RETURNS (dict[str, str]): Values by their places in the config; none if all are exact.
+    """
+    values = dict_to_dot({"components": components})
+    return {
+        place: "exact"
+        for place, value in values.items()
+        if place.endswith(".products")
+        and value != "exact"
+        and values.get(f"{place.rpartition('.')[0]}.@architectures") in _DECODERS
+    }
 
 
 def _convert(folder: Path, target: Path, change: Change) -> tuple[Base, Base]:

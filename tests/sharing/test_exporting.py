@@ -5,11 +5,13 @@ import shutil
 
 import numpy
 import pytest
+import spacy
 import torch
 from numpy.testing import assert_allclose
 from spacy.util import load_config
 from transformers import CONFIG_MAPPING, AutoModel, AutoTokenizer
 
+from spacy_lgu.decoder.int8_products import has_int8_products
 from spacy_lgu.layers.finding import find_decoder
 from spacy_lgu.sharing import exporting
 
@@ -58,6 +60,22 @@ def test_transformers_alone_computes_the_same(decoder_folder, tmp_path, options)
     assert "of their length from the pipeline's (0.01 is accepted)" in printed
     assert AutoModel.from_pretrained(tmp_path / "out").config.num_hidden_layers == n_layers
     assert_equal(hidden_states(tmp_path / "out"), own_states(folder))
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_of_a_pipeline_that_is_served_in_int8_the_exact_weights(decoder_folder, tmp_path, inside):
+    folder = save_nlp(decoder_folder, tmp_path / "pipeline", pipes=("ner",), unmasking="cccc")
+    expected = own_states(folder)
+    nlp = spacy.load(folder, config={"components.transformer.model.products": "int8"})
+    assert has_int8_products(find_decoder(nlp, None)[1].ready.decoder)
+    if inside:
+        nlp = spacy.load(folder)
+        nlp.replace_listeners("transformer", "ner", ["model.tok2vec"])
+        nlp.remove_pipe("transformer")
+        nlp.config["components"]["ner"]["model"]["tok2vec"]["products"] = "int8"
+    nlp.to_disk(tmp_path / "served")
+    run("lgu", "export", tmp_path / "served", tmp_path / "out")
+    assert_equal(hidden_states(tmp_path / "out"), expected)
 
 
 @needs_field
