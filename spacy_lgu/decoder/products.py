@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.autograd.function import once_differentiable
 
 _CPU_INFO = Path("/proc/cpuinfo")
 
@@ -44,6 +45,7 @@ class Product(torch.autograd.Function):
         return _multiply(X, W, b)
 
     @staticmethod
+    @once_differentiable  # oneDNN's product has no gradient by itself
     def backward(ctx: Any, dY: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         """RETURNS (tuple[Tensor | None]): Gradients of X, W and b, where they are asked for."""
         X, W = ctx.saved_tensors

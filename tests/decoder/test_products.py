@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch.nn.functional import linear
 
 from spacy_lgu.decoder import products
@@ -42,10 +44,42 @@ def test_products_and_gradients_are_those_of_torch(shape, bias):
         assert torch.equal(module(X), Y)
 
 
+def strided(n_rows, width, way):
+    """A matrix of random numbers that lies in memory in some way."""
+    return {
+        "plain": lambda: torch.randn(n_rows, width),
+        "columns": lambda: torch.randn(width, n_rows).t(),
+        "steps": lambda: torch.randn(n_rows, 2 * width)[:, ::2],
+        "one row": lambda: torch.randn(1, width).expand(n_rows, width),
+        "one number": lambda: torch.randn(()).expand(n_rows, width),
+    }[way]()
+
+
+WAYS = st.sampled_from(["plain", "columns", "steps", "one row", "one number"])
+
+
 @needs_onednn
-def test_strided_rows(monkeypatch):
-    module, X = OneDNNLinear(4, 5), torch.randn(6, 8)[:, ::2]
-    torch.testing.assert_close(module(X), linear(X, module.weight, module.bias))
+@settings(max_examples=60, deadline=None)
+@given(st.tuples(*3 * [st.integers(1, 9)]), st.tuples(WAYS, WAYS, WAYS))
+def test_strides_and_sizes(sizes, ways):
+    n_rows, n_inputs, n_outputs = sizes
+    X = strided(n_rows, n_inputs, ways[0]).requires_grad_()
+    module = OneDNNLinear(n_inputs, n_outputs)
+    module.weight = torch.nn.Parameter(strided(n_outputs, n_inputs, ways[1]))
+    dY = strided(n_rows, n_outputs, ways[2])
+    Y, expected = module(X), linear(X, module.weight, module.bias)
+    torch.testing.assert_close(Y, expected)
+    inputs = [X, *module.parameters()]
+    found, wanted = (torch.autograd.grad(out, inputs, dY) for out in (Y, expected))
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+@needs_onednn
+def test_gradients_of_gradients_are_refused():
+    X = torch.ones(2, 4, requires_grad=True)
+    (dX,) = torch.autograd.grad(OneDNNLinear(4, 5)(X).square().sum(), X, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        dX.sum().backward()
 
 
 @needs_onednn
