@@ -131,6 +131,7 @@ def _saved_facts(saved: SavedDecoder, pipeline: SavedPipeline, load: Load) -> Fa
         read_previous=description.read_previous,
         quantization=description.quantization,
         dtype=description.dtype,
+        products=saved.option("products", "exact"),
         tuning=description.tuning,
         gradient_checkpointing=saved.option("gradient_checkpointing", False),
     )

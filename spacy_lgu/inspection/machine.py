@@ -5,6 +5,8 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..decoder.settings import DecoderSettings
+
 
 @dataclass(frozen=True, kw_only=True)
 class Gpu:
@@ -87,6 +89,18 @@ def resolve_dtype(dtype: str, *, gpu: bool) -> str:
     from ..decoder import loading
 
     return loading.resolve_dtype(dtype, torch.device("cuda" if gpu else "cpu"))
+
+
+def resolve_products(settings: DecoderSettings, *, gpu: bool) -> str | None:
+    """What products a saved decoder has on this machine; see loading.resolve_products. None: it
+    would be refused."""
+    import torch
+
+    from ..decoder import loading
+
+    if gpu and settings.products == "int8":
+        return None
+    return loading.resolve_products(settings, torch.device("cuda" if gpu else "cpu"))
 
 
 def attention_kind(dtype: str, head_width: int, *, gpu: Gpu | None) -> str:

@@ -113,6 +113,10 @@ def _decoder_rows(decoder: FactsT) -> Iterator[tuple[str, str]]:
         f"quantization {decoder['quantization']}, computing in {decoder['dtype']}, tuning "
         f"{decoder['tuning']}",
     )
+    products = decoder.get("products", {"wanted": "exact"})
+    if products["wanted"] != "exact":
+        here = products["here"] or "refused on a GPU"
+        yield "products", f"{products['wanted']} once it is loaded: {here} here; trained exactly"
     if adapter := decoder["adapter"]:
         n_modules = f"{adapter['n_modules']} modules: " if adapter["n_modules"] else ""
         yield (

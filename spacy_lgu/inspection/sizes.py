@@ -7,7 +7,7 @@ from ..decoder.pack_size import choose_items, computed_bytes
 from ..decoder.settings import DecoderSettings
 from ..decoder.shape import DecoderShape
 from ..unmasking import unmask_layers
-from .machine import Machine, attention_kind, resolve_dtype
+from .machine import Machine, attention_kind, resolve_dtype, resolve_products
 from .memory import (
     BYTES,
     PROCESS,
@@ -94,6 +94,10 @@ def size_facts(
         },
         "quantization": settings.quantization,
         "dtype": dtype,
+        "products": {
+            "wanted": settings.products,
+            "here": resolve_products(settings, gpu=gpu is not None),
+        },
         "tuning": settings.tuning,
         "memory": memory,
         "runs": {

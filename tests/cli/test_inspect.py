@@ -5,6 +5,7 @@ import shutil
 import sys
 
 import pytest
+import torch
 
 from spacy_lgu.inspection import facts, inspecting, libraries
 from spacy_lgu.inspection.machine import Gpu
@@ -81,6 +82,24 @@ def test_the_first_layers_with_repeated_texts(decoder_folder, tmp_path):
     assert inspect_json(tmp_path)["decoders"][0]["memory"]["weights"] == cut["memory"]["weights"]
     message = failure("lgu", "inspect", decoder_folder, "--n-layers", "5")
     assert "n_layers is 5, but the decoder" in message
+
+
+@pytest.mark.parametrize(
+    ("wanted", "is_fast", "here"),
+    [("int8", False, "int8"), ("auto", True, "int8"), ("auto", False, "exact")],
+)
+def test_products(decoder_folder, tmp_path, monkeypatch, wanted, is_fast, here):
+    monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: is_fast)
+    make_nlp(decoder_folder, products=wanted).to_disk(tmp_path)
+    (decoder,) = inspect_json(tmp_path)["decoders"]
+    assert decoder["products"] == {"wanted": wanted, "here": here}
+    line = f"products {wanted} once it is loaded: {here} here; trained exactly"
+    assert line in inspect(tmp_path)
+
+
+def test_exact_products_go_without_saying(saved):
+    assert "products" not in inspect(saved)
+    assert inspect_json(saved)["decoders"][0]["products"]["here"] == "exact"
 
 
 def test_no_weight_is_read(saved, tmp_path):
