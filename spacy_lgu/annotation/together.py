@@ -1,12 +1,13 @@
 """A record through several pipelines: their decoders run in one pass where they share a base."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
 
 from spacy.tokens import Doc
 
+from ..decoder.memory import is_device_lost
 from ..fleet import Fleet
+from ..fleet.requests import OutcomeT, Request
 from ..inputs import cut
 from .annotations import Annotations, read_annotations, scored_keys
 from .records import Record, make_doc
@@ -14,7 +15,7 @@ from .records import Record, make_doc
 
 def is_fatal(error: BaseException) -> bool:
     """RETURNS (bool): Whether all records that follow would fail as well."""
-    return isinstance(error, MemoryError) or "CUDA error" in str(error)
+    return isinstance(error, MemoryError) or is_device_lost(str(error))
 
 
 def spell(error: BaseException) -> str:
@@ -49,36 +50,26 @@ class Together:
         YIELDS (Annotations | str): For each, what all pipelines found; or why one of them failed.
             Raises what is_fatal.
         """
-        requests = [
-            (self._make_input(name, record), name, (i, name))
-            for i, record in enumerate(records)
-            for name in self._fleet.names
-        ]
-        # By the text itself, which lives as long as the batch: errors come without a context.
-        reasons: dict[tuple[int, str], str] = {}
-
-        def note(text: Any, name: str, error: Exception) -> None:
-            if is_fatal(error):
-                raise error
-            reasons[id(text), name] = spell(error)
-
-        docs: dict[tuple[int, str], Doc] = {}
-        options: dict[str, Any] = {"batch_size": len(requests), "on_error": note}
-        for doc, place in self._fleet.pipe(requests, as_tuples=True, **options):
-            docs[place] = doc
-        failed = {
-            place[0]: f"{name}: {reasons.get((id(text), name), 'the pipeline gave no Doc')}"
-            for text, name, place in reversed(requests)
-            if place not in docs
-        }
-        for i in range(len(records)):
-            yield failed[i] if i in failed else self._read(docs, i)
+        names = self._fleet.names
+        outcomes = self._fleet.run(
+            [Request(text=self._make_input(n, record), name=n) for record in records for n in names]
+        )
+        for outcome in outcomes:
+            if isinstance(outcome, Exception) and is_fatal(outcome):
+                raise outcome
+        for start in range(0, len(outcomes), len(names)):
+            yield self._read(dict(zip(names, outcomes[start : start + len(names)], strict=True)))
 
     def _make_input(self, name: str, record: Record) -> str | Doc:
         # Each makes its own Doc of a text, as its tokenizer does.
         return record.text if record.tokens is None else make_doc(self._fleet[name], record)
 
-    def _read(self, docs: dict[tuple[int, str], Doc], i: int) -> Annotations:
-        found = {name: read_annotations(docs[i, name], keys) for name, keys in self._keys.items()}
+    def _read(self, outcomes: Mapping[str, OutcomeT]) -> Annotations | str:
+        found: dict[str, Annotations] = {}
+        for name, outcome in outcomes.items():
+            if not isinstance(outcome, Doc):
+                reason = "the pipeline gave no Doc" if outcome is None else spell(outcome)
+                return f"{name}: {reason}"
+            found[name] = read_annotations(outcome, self._keys[name])
         first = found.pop(self._first)
         return Annotations(first.ents, first.spans, found)

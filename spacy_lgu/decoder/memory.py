@@ -1,4 +1,5 @@
-"""Too little memory, on any device: which errors say so, and half as much at once."""
+"""Too little memory, on any device: which errors say so, or that a GPU is lost, and half as much at
+once."""
 
 import logging
 from collections import deque
@@ -38,6 +39,22 @@ def is_out_of_memory(error: BaseException) -> bool:
         return False
     # CuPy's class is not imported: a machine with torch alone has none.
     return type(error).__name__ == "OutOfMemoryError" or any(w in str(error) for w in _WORDS)
+
+
+def is_device_lost(message: str) -> bool:
+    """Whether the GPU computes nothing any more. An error's words may be those of a text, and some
+    errors of CUDA pass: the GPU is asked.
+
+    message (str): Of an error.
+    RETURNS (bool): False where there is no GPU.
+    """
+    if "CUDA error" not in message or not torch.cuda.is_available():
+        return False
+    try:
+        torch.cuda.synchronize()
+    except RuntimeError:
+        return True
+    return False
 
 
 def free_cached(device: torch.device) -> None:

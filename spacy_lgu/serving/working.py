@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import torch
 from spacy.tokens import Doc
 
+from ..decoder.memory import is_device_lost, is_out_of_memory
 from ..fleet.requests import Request
 from ..inputs import cut
 from .metrics import Metrics
@@ -133,7 +133,8 @@ class Worker:
             n_texts += 1
             n_subtokens += item.cost
             n_characters += len(item.text)
-            is_lost = is_lost or (isinstance(result, Failure) and _loses_device(result))
+            is_failure = isinstance(result, Failure)
+            is_lost = is_lost or (is_failure and is_device_lost(result.message))
             item.job.give(item.place, result)
         if n_texts:
             seconds = time.perf_counter() - begin
@@ -199,17 +200,5 @@ def _spell(item: Item, outcome: Any) -> str | Failure:
 
 
 def _fail(error: Exception) -> Failure:
-    # torch.OutOfMemoryError, and MemoryError of Python and NumPy.
-    kind = "memory" if "Memory" in type(error).__name__ else "failed"
+    kind = "memory" if is_out_of_memory(error) else "failed"
     return Failure(kind, cut(f"{type(error).__name__}: {error}"))
-
-
-def _loses_device(failure: Failure) -> bool:
-    """Whether the GPU computes nothing any more. The words may be those of a text: it is asked."""
-    if "CUDA error" not in failure.message or not torch.cuda.is_available():
-        return False
-    try:
-        torch.cuda.synchronize()
-    except RuntimeError:
-        return True
-    return False

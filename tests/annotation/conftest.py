@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import spacy
+import torch
 from spacy.language import Language
 from spacy.tokens import SpanGroup
 
@@ -92,3 +93,14 @@ def contents(output: Path) -> dict[str, bytes]:
         for path in output.rglob("*")
         if path.is_file() and ".annotation" not in path.parts
     }
+
+
+@pytest.fixture
+def lost_device(monkeypatch):
+    """A GPU that answers nothing but errors."""
+
+    def synchronize():
+        raise RuntimeError("CUDA error: an illegal memory access")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "synchronize", synchronize)

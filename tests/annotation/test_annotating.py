@@ -4,6 +4,7 @@ import json
 
 import pytest
 import spacy
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from spacy.language import Language
@@ -97,7 +98,7 @@ def test_a_pipeline_that_fails_on_all_ends_the_run(nlp, monkeypatch):
 @pytest.mark.parametrize(
     "error", [MemoryError(), RuntimeError("CUDA error: an illegal memory access")]
 )
-def test_what_all_documents_would_fail_on_is_raised(error):
+def test_what_all_documents_would_fail_on_is_raised(error, lost_device):
     nlp = spacy.blank("en")
 
     def fail(doc):
@@ -108,6 +109,22 @@ def test_what_all_documents_would_fail_on_is_raised(error):
     nlp.add_pipe(name)
     with pytest.raises(type(error)):
         annotate(nlp, records("Rome"))
+
+
+def test_a_text_that_speaks_of_cuda_fails_alone(lost_device, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)  # the GPU is well
+    nlp = spacy.blank("en")
+
+    def fail(doc):
+        if "CUDA" in doc.text:
+            raise RuntimeError(f"cannot read {doc.text!r}")
+        return doc
+
+    Language.component("test_annotation_cuda", func=fail)
+    nlp.add_pipe("test_annotation_cuda")
+    written, failures, _ = annotate(nlp, records("Rome", "a CUDA error: help", "Oslo"))
+    assert [text for _, text, _ in written] == ["Rome", "Oslo"]
+    assert [bad.line for bad in failures] == [2]
 
 
 LINES = st.lists(

@@ -110,7 +110,9 @@ def test_a_record_that_one_of_them_fails_on_is_told_with_its_name(
     assert summary.n_failed == 2
 
 
-def test_what_all_records_would_fail_on_is_raised(annotate, corpus, pipelines, tmp_path):
+def test_what_all_records_would_fail_on_is_raised(
+    annotate, corpus, pipelines, tmp_path, lost_device
+):
     def fail(doc):
         raise RuntimeError("CUDA error: an illegal memory access")
 
