@@ -20,7 +20,6 @@ from thinc.api import Adam, fix_random_seed
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import MistralConfig, MistralForCausalLM, PreTrainedTokenizerFast
 
-from spacy_lgu.decoder import products
 from spacy_lgu.listeners.availability import uses_stock
 
 IS_5 = int(transformers.__version__.split(".")[0]) >= 5
@@ -31,12 +30,6 @@ TEXTS = [
     "The decoder reads from left to right, unless its mask is gone.",
     "Zürich, Łódź, 東京 and São Paulo are cities; 😀 is not.",
 ]
-
-
-@pytest.fixture(autouse=True)
-def torchs_own_products(monkeypatch):
-    """The same arithmetic on every machine: many tests compare bits with torch's own modules."""
-    monkeypatch.setattr(products, "is_mkl_slow", lambda: False)
 
 
 def make_tokenizer(*, bos: bool = True, vocab_size: int = 400) -> PreTrainedTokenizerFast:

@@ -77,11 +77,14 @@ n_layers = null
 # How many more times each sequence is run, end to end with itself: with 1, a causal decoder has
 # seen all of it when it reads the last copy, at twice the cost.
 repeat = 0
+# Whether each subtoken has the vector of the one before it, as after masked-next adaptation.
 read_previous = false
 # none, nf4 (4 bit) or int8; for the frozen weights only.
 quantization = %quantization
 # auto is bfloat16 where the device computes it fast, else float32.
 dtype = "auto"
+# exact, or int8 or auto where a trained pipeline is served on a CPU.
+products = "exact"
 %why_tuning
 tuning = %tuning
 # Recompute activations in the backward pass: slower, much less memory.

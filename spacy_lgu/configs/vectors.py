@@ -33,6 +33,7 @@ repeat = 0
 read_previous = false
 quantization = "{quantization}"
 dtype = "auto"
+products = "exact"
 tuning = "frozen"
 gradient_checkpointing = false
 window = null

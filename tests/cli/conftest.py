@@ -83,9 +83,9 @@ def overrides(decoder_folder, corpus) -> list:
         "--paths.train", corpus,
         "--paths.dev", corpus,
         "--components.transformer.model.lora.rank", 4,
-        "--training.max_steps", 4,
-        "--training.optimizer.learn_rate.total_steps", 4,
-        "--training.eval_frequency", 2,
+        "--training.max_steps", 16,
+        "--training.optimizer.learn_rate.total_steps", 16,
+        "--training.eval_frequency", 8,
         "--training.optimizer.learn_rate.initial_rate", 0.02,
         "--training.optimizer.learn_rate.warmup_steps", 1,
     ]  # fmt: skip

@@ -56,6 +56,8 @@ def test_fill_config(tmp_path):
         "unmasking": "cccb",
         "n_layers": None,
         "repeat": 0,
+        "read_previous": False,
+        "products": "exact",
         "quantization": "nf4",
         "dtype": "auto",
         "tuning": "lora",

@@ -6,6 +6,7 @@ from huggingface_hub import constants
 from transformers import AutoModel
 from transformers.utils import hub
 
+from spacy_lgu.decoder import products
 from spacy_lgu.decoder.adapter import save_adapter
 
 from ..conftest import make_decoder
@@ -36,6 +37,12 @@ def hub_name(hub_cache, decoder_folder, other_decoder_folder):
     """A repository with two commits; the second is the default branch."""
     fill_cache(hub_cache, "org/tiny", {FIRST: other_decoder_folder, SECOND: decoder_folder})
     return "org/tiny"
+
+
+@pytest.fixture
+def torchs_products(monkeypatch):
+    """Bits can be compared with a decoder that is not ours, on CPUs that have a faster way, too."""
+    monkeypatch.setattr(products, "is_mkl_slow", lambda: False)
 
 
 @pytest.fixture

@@ -110,7 +110,8 @@ def test_peft_alone_loads_it(trained, adapter_folder, decoder_folder):
             packed=BATCH,
             unmasked=parse_pattern("ccbb"),
         ).last_hidden_state[0]
-    assert torch.equal(Y, vectors(trained))
+    # Some CPUs have a faster way for our products, which sums in another order.
+    torch.testing.assert_close(Y, vectors(trained), atol=2e-6, rtol=1e-5)
 
 
 def test_saving_needs_no_network(trained, tmp_path, monkeypatch):
@@ -215,6 +216,7 @@ def train_causal(folder, path, *, dtype=torch.float32, save=None, **options):
     return Y
 
 
+@pytest.mark.usefixtures("torchs_products")
 @pytest.mark.parametrize("feature", FEATURES)
 def test_adapters_of_decoders_with_lm_head(decoder_folder, tmp_path, feature):
     expected = train_causal(decoder_folder, tmp_path / "adapter", **FEATURES[feature])
@@ -262,6 +264,7 @@ def test_adapters_of_families_with_lm_head(tmp_path, family):
     assert not any(parameter.requires_grad for parameter in loaded.parameters())
 
 
+@pytest.mark.usefixtures("torchs_products")
 def test_weights_in_half_precision(decoder_folder, tmp_path):
     expected = train_causal(decoder_folder, tmp_path, dtype=torch.bfloat16)
     file = tmp_path / "adapter_model.safetensors"

@@ -72,6 +72,7 @@ def test_products_are_of_half_precision(decoder_folder):
     assert all(dtypes == {torch.bfloat16} for dtypes in seen)
 
 
+@pytest.mark.usefixtures("torchs_products")
 def test_training_is_pefts(decoder_folder, as_peft):
     options = {"dtype": "bfloat16", "lora": ALL}
     built, expected = build(decoder_folder, **options), as_peft(decoder_folder, **options)

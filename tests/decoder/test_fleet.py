@@ -17,6 +17,7 @@ from spacy_lgu.decoder.fleet import FleetDecoder
 from spacy_lgu.decoder.loading import SharedBase
 from spacy_lgu.decoder.membership import ApartError
 from spacy_lgu.decoder.mixing import Member, MixedBatch, Update, order_by_depth
+from spacy_lgu.decoder.products import OneDNNLinear
 from spacy_lgu.decoder.refusals import FamilyError
 from spacy_lgu.decoder.settings import LoraSettings
 
@@ -109,6 +110,7 @@ def test_a_mix_is_one_forward_pass(seven, monkeypatch):
         return forward(self, x)
 
     monkeypatch.setattr(torch.nn.Linear, "forward", count)
+    monkeypatch.setattr(OneDNNLinear, "forward", count)  # that of some CPUs
     lengths = numpy.array([5, 4, 3, 2])
     fleet.predict(random_ids(lengths.tolist()), lengths, [members[i] for i in (0, 1, 2, 4)], 100)
     # 7 linear modules a layer. The third runs its sequence twice and ends after two layers, the
