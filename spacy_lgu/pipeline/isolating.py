@@ -118,7 +118,9 @@ def _halve(
 def _let_go(error: BaseException | None) -> None:
     """What the frames of an error hold, such as a batch's vectors, is not to stay while its parts
     are done."""
-    while error is not None:
+    seen: set[int] = set()  # `raise error from error` makes a circle
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
         traceback.clear_frames(error.__traceback__)
         error = error.__cause__ or error.__context__
 
