@@ -52,19 +52,23 @@ def isolate(
     error: Exception,
     step: Callable[[list[ItemT]], object],
     on_error: Callable[[list[ItemT], Exception], None],
+    *,
+    give_up: bool = True,
 ) -> Iterator[ItemT]:
     """Do again what failed for a batch, in halves, and again in halves of those that fail.
 
     items (list): The batch.
     error (Exception): How it failed.
     step (Callable): What failed.
-    on_error (Callable): Gets each item that fails alone, as a list, and the error. Where a number
-        of items spread over the batch fail alone and in the same way, it gets the whole batch: its
-        fault is taken for that of all, such as weights that are missing.
+    on_error (Callable): Gets each item that fails alone, as a list, and the error.
+    give_up (bool): Whether on_error gets the whole batch where a number of items spread over it
+        fail alone and in the same way: its fault is taken for that of all, such as weights that
+        are missing. False where items have nothing to do with each other, so that none may get the
+        error of another.
     YIELDS (Any): The items that go well, in order.
     """
     _let_go(error)
-    if _strikes_all(items, error, step):
+    if give_up and _strikes_all(items, error, step):
         on_error(items, error)
     else:
         yield from _halve(items, error, step, on_error)
