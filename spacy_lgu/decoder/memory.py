@@ -16,10 +16,13 @@ logger = logging.getLogger("spacy_lgu")
 
 ResultT = TypeVar("ResultT")
 
-# What libraries raise without a class of its own: torch's allocator on the CPU, and cuBLAS, cuDNN
-# and bitsandbytes, which take memory past torch's.
+# What libraries raise without a class of its own: torch's allocator on the CPU (the second on
+# Windows), oneDNN, and cuBLAS, cuDNN and bitsandbytes, which take memory past torch's.
 _WORDS = (
     "can't allocate memory",
+    "DefaultCPUAllocator: not enough memory",
+    "could not create a primitive",
+    "could not execute a primitive",
     "CUDA out of memory",
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",

@@ -15,6 +15,9 @@ import torch
 from torch.autograd.function import once_differentiable
 
 _CPU_INFO = Path("/proc/cpuinfo")
+# Once there was no memory for the code of a product, oneDNN makes none for products of new sizes in
+# this thread, however much memory there is later.
+_NO_PRIMITIVE = "could not create a primitive"
 
 
 class OneDNNLinear(torch.nn.Linear):
@@ -57,7 +60,12 @@ class Product(torch.autograd.Function):
 
 
 def _multiply(X: torch.Tensor, W: torch.Tensor, b: torch.Tensor | None = None) -> torch.Tensor:
-    Y: torch.Tensor = torch.ops.mkldnn._linear_pointwise(X, W, b, "none", [], "")
+    try:
+        Y: torch.Tensor = torch.ops.mkldnn._linear_pointwise(X, W, b, "none", [], "")
+    except RuntimeError as error:
+        if _NO_PRIMITIVE not in str(error):
+            raise
+        return torch.nn.functional.linear(X, W, b)
     return Y
 
 

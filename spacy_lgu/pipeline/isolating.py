@@ -52,19 +52,23 @@ def isolate(
     error: Exception,
     step: Callable[[list[ItemT]], object],
     on_error: Callable[[list[ItemT], Exception], None],
+    *,
+    give_up: bool = True,
 ) -> Iterator[ItemT]:
     """Do again what failed for a batch, in halves, and again in halves of those that fail.
 
     items (list): The batch.
     error (Exception): How it failed.
     step (Callable): What failed.
-    on_error (Callable): Gets each item that fails alone, as a list, and the error. Where a number
-        of items spread over the batch fail alone and in the same way, it gets the whole batch: its
-        fault is taken for that of all, such as weights that are missing.
+    on_error (Callable): Gets each item that fails alone, as a list, and the error.
+    give_up (bool): Whether on_error gets the whole batch where a number of items spread over it
+        fail alone and in the same way: its fault is taken for that of all, such as weights that
+        are missing. False where items have nothing to do with each other, so that none may get the
+        error of another.
     YIELDS (Any): The items that go well, in order.
     """
     _let_go(error)
-    if _strikes_all(items, error, step):
+    if give_up and _strikes_all(items, error, step):
         on_error(items, error)
     else:
         yield from _halve(items, error, step, on_error)
@@ -118,7 +122,9 @@ def _halve(
 def _let_go(error: BaseException | None) -> None:
     """What the frames of an error hold, such as a batch's vectors, is not to stay while its parts
     are done."""
-    while error is not None:
+    seen: set[int] = set()  # `raise error from error` makes a circle
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
         traceback.clear_frames(error.__traceback__)
         error = error.__cause__ or error.__context__
 

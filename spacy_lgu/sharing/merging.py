@@ -10,6 +10,7 @@ from transformers import AutoModel, PretrainedConfig
 
 from ..decoder.adapter import load_adapter
 from ..decoder.locking import LOADING
+from ..decoder.products import dequantize
 
 
 @torch.no_grad()
@@ -40,19 +41,11 @@ def plain_weights(module: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]
     YIELDS (tuple[str, Tensor]): Names and weights, on the CPU. Those that were quantized are what
         bitsandbytes computes with.
     """
-    quantized = {}
-    for name, layer in module.named_modules():
-        weight: Any = getattr(layer, "weight", None)
-        kind = type(weight).__name__
-        if kind == "Params4bit":
-            from bitsandbytes.functional import dequantize_4bit
-
-            quantized[f"{name}.weight"] = dequantize_4bit(weight.data, weight.quant_state)
-        elif kind == "Int8Params":
-            state: Any = layer.state  # after init_8bit_state, the weight's own are away
-            CB = weight.data if state.CB is None else state.CB
-            SCB = weight.SCB if state.SCB is None else state.SCB
-            quantized[f"{name}.weight"] = CB.float() * SCB.float()[:, None] / 127
+    quantized = {
+        f"{name}.weight": dequantize(layer)
+        for name, layer in module.named_modules()
+        if type(getattr(layer, "weight", None)).__name__ in ("Params4bit", "Int8Params")
+    }
     parameters = {**dict(module.named_parameters()), **quantized}
     for name, value in parameters.items():
         yield name, value.detach().to("cpu", torch.float32, copy=True)

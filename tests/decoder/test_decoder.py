@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from spacy_lgu.decoder.building import enable_gradient_checkpointing
 from spacy_lgu.decoder.decoder import LGUDecoder
+from spacy_lgu.decoder.memory import is_out_of_memory
 from spacy_lgu.unmasking import parse_pattern
 
 from .helpers import BATCH, IDS, LENGTHS, build, gradients, shake, vectors
@@ -178,6 +179,19 @@ def test_a_sequence_that_alone_is_too_long_is_an_error(tiny, monkeypatch, error)
     message = r"memory on cpu for 5 subtokens in one sequence\. Set a smaller window .*\(.*memory"
     with pytest.raises(torch.OutOfMemoryError, match=message):
         tiny.predict(random_ids([3, 5]), numpy.array([3, 5]), 100)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "[enforce fail at alloc_cpu.cpp:72] data. DefaultCPUAllocator: not enough memory: you",
+        "could not create a primitive",
+        "could not execute a primitive",
+    ],
+)
+def test_words_of_cpus_for_too_little_memory(message):
+    assert is_out_of_memory(RuntimeError(message))
+    assert not is_out_of_memory(ValueError(message))
 
 
 def test_other_errors_are_no_reason_to_halve(tiny, monkeypatch):

@@ -83,6 +83,22 @@ def test_gradients_of_gradients_are_refused():
 
 
 @needs_onednn
+def test_without_memory_for_its_code_torchs_product_is_taken(monkeypatch):
+    def fail(*args):
+        raise RuntimeError(message)
+
+    module, X = OneDNNLinear(4, 5), torch.randn(3, 4, requires_grad=True)
+    monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", fail)
+    message = "could not create a primitive"
+    Y, expected = module(X), linear(X, module.weight, module.bias)
+    assert torch.equal(Y, expected)
+    torch.testing.assert_close(*(torch.autograd.grad(out.sum(), X) for out in (Y, expected)))
+    message = "another fault"
+    with pytest.raises(RuntimeError, match="another fault"):
+        module(X)
+
+
+@needs_onednn
 def test_frozen_weights_get_no_gradient():
     module, X = OneDNNLinear(4, 5).requires_grad_(False), torch.ones(2, 4, requires_grad=True)
     module(X).sum().backward()

@@ -241,7 +241,17 @@ def test_one_text_of_many_that_fails_costs_a_few_tries(own):
     docs = list(own.pipe([(t, "people") for t in texts], on_error=lambda *t: failed.append(t[0])))
     assert [doc.text for doc in docs] == [text for text in texts if text != TEXTS[1]]
     assert failed == [TEXTS[1]]
-    assert len(sizes) == 14
+    assert len(sizes) == 13
+
+
+@pytest.mark.parametrize("good", [1, 30, 63])
+def test_many_texts_that_fail_do_not_speak_for_another(own, good):
+    own["people"].add_pipe("fleet_breaks_on_mask")
+    failed = []
+    texts = ["Rome" if i == good else f"{TEXTS[1]} {i}" for i in range(64)]
+    docs = list(own.pipe([(t, "people") for t in texts], on_error=lambda *t: failed.append(t[0])))
+    assert [doc.text for doc in docs] == ["Rome"]
+    assert failed == [text for text in texts if text != "Rome"]
 
 
 def test_a_pipe_that_gives_new_docs_beside_one_that_fails(own):

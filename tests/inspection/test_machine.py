@@ -2,7 +2,8 @@
 
 import pytest
 
-from spacy_lgu.inspection.machine import Gpu, attention_kind
+from spacy_lgu.decoder.settings import DecoderSettings
+from spacy_lgu.inspection.machine import Gpu, attention_kind, resolve_products
 
 
 @pytest.mark.parametrize(
@@ -22,3 +23,11 @@ def test_the_way_of_attention(dtype, head_width, capability, kind):
         else Gpu(name="any", capability=capability, free=2**30, total=2**31)
     )
     assert attention_kind(dtype, head_width, gpu=gpu).startswith(kind)
+
+
+@pytest.mark.parametrize(
+    ("products", "here"), [("exact", "exact"), ("auto", "exact"), ("int8", None)]
+)
+def test_products_on_a_gpu(products, here):
+    settings = DecoderSettings(name="any", unmasking="cb", products=products)
+    assert resolve_products(settings, gpu=True) == here

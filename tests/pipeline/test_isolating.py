@@ -106,6 +106,16 @@ def test_errors_of_several_kinds_are_those_of_docs():
     assert told == [str(i) for i in range(20)]
 
 
+def test_an_error_that_is_its_own_cause():
+    def annotate(docs):
+        fault = KeyError("poison")
+        raise fault from fault
+
+    steps = Steps()
+    assert list(pipe_batches([make_docs([True])], annotate, steps.on_error)) == []
+    assert steps.told == [["0"]]
+
+
 def test_what_a_consumer_throws_is_no_fault_of_the_docs():
     steps = Steps()
     stream = run_one_by_one(steps, make_docs([False, True, False, False]), 4)

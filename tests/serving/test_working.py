@@ -11,7 +11,7 @@ from spacy_lgu.serving.rendering import Wanted
 from spacy_lgu.serving.settings import Limits
 from spacy_lgu.serving.working import Failure, Worker, make_thread
 
-from .conftest import open_service, wait_until
+from .conftest import GO_ON, open_service, wait_until
 
 PLACE = contextvars.ContextVar("place")
 
@@ -51,6 +51,20 @@ def test_what_is_left_out_by_an_error_handler_is_told(folder):
         wait_until(lambda: done)
         message = "An error handler of the pipeline left the text out."
         assert job.results == [Failure("failed", message)]
+
+
+def test_nobody_gets_the_errors_of_anothers_texts(folder):
+    with open_service(folder) as service:
+        served, done = service.find("rules"), []
+        GO_ON.clear()
+        service.submit(served, ["wait"], Wanted(), done.append)
+        wait_until(lambda: service._worker.busy_for)
+        service.submit(served, [f"poison SECRET {i}" for i in range(40)], Wanted(), done.append)
+        job = service.submit(served, ["Rome", "poison"], Wanted(tokens=False), done.append)
+        GO_ON.set()
+        wait_until(lambda: len(done) == 3)
+        assert '"label": "LOC"' in job.results[0]
+        assert job.results[1] == Failure("failed", "RuntimeError: cannot read 'poison'")
 
 
 def test_annotations_that_json_lacks_fail_alone(folder):
