@@ -187,6 +187,18 @@ def print_table(
             print(f"| always {fixed} |  |  | {100 * (truth[best] - truth[fixed]):.2f} |  |")
 
 
+def make_variant(name: str, task: Task) -> Strategy:
+    """A strategy, perhaps with an option of its own.
+
+    name (str): As "oneshot" or "oneshot:top=1".
+    task (Task): What is searched.
+    RETURNS (Strategy): Raises ValueError as make_strategy does.
+    """
+    name, _, option = name.partition(":")
+    key, _, value = option.partition("=")
+    return make_strategy(name, task, **({key: int(value)} if key else {}))
+
+
 def compare(
     prepared: Prepared, folder: Path, inner: Workers, *, names: Sequence[str], runs: int
 ) -> None:
@@ -195,7 +207,7 @@ def compare(
     prepared (Prepared): The exhaustive search.
     folder (Path): Holds the pool.
     inner (Workers): Try what is not known yet. They are closed at the end.
-    names (Sequence[str]): Of strategies.
+    names (Sequence[str]): Of strategies, as make_variant reads them.
     runs (int): Of each strategy.
     """
     task = prepared.search.task
@@ -207,7 +219,7 @@ def compare(
         for run in range(runs):
             own = replace(task, seeds=(len(TRUTH_SEEDS) + run,))
             for name in names:
-                strategy = make_strategy(name, own)
+                strategy = make_variant(name, own)
                 found.setdefault(name, []).append(judge(run_strategy(strategy, workers), own))
         print_table(truth, found, replace(task, seeds=(0,)))
     finally:
@@ -222,7 +234,9 @@ def main(
     steps: Annotated[int, typer.Option(help="Of a full training")] = 400,
     evaluations: Annotated[int, typer.Option(help="On dev, in each training")] = 5,
     groups: Annotated[int, typer.Option(help="Layer groups")] = 4,
-    strategies: Annotated[str, typer.Option(help="Names with commas")] = ",".join(STRATEGIES),
+    strategies: Annotated[
+        str, typer.Option(help="Names with commas, oneshot:top=1 for one with an option")
+    ] = ",".join([*STRATEGIES, "oneshot:top=1", "gates:top=1"]),
     runs: Annotated[int, typer.Option(help="Of each strategy, with seeds of their own")] = 1,
     workers: Annotated[int, typer.Option(help="Trials at the same time")] = 1,
     gpu_id: Annotated[int, typer.Option("--gpu-id", "-g", help="GPU, or -1 for the CPU")] = -1,

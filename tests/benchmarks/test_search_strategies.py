@@ -46,7 +46,7 @@ def test_the_table_of_strategies(tmp_path, capsys):
     search = Search(Config(), ("components",), TASK)
     prepared = Prepared("x.cfg", search, make_strategy("exhaustive", TASK), {})
     workers = TableWorkers()
-    compare(prepared, tmp_path, workers, names=list(STRATEGIES), runs=1)
+    compare(prepared, tmp_path, workers, names=[*STRATEGIES, "oneshot:top=1"], runs=1)
     printed = capsys.readouterr().out
     assert "16 candidates, 900 steps; F1 on dev from 40.00 to 70.00, best ccbb" in printed
     assert "| exhaustive | 100% | 1.00 | 0.00 | ccbb |" in printed
@@ -54,6 +54,7 @@ def test_the_table_of_strategies(tmp_path, capsys):
     assert "| greedy | 31% | 1.00 | 0.00 | ccbb |" in printed
     assert "| oneshot | 19% | 1.00 | 0.00 | ccbb |" in printed
     assert "| gates | 19% | 0." in printed
+    assert "| oneshot:top=1 | 12% | 1.00 | 0.00 | ccbb |" in printed
     assert "| always cccc |  |  | 20.00 |  |" in printed
     assert workers.is_closed
     # Twice 16 for the truth; of the strategies each trial once, whoever asks for it.
