@@ -19,6 +19,8 @@ import torch
 from peft.tuners.lora import bnb
 from peft.tuners.lora.layer import Linear
 
+from . import products
+
 _HALF = (torch.bfloat16, torch.float16)
 # The last two are there only with bitsandbytes.
 _KINDS = [Linear, *(getattr(bnb, name, None) for name in ("Linear4bit", "Linear8bitLt"))]
@@ -78,17 +80,22 @@ class AddingLinear(torch.nn.Linear):
         return rows.view(base.shape)
 
 
+class AddingOneDNNLinear(AddingLinear, products.OneDNNLinear):
+    """The same on CPUs where oneDNN is the faster way."""
+
+
 def use_half_lora(module: torch.nn.Module) -> None:
     """Give PEFT's linear layers the forward pass of HalfLora.
 
     module (Module): A decoder with an adapter; its layers are changed in place.
     """
+    adding = AddingOneDNNLinear if products.is_mkl_slow() else AddingLinear
     for found in module.modules():
         layer: Any = found
         if type(layer) in _KINDS:
             layer.__class__ = _half_class(type(layer))
             for matrix in layer.lora_B.values():
-                matrix.__class__ = AddingLinear
+                matrix.__class__ = adding
 
 
 def _half_class(kind: type[torch.nn.Module]) -> type[torch.nn.Module]:

@@ -39,7 +39,7 @@ def save_on_sigterm_v1() -> BeforeUpdateT:
             is_listening = True
             # Python lets no other thread do it.
             is_main = threading.current_thread() is threading.main_thread()
-            if is_main and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+            if is_main and signal.getsignal(signal.SIGTERM) in (signal.SIG_DFL, _go_on_saving):
                 signal.signal(signal.SIGTERM, _stop)
 
     return listen
@@ -52,16 +52,27 @@ def _stop(number: int, frame: FrameType | None) -> None:
         again.daemon = True
         again.start()
         return
-    if loop.train.__code__ not in running:  # in a notebook, when training is over
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGTERM)
+    if loop.train.__code__ not in running:
+        _do_as_before()
         return
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _go_on_saving)
     sys.stderr.write(
         f"SIGTERM: training stops here. What it has learned is saved as model-last, if there is an "
         f"--output, and the exit status is {_STATUS}.\n"
     )
     raise SystemExit(_STATUS)
+
+
+def _go_on_saving(number: int, frame: FrameType | None) -> None:
+    """What was learned is being saved, which is part of spaCy's loop."""
+    if loop.train.__code__ not in _find_code(frame):
+        _do_as_before()
+
+
+def _do_as_before() -> None:
+    """In a notebook, when training is over."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _find_code(frame: FrameType | None) -> Iterator[CodeType]:

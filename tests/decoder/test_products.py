@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torch.nn.functional import linear
 
 from spacy_lgu.decoder import products
+from spacy_lgu.decoder.adapter_half import AddingLinear, AddingOneDNNLinear
 from spacy_lgu.decoder.products import OneDNNLinear, is_mkl_slow, use_onednn
 
 from .helpers import build, gradients, vectors
@@ -120,14 +121,12 @@ def test_no_rows_other_dtypes_and_autocast_are_left_to_torch(monkeypatch):
 def test_a_decoder_computes_with_onednn(decoder_folder, on_amd, monkeypatch, tuning):
     built = build(decoder_folder, tuning=tuning)
     linears = [m for m in built.decoder.base.modules() if isinstance(m, torch.nn.Linear)]
-    assert {type(module) for module in linears if "AddingLinear" not in str(type(module))} == {
-        OneDNNLinear
-    }
+    assert all(isinstance(module, OneDNNLinear) for module in linears)
+    assert [type(m) for m in linears].count(AddingOneDNNLinear) == 8 * (tuning == "lora")
     Y = vectors(built)
     trained = {} if tuning == "frozen" else gradients(built.decoder)
     for module in linears:
-        if type(module) is OneDNNLinear:
-            module.__class__ = torch.nn.Linear
+        module.__class__ = torch.nn.Linear if type(module) is OneDNNLinear else AddingLinear
     torch.testing.assert_close(vectors(built), Y, rtol=1e-4, atol=1e-5)
     if trained:
         torch.testing.assert_close(gradients(built.decoder), trained, rtol=1e-3, atol=1e-5)

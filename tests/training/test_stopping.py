@@ -85,6 +85,24 @@ def test_after_training_a_signal_does_what_it_did(monkeypatch):
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
+@pytest.mark.usefixtures("listening")
+@pytest.mark.parametrize("n_trainings", [1, 2])
+def test_a_process_that_goes_on_can_be_ended(monkeypatch, n_trainings):
+    """A notebook does not end with the SystemExit of a cell."""
+    for _ in range(n_trainings):
+        save_on_sigterm_v1()(None, {})
+        with monkeypatch.context() as patch:
+            patch.setattr(stopping, "_find_code", lambda frame: [loop.train.__code__])
+            with pytest.raises(SystemExit):
+                os.kill(os.getpid(), signal.SIGTERM)
+    sent = []
+    kill = os.kill
+    monkeypatch.setattr(os, "kill", lambda *args: sent.append(args))
+    kill(os.getpid(), signal.SIGTERM)
+    assert sent == [(os.getpid(), signal.SIGTERM)]
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
 @pytest.mark.usefixtures("listening", "training")
 def test_a_save_is_finished_first(monkeypatch, tmp_path):
     """Of nlp.to_disk, and of a checkpoint, which is copied to model-best as well."""
