@@ -21,12 +21,16 @@ from .conftest import annotate, make_rules, wait_until
 
 SLOW = """
 import time
+from pathlib import Path
 from spacy.language import Language
 
 @Language.component("test_serving_rules")
 def be_slow(doc):
     if doc.text.startswith("wait"):
-        time.sleep(float(doc.text.split()[1]))
+        for _ in range(2000):
+            if (Path(__file__).parent / "go on").exists():
+                break
+            time.sleep(0.01)
     if doc.text.startswith("poison"):
         raise RuntimeError(doc.text)
     return doc
@@ -108,7 +112,7 @@ def test_a_service_from_its_first_to_its_last_moment(start):
         process.signal(signal.SIGHUP)
         wait_until(lambda: "All pipelines stay as they are" in process.text)
         # The end.
-        taken = [pool.submit(annotate, client, text=text) for text in ("wait 1", "Rome")]
+        taken = [pool.submit(annotate, client, text=text) for text in ("wait", "Rome")]
         wait_until(lambda: "queue_requests 1.0" in client.get("/metrics").text)
         process.signal(signal.SIGTERM)
         wait_until(lambda: client.get("/health/ready").status_code == 503)
@@ -116,6 +120,7 @@ def test_a_service_from_its_first_to_its_last_moment(start):
         assert refused.status_code == 503
         assert "shutting down" in refused.text
         assert client.get("/health/live").status_code == 200
+        (own.parent / "go on").touch()
         assert [answer.result().status_code for answer in taken] == [200, 200]
     assert process.end() == 0
     assert process.printed[-1] == "✔ All that was taken is answered.\n"
