@@ -1,6 +1,7 @@
 """Loads a saved decoder; what is missing, damaged or of another save is reported first."""
 
 import tempfile
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -161,19 +162,31 @@ def decoder_from_files(
     RETURNS (BuiltDecoder): As load_decoder_folder, with every file hashed.
     """
     with tempfile.TemporaryDirectory(prefix="spacy-lgu-") as name:
-        folder = Path(name).resolve()
-        for path, content in files.items():
-            file = (folder / path).resolve()
-            if not file.is_relative_to(folder):
-                raise ValueError(
-                    f"The bytes hold a file {path!r}, outside the decoder's folder. Load bytes "
-                    "that came from to_bytes."
-                )
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(content)
+        folder = Path(name)
+        unpack_files(
+            files, folder, where="The bytes hold", advice="Load bytes that came from to_bytes."
+        )
         built = load_decoder_folder(folder, settings, device=device, full=True)
     built.bundle = None  # its folder is gone
     return built
+
+
+def unpack_files(files: Mapping[str, bytes], folder: Path, *, where: str, advice: str) -> None:
+    """Write the files of a decoder that was packed into bytes.
+
+    files (Mapping[str, bytes]): By path relative to the decoder's folder.
+    folder (Path): The folder.
+    where (str): What held them, and the verb, for the message.
+    advice (str): What to do, for the message.
+    RETURNS (None): Raises ValueError for a path that leads out of the folder.
+    """
+    folder = folder.resolve()
+    for path, content in files.items():
+        file = (folder / path).resolve()
+        if not file.is_relative_to(folder):
+            raise ValueError(f"{where} a file {path!r}, outside the decoder's folder. {advice}")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
 
 
 def _compare_settings(folder: Path, saved: Description, settings: DecoderSettings) -> None:

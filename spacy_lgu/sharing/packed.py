@@ -14,6 +14,7 @@ import srsly
 
 from ..decoder.description import DESCRIPTION
 from ..decoder.fingerprints import list_files
+from ..decoder.restoring import unpack_files
 from .checking import component_of, decoder_folders, list_components
 
 MODEL = "model"
@@ -41,15 +42,12 @@ class PackedModel:
             folders = []
             for i, (_, _, files) in enumerate(self._decoders()):
                 folder = Path(name, str(i)).resolve()
-                for path, content in files.items():
-                    file = (folder / path).resolve()
-                    if not file.is_relative_to(folder):
-                        raise ValueError(
-                            f"{str(self.file)!r} holds a file {path!r}, outside the decoder's "
-                            "folder. It is damaged: copy it again from where it was saved."
-                        )
-                    file.parent.mkdir(parents=True, exist_ok=True)
-                    file.write_bytes(content)
+                unpack_files(
+                    files,
+                    folder,
+                    where=f"{str(self.file)!r} holds",
+                    advice="It is damaged: copy it again from where it was saved.",
+                )
                 folders.append(folder)
             yield folders
 
