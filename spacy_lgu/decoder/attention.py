@@ -29,6 +29,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
+from .block_attention import attend_in_blocks, fits_blocks
 from .packing import PackedBatch
 from .plain_attention import attend_plainly
 from .varlen import attend_varlen, fits_varlen
@@ -185,6 +186,8 @@ def _attend(
         "dropout_p": dropout,
         "enable_gqa": Q.shape[1] != K.shape[1],
     }
+    if not dropout and fits_blocks(Q, K, V):
+        return attend_in_blocks(Q, K, V, real, unmasked=unmasked, window=window, scaling=scaling)
     longest = Q.shape[2]
     if unmasked:
         mask = None if real is None else real[:, None, None, :]

@@ -67,7 +67,7 @@ def attend_plainly(
         if unmasked:
             visible = None if real is None else real[:, None, None, None]
         else:
-            visible = _band(start, end, first, last, window, query.device)
+            visible = find_visible(start, end, first, last, window, query.device)
         inputs = (grouped[..., start:end, :], key[:, :, first:last], value[:, :, first:last])
         if len(blocks) > 1 and torch.is_grad_enabled():
             # Otherwise the scores of all blocks would be kept for the backward pass.
@@ -94,10 +94,14 @@ def _find_blocks(
         yield start, end, first, longest if unmasked else end
 
 
-def _band(
+def find_visible(
     start: int, end: int, first: int, last: int, window: int | None, device: torch.device
 ) -> torch.Tensor:
-    """Which columns the rows of a causal block see. Shape: (rows, columns)."""
+    """Which columns [first, last) the rows [start, end) see under a causal mask.
+
+    window (int | None): Positions that a row looks back, itself included; None: all.
+    RETURNS (Tensor): Shape: (rows, columns).
+    """
     rows, columns = (torch.arange(*ends, device=device) for ends in ((start, end), (first, last)))
     back = rows[:, None] - columns[None]
     return back >= 0 if window is None else (back >= 0) & (back < window)

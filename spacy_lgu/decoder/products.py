@@ -45,7 +45,7 @@ class Product(torch.autograd.Function):
         for_X, for_W, _ = ctx.needs_input_grad
         # A frozen base keeps no inputs for its backward pass.
         ctx.save_for_backward(X if for_W else None, W if for_X else None)
-        return _multiply(X, W, b)
+        return multiply(X, W, b)
 
     @staticmethod
     @once_differentiable  # oneDNN's product has no gradient by itself
@@ -54,12 +54,20 @@ class Product(torch.autograd.Function):
         X, W = ctx.saved_tensors
         for_X, for_W, for_b = ctx.needs_input_grad
         rows = dY.reshape(-1, dY.shape[-1])
-        dX = _multiply(dY, W.t()) if for_X else None
-        dW = _multiply(rows.t(), X.reshape(-1, X.shape[-1]).t()) if for_W else None
+        dX = multiply(dY, W.t()) if for_X else None
+        dW = multiply(rows.t(), X.reshape(-1, X.shape[-1]).t()) if for_W else None
         return dX, dW, rows.sum(0) if for_b else None
 
 
-def _multiply(X: torch.Tensor, W: torch.Tensor, b: torch.Tensor | None = None) -> torch.Tensor:
+def multiply(X: torch.Tensor, W: torch.Tensor, b: torch.Tensor | None = None) -> torch.Tensor:
+    """X W^T + b by oneDNN.
+
+    X (Tensor): Shape: (..., inputs), at least one row.
+    W (Tensor): Shape: (outputs, inputs). Contiguous or the transpose of what is: anything else
+        takes oneDNN a hundred times as long.
+    b (Tensor | None): Shape: (outputs,).
+    RETURNS (Tensor): Shape: (..., outputs).
+    """
     try:
         Y: torch.Tensor = torch.ops.mkldnn._linear_pointwise(X, W, b, "none", [], "")
     except RuntimeError as error:
@@ -90,6 +98,16 @@ def is_mkl_slow() -> bool:
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")
         and "AuthenticAMD" in _read_maker()
     )
+
+
+def has_fast_products(dtype: torch.dtype) -> bool:
+    """Whether `multiply` is the faster way where torch's kernels for attention multiply with MKL.
+
+    dtype (dtype): Of the factors.
+    """
+    if dtype is torch.bfloat16:
+        return is_mkl_slow() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return dtype is torch.float32 and is_mkl_slow()
 
 
 def _read_maker() -> str:

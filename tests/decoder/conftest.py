@@ -2,6 +2,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from huggingface_hub import constants
 from transformers import AutoModel
 from transformers.utils import hub
@@ -43,6 +44,17 @@ def hub_name(hub_cache, decoder_folder, other_decoder_folder):
 def torchs_products(monkeypatch):
     """Bits can be compared with a decoder that is not ours, on CPUs that have a faster way, too."""
     monkeypatch.setattr(products, "is_mkl_slow", lambda: False)
+
+
+@pytest.fixture
+def on_amd(monkeypatch, tmp_path):
+    """A machine with a CPU of AMD's and with MKL, whatever this one is."""
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)
+    monkeypatch.setattr(products, "_CPU_INFO", tmp_path / "cpuinfo")
+    (tmp_path / "cpuinfo").write_text("processor : 0\nvendor_id : AuthenticAMD\n")
+    products.is_mkl_slow.cache_clear()
+    yield
+    products.is_mkl_slow.cache_clear()
 
 
 @pytest.fixture

@@ -17,18 +17,6 @@ needs_onednn = pytest.mark.skipif(
 )
 
 
-@pytest.fixture
-def on_amd(monkeypatch, tmp_path):
-    """A machine with a CPU of AMD's and with MKL, whatever this one is."""
-    monkeypatch.setattr(products, "is_mkl_slow", is_mkl_slow)  # which is off in other tests
-    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)
-    monkeypatch.setattr(products, "_CPU_INFO", tmp_path / "cpuinfo")
-    (tmp_path / "cpuinfo").write_text("processor : 0\nvendor_id : AuthenticAMD\n")
-    is_mkl_slow.cache_clear()
-    yield
-    is_mkl_slow.cache_clear()
-
-
 @needs_onednn
 @pytest.mark.parametrize("shape", [(4,), (1, 4), (3, 4), (2, 3, 4), (1, 2, 3, 4)])
 @pytest.mark.parametrize("bias", [True, False])
