@@ -1,9 +1,12 @@
 """Annotating a corpus: documents a second by workers, kills, and memory over many documents.
 
-    python -m benchmarks.annotate PIPELINE --documents 100000 --workers 0,1,2,ray
+    python -m benchmarks.annotate PIPELINE --documents 100000 --workers 0,1,2,ray:1,ray:2
+    python -m benchmarks.annotate --documents 100000 --short
 
-The texts are those of benchmarks/texts.py, of 3 to 3,000 tokens, numbered. Each part prints what it
-measured; what must be 0 and is not ends the script with status 1.
+Without a pipeline, a small one with a random adapter and head is made on `assets/decoder`. The
+texts are those of benchmarks/texts.py, of 3 to 3,000 tokens, or with --short their sentences,
+numbered. Each part prints what it measured; what must be 0 and is not ends the script with
+status 1.
 """
 
 import json
@@ -20,15 +23,19 @@ from typing import Annotated
 
 import typer
 
-from .texts import load_texts
+from .fleet import DECODER, make_pipeline
+from .texts import load_articles, load_texts, split_entities
 
 # Different texts; a corpus repeats them with another number before each.
 _TEXTS = 500
 
 
-def write_corpus(path: Path, n_documents: int) -> int:
+def write_corpus(path: Path, n_documents: int, short: bool) -> int:
     """RETURNS (int): Bytes of the JSON lines that are written."""
-    texts = load_texts(None, min(_TEXTS, n_documents), seed=0)
+    if short:
+        texts = [split_entities(line)[0] for article in load_articles() for line in article]
+    else:
+        texts = load_texts(None, min(_TEXTS, n_documents), seed=0)
     with path.open("w", encoding="utf8") as stream:
         for i in range(n_documents):
             # New words in each, as in a real corpus: the vocabulary must not keep them.
@@ -62,14 +69,15 @@ def read_ids(output: Path) -> list[int]:
 def measure_speed(pipeline: Path, corpus: Path, place: Path, n: int, workers: str, options: list):
     """Print documents a second, the start of the pipelines included and left out."""
     few = place / "few.jsonl"
-    write_corpus(few, 2)
+    write_corpus(few, 2, short=True)
     print("\n| workers | s in all | documents/s, start included | documents/s, without |")
     print("|---|---:|---:|---:|")
     for name in workers.split(","):
-        if name == "ray" and find_spec("ray") is None:
-            print("| ray | not installed | | |")
+        engine, _, count = name.rpartition(":")
+        if engine and find_spec("ray") is None:
+            print(f"| {name}: Ray is not installed | | | |")
             continue
-        own = ["--ray", "auto"] if name == "ray" else ["--workers", name]
+        own = [*(["--ray", "auto"] if engine else []), "--workers", count]
         output = place / f"speed-{name}"
         start = run(command(pipeline, few, place / f"few-{name}", *options, *own))
         seconds = run(command(pipeline, corpus, output, *options, *own))
@@ -117,12 +125,12 @@ def kill_often(pipeline: Path, corpus: Path, place: Path, n: int, kills: int, op
         raise typer.Exit(1)
 
 
-def measure_memory(pipeline: Path, place: Path, n: int, options: list):
+def measure_memory(pipeline: Path, place: Path, n: int, short: bool, options: list):
     """Peak memory of a run over a tenth of the documents, and over all."""
     peaks = []
     for size in (max(1, n // 10), n):
         corpus = place / f"memory-{size}.jsonl"
-        write_corpus(corpus, size)
+        write_corpus(corpus, size, short)
         words = command(pipeline, corpus, place / f"memory-{size}", *options)
         code = (
             "import resource, subprocess, sys; "
@@ -138,9 +146,12 @@ def measure_memory(pipeline: Path, place: Path, n: int, options: list):
 
 
 def main(
-    pipeline: Annotated[Path, typer.Argument(help="Folder of a pipeline")],
+    pipeline: Annotated[Path | None, typer.Argument(help="Folder of a pipeline")] = None,
     documents: int = 100_000,
-    workers: Annotated[str, typer.Option(help="0, 1, 2, ... and ray, with commas")] = "0,1,2,ray",
+    short: Annotated[bool, typer.Option(help="Sentences alone")] = False,
+    workers: Annotated[str, typer.Option(help="Numbers of processes, or of Ray's workers")] = (
+        "0,1,2,ray:1,ray:2"
+    ),
     shard_size: int = 1000,
     kills: int = 10,
     gpu_id: int = -1,
@@ -152,8 +163,11 @@ def main(
     options = ["--shard-size", str(shard_size), "--gpu-id", str(gpu_id)]
     with TemporaryDirectory() as folder:
         place = Path(folder)
+        if pipeline is None:
+            pipeline = place / "pipeline"
+            make_pipeline(DECODER, 0, "none", "auto").to_disk(pipeline)
         corpus = place / "corpus.jsonl"
-        n_bytes = write_corpus(corpus, documents)
+        n_bytes = write_corpus(corpus, documents, short)
         print(f"{documents:,} documents, {n_bytes / 1e6:,.1f} MB")
         chosen = parts.split(",")
         if "speed" in chosen:
@@ -161,7 +175,7 @@ def main(
         if "kills" in chosen:
             kill_often(pipeline, corpus, place, documents, kills, options)
         if "memory" in chosen:
-            measure_memory(pipeline, place, documents, options)
+            measure_memory(pipeline, place, documents, short, options)
 
 
 if __name__ == "__main__":

@@ -97,11 +97,14 @@ def save_random_decoder(folder: Path, texts: list[str], seed: int) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def make_ours(decoder: Path, dtype: str) -> Language:
+def make_ours(
+    decoder: Path, dtype: str, window: int | None = None, stride: int | None = None
+) -> Language:
     """A pipeline with lgu_transformer alone.
 
     decoder (Path): The decoder's folder.
     dtype (str): "float32" or "auto".
+    window, stride (int | None): In subtokens, as in the component's model; None: its defaults.
     """
     nlp = spacy.blank("en")
     model = {
@@ -110,6 +113,8 @@ def make_ours(decoder: Path, dtype: str) -> Language:
         "quantization": "none",
         "dtype": dtype,
         "tuning": "frozen",
+        "window": window,
+        "stride": stride,
     }
     nlp.add_pipe("lgu_transformer", name="transformer", config={"model": model})
     nlp.initialize()
@@ -232,16 +237,23 @@ def _pool(hidden: numpy.ndarray, align: Ragged) -> numpy.ndarray:
     return numpy.add.reduceat(hidden[rows], find_starts(lengths)) / lengths[:, None]
 
 
-def benchmark(name: str, decoder: Path, texts: list[str], rounds: int) -> dict[str, Any]:
+def benchmark(
+    name: str,
+    decoder: Path,
+    texts: list[str],
+    rounds: int,
+    windows: tuple[int | None, int | None] = (None, None),
+) -> dict[str, Any]:
     """Measure one decoder.
 
     name (str): What the results call it.
     decoder (Path): Its folder.
     texts (list[str]): The texts.
     rounds (int): How often each pipeline annotates all texts, after one round to warm up.
+    windows (tuple[int | None, int | None]): Window and stride of make_ours.
     RETURNS (dict): Medians, ratios and the comparison of vectors.
     """
-    pipelines = {kind: make_ours(decoder, dtype) for kind, dtype in OURS.items()}
+    pipelines = {kind: make_ours(decoder, dtype, *windows) for kind, dtype in OURS.items()}
     own = pipelines.pop(INT8)
     if own.get_pipe("transformer").shim.ready.decoder.device.type == "cpu":
         pipelines[INT8] = serve_int8(own)
@@ -351,6 +363,8 @@ def main(
     texts: Annotated[Path | None, typer.Option(help="A text per line, or .jsonl")] = None,
     n_texts: Annotated[int, typer.Option(help="How many texts")] = 128,
     rounds: Annotated[int, typer.Option(help="Measured rounds, after one to warm up")] = 5,
+    window: Annotated[int | None, typer.Option(help="Ours, in subtokens")] = None,
+    stride: Annotated[int | None, typer.Option(help="Ours, in subtokens")] = None,
     gpu: Annotated[bool, typer.Option(help="Run on the GPU")] = False,
     cpu_time: Annotated[bool, typer.Option(help="Count CPU time instead of time")] = False,
     seed: Annotated[int, typer.Option(help="Of the texts and the random weights")] = 0,
@@ -363,14 +377,15 @@ def main(
         spacy.require_gpu()
     loaded = load_texts(texts, n_texts, seed)
     lengths = describe_lengths(loaded)
+    windows = window, stride
     print("Words per text:", ", ".join(f"{name} {n:,.0f}" for name, n in lengths.items()))
     results = []
     if random:
         with random_decoder(loaded, seed) as folder:
-            results.append(benchmark("SmolLM-135M's shape", folder, loaded, rounds))
+            results.append(benchmark("SmolLM-135M's shape", folder, loaded, rounds, windows))
         print_table(results[-1])
     if given:
-        results.append(benchmark(str(decoder), decoder, loaded, rounds))
+        results.append(benchmark(str(decoder), decoder, loaded, rounds, windows))
         print_table(results[-1])
     if output is not None:
         report = {"machine": describe_machine(), "lengths": lengths, "decoders": results}
