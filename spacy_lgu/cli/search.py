@@ -23,7 +23,7 @@ def search_cli(
     output: Annotated[Path, typer.Argument(help="Folder for outcomes, best.cfg and the report")],
     strategy: Annotated[
         str, typer.Option(help="exhaustive, halving, greedy, oneshot or gates")
-    ] = "halving",
+    ] = "oneshot",
     groups: Annotated[
         int | None, typer.Option(help="Layer groups; else as many as the config's pattern has")
     ] = None,

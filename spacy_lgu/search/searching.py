@@ -37,7 +37,7 @@ class Request:
 
     config: Path
     overrides: dict[str, Any]
-    strategy: str = "halving"
+    strategy: str = "oneshot"
     options: dict[str, Any] = field(default_factory=dict)
     compare: bool = False
     seeds: int = 1
