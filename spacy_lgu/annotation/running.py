@@ -5,6 +5,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..cores import share_threads
 from ..inputs import named_path
 from ..replacing import explaining_full_disk
 from .finding import InputFile, find_inputs
@@ -26,7 +27,7 @@ from .records import BadRecord, Record
 from .scheduling import Engine, run_shards
 from .settings import Settings, clashes
 from .shards import Scanned, Shard, list_shards, name_shard, open_reader
-from .working import Job, Worker, count_threads
+from .working import Job, Worker
 from .writers import check_format
 
 # Records of each file that are looked at before anything is annotated.
@@ -170,7 +171,7 @@ def _run(
             engine, size = actors, workers.size or actors.places
         else:
             size = workers.size or 1
-            engine = Processes(job, threads=count_threads(size), gpu_id=workers.gpu_id)
+            engine = Processes(job, threads=share_threads(size), gpu_id=workers.gpu_id)
         stack.enter_context(closing(engine))
         return run_shards(shards, engine, size=size, tell=tell)
 

@@ -1,11 +1,11 @@
 """A worker: a pipeline, loaded once, and the shards that it is given."""
 
-import os
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..cores import bound_threads
 from ..replacing import explaining_full_disk, replace_file
 from .annotating import Annotator
 from .folder import GO_ON, keep_failures
@@ -42,19 +42,17 @@ class Worker:
 
     job (Job): What for.
     gpu_id (int): GPU, -1 for none.
-    threads (int): Most threads of torch; 0: as many as it takes.
+    threads (int): Most threads of torch; 0: one for each core that this process may use.
     """
 
     def __init__(self, job: Job, *, gpu_id: int = -1, threads: int = 0) -> None:
-        import torch
         from spacy.cli._util import import_code, setup_gpu
 
         from ..fleet import Fleet
         from ..pipeline.opening import open_pipeline
         from .together import Together
 
-        if threads:
-            torch.set_num_threads(min(threads, torch.get_num_threads()))
+        bound_threads(threads)
         import_code(job.code)
         setup_gpu(gpu_id, silent=True)
         self._job = job
@@ -107,9 +105,3 @@ class Worker:
             self._reader = open_reader(self._job.files[number].file, self._job.settings)
             self._number = number
         return self._reader
-
-
-def count_threads(n_workers: int) -> int:
-    """RETURNS (int): Threads of each of several workers on this machine."""
-    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, (n_cores or 1) // n_workers)

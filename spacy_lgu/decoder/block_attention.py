@@ -18,8 +18,8 @@ from .products import has_fast_products, multiply
 # Shorter sequences are faster in torch's kernel; so are longer ones on more threads, which it
 # gives whole heads, where here they share each product. Measured with 1 and 2 threads.
 MIN_LENGTH = 192
-# Positions of a block, for each thread, and most rows of scores that it gives, as each query head of
-# a group has a row for a position: so that they stay in the cache.
+# Positions of a block, for each thread, and most rows of scores that they give, one for each query
+# head of a group: so that these stay in the cache.
 _BLOCK, _ROWS = 128, 512
 # Sequences are padded to multiples of this, as oneDNN compiles its code for each new shape.
 _STEP = 64

@@ -1,10 +1,10 @@
 """What this machine has: processor, GPUs, memory."""
 
-import os
 import platform
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..cores import count_cores
 from ..decoder.settings import DecoderSettings
 
 
@@ -61,9 +61,7 @@ def look_at_machine(gpu_id: int) -> Machine:
     memory = _read_memory()
     return Machine(
         processor=f"{find_processor()} ({platform.machine()})",
-        n_cores=len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count() or 1,
+        n_cores=count_cores(),
         features=tuple(name for name, has in features.items() if has),
         fast_bfloat16=features["avx512_bf16"] or features["amx_tile"],
         free=memory.get("MemAvailable"),

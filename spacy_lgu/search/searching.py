@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..cores import share_threads
 from ..replacing import explaining_full_disk
 from ..study.engine import Processes, Progress
 from .best import find_standings, write_best
@@ -17,7 +18,7 @@ from .running import Budget, Ending, run_search
 from .strategies import make_strategy
 from .trial_config import count_steps, find_spans_key
 from .trials import Strategy, Task, Trial
-from .workers import LocalWorkers, Workers, count_threads
+from .workers import LocalWorkers, Workers
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def search_locally(
     search: Search, folder: Path, *, size: int, gpu_ids: tuple[int, ...], keep: bool
 ) -> Workers:
     """Workers that are processes of this machine."""
-    threads = count_threads(size)
+    threads = share_threads(size)
 
     def run(
         trial: Trial, gpu_id: int, processes: Processes, report: Callable[[Progress], None]

@@ -1,6 +1,5 @@
 """Who executes trials: processes of this machine, a thread waiting for each."""
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from queue import SimpleQueue
@@ -70,17 +69,6 @@ class LocalWorkers:
             return self._run(trial, gpu_id, self._processes, report)
         finally:
             self._gpus.put(gpu_id)
-
-
-def count_threads(n_workers: int) -> int:
-    """Threads of each of so many processes: as OMP_NUM_THREADS says, or the cores shared out."""
-    given = os.environ.get("OMP_NUM_THREADS", "")
-    if given.isdigit() and int(given) > 0:
-        return int(given)
-    # macOS does not say which cores a process may use.
-    affinity = getattr(os, "sched_getaffinity", None)
-    n_cores = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
-    return max(1, n_cores // n_workers)
 
 
 def _take(future: Future[dict[str, Any]]) -> ResultT:

@@ -15,6 +15,7 @@ from typing import Any
 
 import uvicorn
 
+from ..cores import bound_threads
 from .app import make_app
 from .naming import Source, find_pipelines
 from .service import Service
@@ -63,6 +64,7 @@ def serve(
         raise ValueError(
             "Expected pipelines to serve, as NAME=PATH or PATH, or a --folder with pipelines in it."
         )
+    bound_threads()
     is_local = is_loopback(place.host)
     with _bind(place) as listener:
         if not is_local and place.token is None:

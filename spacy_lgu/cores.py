@@ -1,0 +1,78 @@
+"""How many cores a process may use: what it may run on, and what its container may use of them.
+
+torch starts a thread for each core that the process may run on. A container's limit on CPU time
+(docker run --cpus, a limit of Kubernetes) is not among what torch asks for: on a host of 64 cores,
+64 threads would share two cores' time, and be stopped together whenever that is used up.
+
+Source: the files cpu.max (cgroup v2), cpu.cfs_quota_us and cpu.cfs_period_us (v1) of Linux.
+"""
+
+import os
+from collections.abc import Iterator
+from math import ceil
+from pathlib import Path
+
+_GROUPS, _MOUNT = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
+
+
+def count_cores() -> int:
+    """RETURNS (int): Cores, at least 1; of a container that has 1.5 cores' time, 2."""
+    # macOS does not say which cores a process may use.
+    affinity = getattr(os, "sched_getaffinity", None)
+    n_cores = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+    return max(1, min([n_cores, *(ceil(quota) for quota in _find_quotas())]))
+
+
+def share_threads(n_processes: int) -> int:
+    """Threads for each of several processes: as OMP_NUM_THREADS says, or the cores shared out.
+
+    n_processes (int): At least 1.
+    RETURNS (int): At least 1.
+    """
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    if given.isdigit() and int(given) > 0:
+        return int(given)
+    return max(1, count_cores() // n_processes)
+
+
+def bound_threads(most: int = 0) -> None:
+    """Let torch start no more threads than there are cores for it.
+
+    most (int): Threads, if fewer are wanted; 0: as share_threads says for one process.
+    """
+    import torch
+
+    torch.set_num_threads(min(most or share_threads(1), torch.get_num_threads()))
+
+
+def _find_quotas() -> Iterator[float]:
+    """Limits of the process's group and of those around it, in cores."""
+    if not _GROUPS.is_file():
+        return
+    for line in _GROUPS.read_text(encoding="utf8").splitlines():
+        number, controllers, path = line.split(":", 2)
+        if number == "0":
+            mount = _MOUNT
+        elif "cpu" in controllers.split(","):
+            mount = _MOUNT / controllers if (_MOUNT / controllers).is_dir() else _MOUNT / "cpu"
+        else:
+            continue
+        # Within a container the path may be one of the host's, which is not there: then the mount
+        # itself is the container's.
+        group = mount / path.strip("/")
+        for place in (group, *group.parents):
+            if (quota := _read_quota(place)) is not None:
+                yield quota
+            if place == mount:
+                break
+
+
+def _read_quota(place: Path) -> float | None:
+    if (place / "cpu.max").is_file():
+        quota, period = (place / "cpu.max").read_text().split()
+    elif (place / "cpu.cfs_quota_us").is_file():
+        quota = (place / "cpu.cfs_quota_us").read_text().strip()
+        period = (place / "cpu.cfs_period_us").read_text()
+    else:
+        return None
+    return None if quota in ("max", "-1") else int(quota) / int(period)
