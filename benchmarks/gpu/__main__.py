@@ -18,12 +18,13 @@ from typing import Annotated, Any
 
 import torch
 import typer
+from thinc.compat import has_cupy_gpu
 from transformers import AutoConfig
 
 from spacy_lgu.replacing import replace_file
 
 from .report import write_report
-from .shapes import SHAPES, count_linear, make_decoder
+from .shapes import SHAPES, count_linear, find_heads, make_decoder
 
 # What a step measures, by the shape: texts, packs, rounds, sentences per step, rows of a product.
 _SIZES: dict[str, dict[str, Any]] = {
@@ -34,6 +35,8 @@ _SIZES: dict[str, dict[str, Any]] = {
         "sizes": [16, 64],
         "steps": 8,
         "rows": [256, 1024, 4096, 16384],
+        "pack": 16384,
+        "packs_timed": 3,
     },
     "tiny": {
         "counts": {"sentences": 40, "articles": 2},
@@ -42,6 +45,8 @@ _SIZES: dict[str, dict[str, Any]] = {
         "sizes": [4],
         "steps": 2,
         "rows": [64],
+        "pack": 256,
+        "packs_timed": 1,
     },
 }
 # In the order in which they run, with their limits in seconds.
@@ -54,10 +59,19 @@ STEPS = {
     "ours-training": 150,
     "peer-nf4": 150,
     "peer-training": 150,
+    "attention": 110,
+    "layer": 100,
+    "fp8": 90,
     "ours-bfloat16": 100,
     "peer-bfloat16": 100,
     "heads": 100,
 }
+_WITHOUT_CUPY = {
+    "products", "decoder", "attention", "layer", "fp8",
+    "peer-nf4", "peer-training", "peer-bfloat16",
+}  # fmt: skip
+# Seconds after which the rows of these steps that are left are not begun.
+_ROWS_END = {"attention": 60, "layer": 50, "fp8": 45}
 _PACKAGES = ("torch", "transformers", "bitsandbytes", "peft", "spacy")
 
 app = typer.Typer(add_completion=False)
@@ -82,6 +96,12 @@ def measure(
             raise typer.BadParameter(
                 f"expected one of {', '.join(choices)}: {value!r}", param_hint=name
             )
+    if torch.cuda.is_available() and not has_cupy_gpu and not {*steps.split(",")} <= _WITHOUT_CUPY:
+        raise typer.BadParameter(
+            "spaCy needs CuPy to use the GPU that is here: pip install cupy-cuda13x (or 12x, as "
+            f"torch's CUDA). Without it: {', '.join(s for s in STEPS if s in _WITHOUT_CUPY)}",
+            param_hint="--steps",
+        )
     figures = output.with_suffix(".json")
     if one is not None:
         found = _run_step(one, shape, folder / shape)
@@ -101,21 +121,34 @@ def _in_process(step: str, shape: str, folder: Path, output: Path) -> dict[str, 
     command = [sys.executable, "-m", "benchmarks.gpu", "--one", step, "--shape", shape]
     command += ["--folder", str(folder), "--output", str(output)]
     try:
-        done = subprocess.run(
-            command, stdout=subprocess.PIPE, text=True, timeout=STEPS[step], check=True
-        )
-    except subprocess.TimeoutExpired:
-        return {"failed": f"took over {STEPS[step]} s"}
+        done = subprocess.run(command, stdout=subprocess.PIPE, timeout=STEPS[step], check=True)
+    except subprocess.TimeoutExpired as error:
+        return {**_read_last(error.stdout), "failed": f"took over {STEPS[step]} s"}
     except subprocess.CalledProcessError as error:
-        return {"failed": f"ended with status {error.returncode}; see its messages"}
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+        failed = f"ended with status {error.returncode}; see its messages"
+        return {**_read_last(error.stdout), "failed": failed}
+    return _read_last(done.stdout) or {"failed": "printed nothing that it found"}
+
+
+def _read_last(output: bytes | None) -> dict[str, Any]:
+    """RETURNS (dict): What was printed last of what a step found; the last line may be cut off."""
+    for line in reversed((output or b"").decode("utf8", "replace").splitlines()):
+        if line.startswith("{"):
+            try:
+                found: dict[str, Any] = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            return found
+    return {}
 
 
 def _run_step(step: str, shape: str, decoder: Path) -> dict[str, Any]:
     from . import (
+        attention,
+        float8_stack,
         heads,
         inference,
+        layer,
         options,
         products,
         training,
@@ -126,6 +159,14 @@ def _run_step(step: str, shape: str, decoder: Path) -> dict[str, Any]:
     if step == "products":
         width, inner = (SHAPES[shape][n] for n in ("hidden_size", "intermediate_size"))
         return products.measure_products(width, inner, sizes["rows"])
+    if step in _ROWS_END:
+        items, limits = sizes["pack"], (sizes["packs_timed"], _ROWS_END[step])
+        if step == "attention":
+            n_heads, n_key_heads, width = find_heads(shape)
+            return attention.measure_attention(n_heads, n_key_heads, width, items, *limits)
+        if step == "layer":
+            return layer.measure_layer(shape, items, *limits)
+        return float8_stack.measure_float8(shape, items // 4, items, *limits)
     make_decoder(decoder, shape, DEVICE)
     if step == "decoder":
         return {"linear_weights": count_linear(AutoConfig.from_pretrained(decoder))}
