@@ -5,7 +5,8 @@
 
 The decoder has Mistral-7B's shape and random weights, made on the device. Every step runs in a
 process of its own within a time limit, the cheapest first; what a step found is written before the
-next begins, so that a machine that goes away leaves the rest.
+next begins, so that a machine that goes away leaves the rest. Steps that may meet what a device
+refuses, or a version of torch, leave the rows that they found, too.
 """
 
 import json
@@ -36,7 +37,7 @@ _SIZES: dict[str, dict[str, Any]] = {
         "steps": 8,
         "rows": [256, 1024, 4096, 16384],
         "pack": 16384,
-        "packs_timed": 3,
+        "packs_timed": 10,
     },
     "tiny": {
         "counts": {"sentences": 40, "articles": 2},
@@ -51,7 +52,7 @@ _SIZES: dict[str, dict[str, Any]] = {
 }
 # In the order in which they run, with their limits in seconds.
 STEPS = {
-    "products": 60,
+    "products": 90,
     "decoder": 120,
     "stored": 150,
     "ours-nf4": 150,
@@ -70,8 +71,8 @@ _WITHOUT_CUPY = {
     "products", "decoder", "attention", "layer", "fp8",
     "peer-nf4", "peer-training", "peer-bfloat16",
 }  # fmt: skip
-# Seconds after which the rows of these steps that are left are not begun.
-_ROWS_END = {"attention": 60, "layer": 50, "fp8": 45}
+# Of steps that find rows: the most packs per figure, and the seconds after which none is begun.
+_ROWS = {"attention": (5, 60), "layer": (10, 50), "fp8": (5, 45)}
 _PACKAGES = ("torch", "transformers", "bitsandbytes", "peft", "spacy")
 
 app = typer.Typer(add_completion=False)
@@ -96,17 +97,17 @@ def measure(
             raise typer.BadParameter(
                 f"expected one of {', '.join(choices)}: {value!r}", param_hint=name
             )
+    figures = output.with_suffix(".json")
+    if one is not None:
+        found = _run_step(one, shape, folder / shape)
+        print(json.dumps(found))
+        return
     if torch.cuda.is_available() and not has_cupy_gpu and not {*steps.split(",")} <= _WITHOUT_CUPY:
         raise typer.BadParameter(
             "spaCy needs CuPy to use the GPU that is here: pip install cupy-cuda13x (or 12x, as "
             f"torch's CUDA). Without it: {', '.join(s for s in STEPS if s in _WITHOUT_CUPY)}",
             param_hint="--steps",
         )
-    figures = output.with_suffix(".json")
-    if one is not None:
-        found = _run_step(one, shape, folder / shape)
-        print(json.dumps(found))
-        return
     results: dict[str, Any] = {"machine": describe_machine(), "shape": shape, "steps": {}}
     for step in steps.split(","):
         print(f"{step} ...", file=sys.stderr, flush=True)
@@ -159,8 +160,9 @@ def _run_step(step: str, shape: str, decoder: Path) -> dict[str, Any]:
     if step == "products":
         width, inner = (SHAPES[shape][n] for n in ("hidden_size", "intermediate_size"))
         return products.measure_products(width, inner, sizes["rows"])
-    if step in _ROWS_END:
-        items, limits = sizes["pack"], (sizes["packs_timed"], _ROWS_END[step])
+    if step in _ROWS:
+        rounds, seconds = _ROWS[step]
+        items, limits = sizes["pack"], (min(rounds, sizes["packs_timed"]), seconds)
         if step == "attention":
             n_heads, n_key_heads, width = find_heads(shape)
             return attention.measure_attention(n_heads, n_key_heads, width, items, *limits)

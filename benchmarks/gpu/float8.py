@@ -45,7 +45,7 @@ def round_rows(
 
 def compiled_rounding() -> RoundT:
     """RETURNS (Callable): round_rows in one kernel, for any number of rows."""
-    compiled: RoundT = torch.compile(round_rows, dynamic=True, backend=COMPILER)
+    compiled: RoundT = torch.compile(round_rows, dynamic=True, fullgraph=True, backend=COMPILER)
     return compiled
 
 
