@@ -82,6 +82,8 @@ def _flex(
     unmasked: bool,
     mask: Any,
 ) -> torch.Tensor:
+    if query.requires_grad and not query.is_cuda:
+        raise NotImplementedError("torch has no gradients of FlexAttention on a CPU")
     Y: torch.Tensor = _compiled_flex()(query, key, value, block_mask=mask, enable_gqa=True)
     return Y[0].transpose(0, 1)
 

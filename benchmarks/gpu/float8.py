@@ -50,7 +50,12 @@ def compiled_rounding() -> RoundT:
 
 
 def multiply(
-    X: torch.Tensor, X_scales: torch.Tensor, W: torch.Tensor, W_scales: torch.Tensor
+    X: torch.Tensor,
+    X_scales: torch.Tensor,
+    W: torch.Tensor,
+    W_scales: torch.Tensor,
+    *,
+    is_fast: bool = True,
 ) -> torch.Tensor:
     """X W, rounded to bfloat16; in float32 where the device has no products in float8.
 
@@ -58,13 +63,13 @@ def multiply(
     X_scales (Tensor): Shape: (rows, 1).
     W (Tensor): Rounded, columns end to end. Shape: (inputs, outputs), multiples of 16.
     W_scales (Tensor): Shape: (1, outputs).
+    is_fast (bool): Whether sums may have fewer bits than float32, which Hopper adds faster.
     RETURNS (Tensor): Shape: (rows, outputs).
     """
     if not has_float8():
         return (X.float() @ W.float() * X_scales * W_scales).bfloat16()
-    # Sums in fewer bits: the only way in which Hopper multiplies float8 at full speed.
     return torch._scaled_mm(
-        X, W, scale_a=X_scales, scale_b=W_scales, out_dtype=torch.bfloat16, use_fast_accum=True
+        X, W, scale_a=X_scales, scale_b=W_scales, out_dtype=torch.bfloat16, use_fast_accum=is_fast
     )
 
 

@@ -22,7 +22,7 @@ def measure_products(width: int, inner: int, rows: list[int]) -> dict[str, Any]:
     """
     results: dict[str, Any] = {}
     for kind, make in _KINDS.items():
-        if kind.startswith("float8") and not has_float8():
+        if kind not in ("bfloat16", "nf4") and not has_float8():
             continue
         measure = partial(_measure, make, width, inner, rows)
         # Without bfloat16 nothing else can be compared.
@@ -81,7 +81,7 @@ def _float8_compiled(weight: torch.Tensor) -> Any:
     return Float8Linear(weight, round_rows=compiled_rounding(), is_half_back=True)
 
 
-def _float8_alone(weight: torch.Tensor) -> Any:
+def _float8_alone(weight: torch.Tensor, is_fast: bool = True) -> Any:
     """Without the rounding of the inputs."""
     numbers, scales = round_rows(weight)
     rounded: dict[int, Any] = {}
@@ -89,7 +89,7 @@ def _float8_alone(weight: torch.Tensor) -> Any:
     def multiply_rounded(X: torch.Tensor) -> torch.Tensor:
         if len(X) not in rounded:
             rounded[len(X)] = round_rows(X)
-        return multiply(*rounded[len(X)], numbers.T, scales.T)
+        return multiply(*rounded[len(X)], numbers.T, scales.T, is_fast=is_fast)
 
     return multiply_rounded
 
@@ -100,4 +100,5 @@ _KINDS = {
     "float8": _float8,
     "float8, rounding compiled": _float8_compiled,
     "float8, inputs rounded before": _float8_alone,
+    "the same, sums in float32": partial(_float8_alone, is_fast=False),
 }

@@ -14,8 +14,9 @@ import torch
 from .clock import DEVICE
 
 # What torch raises for a kernel that refuses, a compiler that fails and memory that is too small:
-# NotImplementedError, OutOfMemoryError and dynamo's errors are kinds of RuntimeError.
-FAILURES: tuple[type[Exception], ...] = (RuntimeError,)
+# NotImplementedError, OutOfMemoryError and dynamo's errors are kinds of RuntimeError; products in
+# float8 and attention by lengths refuse shapes and layouts with ValueError.
+FAILURES: tuple[type[Exception], ...] = (RuntimeError, ValueError)
 if find_spec("triton"):
     from triton.errors import TritonError
 

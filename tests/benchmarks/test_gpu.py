@@ -34,6 +34,7 @@ def small(monkeypatch):
     monkeypatch.setitem(benchmark._SIZES, "tiny", {**benchmark._SIZES["tiny"], **values})
     # Every compilation takes seconds, though nothing is compiled but traced.
     monkeypatch.setattr(layer, "_BASES", ("nf4",))
+    monkeypatch.setattr(layer, "_PASSES", {"forward + backward": True})
     for part in ("norms", "rotary embedding", "activation"):
         monkeypatch.delitem(layer._CHANGES, f"{part} compiled")
     monkeypatch.setattr(attention, "_DTYPES", {"bfloat16": torch.bfloat16})
@@ -77,8 +78,7 @@ def check_attention(rows):
             continue
         apart = [found["of"] for found in row["distance"].values() if "of" in found]
         assert max(apart) < 0.1
-        # torch computes no gradients of FlexAttention on a CPU.
-        assert len(apart) == (1 if row["kernel"] == "FlexAttention" else 2)
+        assert len(apart) == 2 or row["kernel"] == "FlexAttention"  # no gradients on a CPU
 
 
 def check_layer(rows):
@@ -86,7 +86,6 @@ def check_layer(rows):
         if row["change"] == "Liger kernels":
             assert "Liger" in row["failed"] or "not installed" in row["failed"]
         else:
-            assert row["forward"]["distance"] < 0.02
             assert row["forward + backward"]["distance"] < 0.02
 
 
@@ -155,6 +154,7 @@ def test_packs_have_at_most_their_items():
         (NotImplementedError("no kernel\nand more"), "NotImplementedError: no kernel"),
         (torch.OutOfMemoryError("too much"), "OutOfMemoryError: too much"),
         (RuntimeError("it raised:\nthe reason"), "RuntimeError: it raised: the reason"),
+        (ValueError("scale_a must be contiguous"), "ValueError: scale_a must be contiguous"),
         (RuntimeError(""), "RuntimeError: "),
         (RuntimeError("x" * 500), "RuntimeError: " + "x" * 223 + "..."),
     ],
