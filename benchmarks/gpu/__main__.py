@@ -13,6 +13,7 @@ import json
 import platform
 import subprocess
 import sys
+import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -72,7 +73,7 @@ _WITHOUT_CUPY = {
     "peer-nf4", "peer-training", "peer-bfloat16",
 }  # fmt: skip
 # Of steps that find rows: the most packs per figure, and the seconds after which none is begun.
-_ROWS = {"attention": (5, 60), "layer": (10, 50), "fp8": (5, 45)}
+_ROWS = {"attention": (5, 50), "layer": (10, 45), "fp8": (5, 35)}
 _PACKAGES = ("torch", "transformers", "bitsandbytes", "peft", "spacy")
 
 app = typer.Typer(add_completion=False)
@@ -86,6 +87,7 @@ def measure(
         "training/gpu-benchmark"
     ),
     steps: Annotated[str, typer.Option(help="Steps to run")] = ",".join(STEPS),
+    minutes: Annotated[float, typer.Option(help="For all steps; what is left is named")] = 10,
     one: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Measure everything and write the report, and the figures beside it as .json."""
@@ -109,22 +111,29 @@ def measure(
             param_hint="--steps",
         )
     results: dict[str, Any] = {"machine": describe_machine(), "shape": shape, "steps": {}}
+    end = time.monotonic() + 60 * minutes
     for step in steps.split(","):
         print(f"{step} ...", file=sys.stderr, flush=True)
-        results["steps"][step] = _in_process(step, shape, folder, output)
+        limit = min(STEPS[step], int(end - time.monotonic()))
+        results["steps"][step] = (
+            _in_process(step, shape, folder, output, limit)
+            if limit > 0
+            else {"failed": f"was not begun within {minutes:g} minutes"}
+        )
         replace_file(figures, json.dumps(results, indent=2).encode("utf8") + b"\n")
         write_report(results, output)
     print(output.read_text())
 
 
-def _in_process(step: str, shape: str, folder: Path, output: Path) -> dict[str, Any]:
-    """RETURNS (dict): What the step printed last, or "failed" with the reason."""
+def _in_process(step: str, shape: str, folder: Path, output: Path, limit: int) -> dict[str, Any]:
+    """limit (int): Seconds. RETURNS (dict): What the step printed last, and if that is not all,
+    "failed" with the reason."""
     command = [sys.executable, "-m", "benchmarks.gpu", "--one", step, "--shape", shape]
     command += ["--folder", str(folder), "--output", str(output)]
     try:
-        done = subprocess.run(command, stdout=subprocess.PIPE, timeout=STEPS[step], check=True)
+        done = subprocess.run(command, stdout=subprocess.PIPE, timeout=limit, check=True)
     except subprocess.TimeoutExpired as error:
-        return {**_read_last(error.stdout), "failed": f"took over {STEPS[step]} s"}
+        return {**_read_last(error.stdout), "failed": f"took over {limit} s"}
     except subprocess.CalledProcessError as error:
         failed = f"ended with status {error.returncode}; see its messages"
         return {**_read_last(error.stdout), "failed": failed}

@@ -205,20 +205,26 @@ def test_rows_that_were_found_outlive_the_process(monkeypatch, tmp_path):
         "print('{\"rows\": [', flush=True)\n"
     )
     run = subprocess.run
-    monkeypatch.setitem(benchmark.STEPS, "fp8", 1)
     for end, failed in (
         ("sys.exit(3)", "ended with status 3; see its messages"),
         ("time.sleep(60)", "took over 1 s"),
     ):
         command = [sys.executable, "-c", script + end]
         monkeypatch.setattr(subprocess, "run", lambda _, to=command, **options: run(to, **options))
-        found = benchmark._in_process("fp8", "tiny", tmp_path, tmp_path / "gpu.md")
+        found = benchmark._in_process("fp8", "tiny", tmp_path, tmp_path / "gpu.md", 1)
         assert found == {**rows, "failed": failed}
     results = {"machine": benchmark.describe_machine(), "shape": "tiny", "steps": {"fp8": found}}
     write_report(results, tmp_path / "gpu.md")
     text = (tmp_path / "gpu.md").read_text()
     assert "| bfloat16 | RuntimeError: no |" in text
     assert "Not finished: fp8, which took over 1 s." in text
+
+
+def test_no_step_is_begun_when_the_minutes_are_over(tmp_path, capsys):
+    benchmark.measure(tmp_path / "gpu.md", steps="products,fp8", minutes=0)
+    text = (tmp_path / "gpu.md").read_text()
+    assert "Not measured: products, which was not begun within 0 minutes." in text
+    assert "Not measured: fp8, which was not begun within 0 minutes." in capsys.readouterr().out
 
 
 def test_spacy_needs_cupy_where_a_gpu_is(monkeypatch, tmp_path):
