@@ -5,25 +5,28 @@
 
 The decoder has Mistral-7B's shape and random weights, made on the device. Every step runs in a
 process of its own within a time limit, the cheapest first; what a step found is written before the
-next begins, so that a machine that goes away leaves the rest.
+next begins, so that a machine that goes away leaves the rest. Steps that may meet what a device
+refuses, or a version of torch, leave the rows that they found, too.
 """
 
 import json
 import platform
 import subprocess
 import sys
+import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 import typer
+from thinc.compat import has_cupy_gpu
 from transformers import AutoConfig
 
 from spacy_lgu.replacing import replace_file
 
 from .report import write_report
-from .shapes import SHAPES, count_linear, make_decoder
+from .shapes import SHAPES, count_linear, find_heads, make_decoder
 
 # What a step measures, by the shape: texts, packs, rounds, sentences per step, rows of a product.
 _SIZES: dict[str, dict[str, Any]] = {
@@ -34,6 +37,8 @@ _SIZES: dict[str, dict[str, Any]] = {
         "sizes": [16, 64],
         "steps": 8,
         "rows": [256, 1024, 4096, 16384],
+        "pack": 16384,
+        "packs_timed": 10,
     },
     "tiny": {
         "counts": {"sentences": 40, "articles": 2},
@@ -42,11 +47,13 @@ _SIZES: dict[str, dict[str, Any]] = {
         "sizes": [4],
         "steps": 2,
         "rows": [64],
+        "pack": 256,
+        "packs_timed": 1,
     },
 }
 # In the order in which they run, with their limits in seconds.
 STEPS = {
-    "products": 60,
+    "products": 90,
     "decoder": 120,
     "stored": 150,
     "ours-nf4": 150,
@@ -54,10 +61,19 @@ STEPS = {
     "ours-training": 150,
     "peer-nf4": 150,
     "peer-training": 150,
+    "attention": 110,
+    "layer": 100,
+    "fp8": 90,
     "ours-bfloat16": 100,
     "peer-bfloat16": 100,
     "heads": 100,
 }
+_WITHOUT_CUPY = {
+    "products", "decoder", "attention", "layer", "fp8",
+    "peer-nf4", "peer-training", "peer-bfloat16",
+}  # fmt: skip
+# Of steps that find rows: the most packs per figure, and the seconds after which none is begun.
+_ROWS = {"attention": (5, 50), "layer": (10, 45), "fp8": (5, 35)}
 _PACKAGES = ("torch", "transformers", "bitsandbytes", "peft", "spacy")
 
 app = typer.Typer(add_completion=False)
@@ -71,6 +87,7 @@ def measure(
         "training/gpu-benchmark"
     ),
     steps: Annotated[str, typer.Option(help="Steps to run")] = ",".join(STEPS),
+    minutes: Annotated[float, typer.Option(help="For all steps; what is left is named")] = 10,
     one: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Measure everything and write the report, and the figures beside it as .json."""
@@ -87,35 +104,61 @@ def measure(
         found = _run_step(one, shape, folder / shape)
         print(json.dumps(found))
         return
+    if torch.cuda.is_available() and not has_cupy_gpu and not {*steps.split(",")} <= _WITHOUT_CUPY:
+        raise typer.BadParameter(
+            "spaCy needs CuPy to use the GPU that is here: pip install cupy-cuda13x (or 12x, as "
+            f"torch's CUDA). Without it: {', '.join(s for s in STEPS if s in _WITHOUT_CUPY)}",
+            param_hint="--steps",
+        )
     results: dict[str, Any] = {"machine": describe_machine(), "shape": shape, "steps": {}}
+    end = time.monotonic() + 60 * minutes
     for step in steps.split(","):
         print(f"{step} ...", file=sys.stderr, flush=True)
-        results["steps"][step] = _in_process(step, shape, folder, output)
+        limit = min(STEPS[step], int(end - time.monotonic()))
+        results["steps"][step] = (
+            _in_process(step, shape, folder, output, limit)
+            if limit > 0
+            else {"failed": f"was not begun within {minutes:g} minutes"}
+        )
         replace_file(figures, json.dumps(results, indent=2).encode("utf8") + b"\n")
         write_report(results, output)
     print(output.read_text())
 
 
-def _in_process(step: str, shape: str, folder: Path, output: Path) -> dict[str, Any]:
-    """RETURNS (dict): What the step printed last, or "failed" with the reason."""
+def _in_process(step: str, shape: str, folder: Path, output: Path, limit: int) -> dict[str, Any]:
+    """limit (int): Seconds. RETURNS (dict): What the step printed last, and if that is not all,
+    "failed" with the reason."""
     command = [sys.executable, "-m", "benchmarks.gpu", "--one", step, "--shape", shape]
     command += ["--folder", str(folder), "--output", str(output)]
     try:
-        done = subprocess.run(
-            command, stdout=subprocess.PIPE, text=True, timeout=STEPS[step], check=True
-        )
-    except subprocess.TimeoutExpired:
-        return {"failed": f"took over {STEPS[step]} s"}
+        done = subprocess.run(command, stdout=subprocess.PIPE, timeout=limit, check=True)
+    except subprocess.TimeoutExpired as error:
+        return {**_read_last(error.stdout), "failed": f"took over {limit} s"}
     except subprocess.CalledProcessError as error:
-        return {"failed": f"ended with status {error.returncode}; see its messages"}
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+        failed = f"ended with status {error.returncode}; see its messages"
+        return {**_read_last(error.stdout), "failed": failed}
+    return _read_last(done.stdout) or {"failed": "printed nothing that it found"}
+
+
+def _read_last(output: bytes | None) -> dict[str, Any]:
+    """RETURNS (dict): What was printed last of what a step found; the last line may be cut off."""
+    for line in reversed((output or b"").decode("utf8", "replace").splitlines()):
+        if line.startswith("{"):
+            try:
+                found: dict[str, Any] = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            return found
+    return {}
 
 
 def _run_step(step: str, shape: str, decoder: Path) -> dict[str, Any]:
     from . import (
+        attention,
+        float8_stack,
         heads,
         inference,
+        layer,
         options,
         products,
         training,
@@ -126,6 +169,15 @@ def _run_step(step: str, shape: str, decoder: Path) -> dict[str, Any]:
     if step == "products":
         width, inner = (SHAPES[shape][n] for n in ("hidden_size", "intermediate_size"))
         return products.measure_products(width, inner, sizes["rows"])
+    if step in _ROWS:
+        rounds, seconds = _ROWS[step]
+        items, limits = sizes["pack"], (min(rounds, sizes["packs_timed"]), seconds)
+        if step == "attention":
+            n_heads, n_key_heads, width = find_heads(shape)
+            return attention.measure_attention(n_heads, n_key_heads, width, items, *limits)
+        if step == "layer":
+            return layer.measure_layer(shape, items, *limits)
+        return float8_stack.measure_float8(shape, items // 4, items, *limits)
     make_decoder(decoder, shape, DEVICE)
     if step == "decoder":
         return {"linear_weights": count_linear(AutoConfig.from_pretrained(decoder))}

@@ -1,5 +1,6 @@
 """Time and memory on the device that is measured."""
 
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -8,6 +9,8 @@ from typing import Any
 import torch
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+# Of torch.compile. Without a GPU nothing is gained and only what it would compile is tried.
+COMPILER = "inductor" if DEVICE.type == "cuda" else "eager"
 
 
 def now() -> float:
@@ -18,21 +21,27 @@ def now() -> float:
 
 
 def median_seconds(
-    call: Callable[[Any], Any], rounds: int, prepare: Callable[[int], Any] | None = None
+    call: Callable[[Any], Any],
+    rounds: int,
+    prepare: Callable[[int], Any] | None = None,
+    most: float = math.inf,
 ) -> float:
     """The median time of a call, after one that is not counted.
 
     call (Callable): Gets what prepare returns.
     rounds (int): How often.
     prepare (Callable | None): Makes the inputs of a round, whose number it gets, outside the time.
+    most (float): Seconds of counted calls after which no other is made.
     RETURNS (float): Seconds.
     """
-    seconds = []
+    seconds: list[float] = []
     for i in range(rounds + 1):
         inputs = i if prepare is None else prepare(i)
         start = now()
         call(inputs)
         seconds.append(now() - start)
+        if sum(seconds[1:]) > most:
+            break
     return statistics.median(seconds[1:])
 
 

@@ -5,9 +5,18 @@ from typing import Any
 
 from spacy_lgu.replacing import replace_file
 
+from .attention import print_attention
+from .float8_stack import print_float8
 from .heads import print_heads
+from .layer import print_layer
 
 _QUANTIZATIONS = {"nf4": "NF4", "bfloat16": "bfloat16"}
+# Steps that find rows, of which some may be there when the step fails.
+_ROWS = {
+    "attention": ("Attention", print_attention),
+    "layer": ("One layer", print_layer),
+    "fp8": ("Frozen layers in float8", print_float8),
+}
 
 
 def write_report(results: dict[str, Any], output: Path) -> None:
@@ -39,9 +48,13 @@ def write_report(results: dict[str, Any], output: Path) -> None:
         lines += ["", "## Heads", "", *print_heads(steps["heads"])]
     if "products" in steps:
         lines += ["", "## Matrix products", "", *_products(steps["products"])]
+    for name, (title, print_rows) in _ROWS.items():
+        if "rows" in results["steps"].get(name, {}):
+            lines += ["", f"## {title}", "", *print_rows(results["steps"][name])]
     failed = {name: step for name, step in results["steps"].items() if "failed" in step}
     for name, step in failed.items():
-        lines += ["", f"Not measured: {name}, which {step['failed']}."]
+        how = "Not finished" if "rows" in step else "Not measured"
+        lines += ["", f"{how}: {name}, which {step['failed']}."]
     replace_file(output, ("\n".join(lines) + "\n").encode("utf8"))
 
 
@@ -122,7 +135,8 @@ def _options(options: dict[str, Any]) -> list[str]:
 
 
 def _products(products: dict[str, Any]) -> list[str]:
-    kinds = {kind: rows for kind, rows in products.items() if isinstance(rows, dict)}
+    tried = {kind: rows for kind, rows in products.items() if isinstance(rows, dict)}
+    kinds = {kind: rows for kind, rows in tried.items() if "failed" not in rows}
     lines = [
         f"TFLOP/s by rows; the most that bfloat16 reached is {products['peak']:,.1f}.",
         "",
@@ -132,4 +146,7 @@ def _products(products: dict[str, Any]) -> list[str]:
     for n in next(iter(kinds.values())):
         values = " | ".join(f"{rows[n]:,.1f}" for rows in kinds.values())
         lines.append(f"| {int(n):,} | {values} |")
+    for kind, rows in tried.items():
+        if "failed" in rows:
+            lines += ["", f"Not measured: {kind}. {rows['failed']}"]
     return lines
