@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from spacy_lgu.decoder.attention import _attend, _bucketed
+from spacy_lgu.decoder.attention import _attend_by_kernel, _bucketed
 from spacy_lgu.decoder.packing import PackedBatch
 from spacy_lgu.decoder.plain_attention import attend_plainly
 from spacy_lgu.decoder.varlen import attend_varlen
@@ -71,7 +71,7 @@ def _sdpa(
         times = query.shape[1] // key.shape[1]
         key, value = (X.repeat_interleave(times, dim=1) for X in (key, value))
     with sdpa_kernel(backend):
-        return _in_buckets(_attend, query, key, value, *rest)
+        return _in_buckets(_attend_by_kernel, query, key, value, *rest)
 
 
 def _flex(

@@ -137,13 +137,9 @@ def packed_attention(
     if fits_varlen(query, value, window) and not dropout and not is_plain:
         output = attend_varlen(query, key, value, packed, **options)
     else:
-        attend: Callable[..., torch.Tensor] = _attend
-        if is_plain or _is_on_gpu(query):
-            # On a GPU, SDPA may take a kernel that plans for each new shape, of which every batch
-            # has some; which one it takes is set for the whole process, for other threads too.
-            attend = partial(attend_plainly, softcap=softcap, sinks=s_aux)
+        options |= {"dropout": dropout, "softcap": softcap, "sinks": s_aux}
         with torch.autocast(query.device.type, enabled=False):
-            output = _bucketed(attend, query, key, value, packed, dropout=dropout, **options)
+            output = _bucketed(_attend, query, key, value, packed, **options)
     return output[None].to(dtype), None
 
 
@@ -176,6 +172,27 @@ def _attend(
     V: torch.Tensor,
     real: torch.Tensor | None,
     *,
+    dropout: float,
+    softcap: float | None,
+    sinks: torch.Tensor | None,
+    **options: Any,
+) -> torch.Tensor:
+    bent: dict[str, Any] = {"softcap": softcap, "sinks": sinks}
+    if not dropout and fits_blocks(Q, K, V, sinks):
+        return attend_in_blocks(Q, K, V, real, **bent, **options)
+    if softcap is not None or sinks is not None or _is_on_gpu(Q):
+        # On a GPU, SDPA may take a kernel that plans for each new shape, of which every batch has
+        # some; which one it takes is set for the whole process, for other threads too.
+        return attend_plainly(Q, K, V, real, dropout=dropout, **bent, **options)
+    return _attend_by_kernel(Q, K, V, real, dropout=dropout, **options)
+
+
+def _attend_by_kernel(
+    Q: torch.Tensor,
+    K: torch.Tensor,
+    V: torch.Tensor,
+    real: torch.Tensor | None,
+    *,
     unmasked: bool,
     window: int | None,
     scaling: float | None,
@@ -186,8 +203,6 @@ def _attend(
         "dropout_p": dropout,
         "enable_gqa": Q.shape[1] != K.shape[1],
     }
-    if not dropout and fits_blocks(Q, K, V):
-        return attend_in_blocks(Q, K, V, real, unmasked=unmasked, window=window, scaling=scaling)
     longest = Q.shape[2]
     if unmasked:
         mask = None if real is None else real[:, None, None, :]

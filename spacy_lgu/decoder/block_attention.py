@@ -25,15 +25,18 @@ _BLOCK, _ROWS = 128, 512
 _STEP = 64
 
 
-def fits_blocks(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> bool:
+def fits_blocks(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, sinks: torch.Tensor | None
+) -> bool:
     """Whether attend_in_blocks computes these, and faster than torch's kernel.
 
-    query, key, value (Tensor): As attend_in_blocks takes them.
+    query, key, value, sinks (Tensor): As attend_in_blocks takes them.
     """
+    inputs = (query, key, value, *(() if sinks is None else (sinks,)))
     return (
         query.device.type == "cpu"
         and query.shape[2] >= MIN_LENGTH * torch.get_num_threads()
-        and not any(X.requires_grad for X in (query, key, value))
+        and not (torch.is_grad_enabled() and any(X.requires_grad for X in inputs))
         and has_fast_products(value.dtype)
     )
 
@@ -47,6 +50,8 @@ def attend_in_blocks(
     unmasked: bool,
     window: int | None = None,
     scaling: float | None = None,
+    softcap: float | None = None,
+    sinks: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Attend within padded sequences, without gradients.
 
@@ -58,6 +63,8 @@ def attend_in_blocks(
     unmasked (bool): Whether each row sees its whole sequence instead of its past.
     window (int | None): Positions that a causal row looks back, itself included.
     scaling (float | None): Factor on the scores; None: 1 / sqrt(head_width).
+    softcap (float | None): Bound of the scores, as in plain_attention.py.
+    sinks (Tensor | None): As there. Shape: (heads,).
     RETURNS (Tensor): Shape: (sequences, heads, longest, value_width); padding rows hold anything.
     """
     n, _, longest, width = query.shape
@@ -65,13 +72,15 @@ def attend_in_blocks(
     scaling = width**-0.5 if scaling is None else scaling
     # Query heads that share a key head lie beside each other: their rows are one block.
     grouped = query.unflatten(1, (n_key_heads, -1))
+    sinks = None if sinks is None else sinks.float().view(n_key_heads, -1, 1, 1)
     output = value.new_empty(n, n_key_heads, grouped.shape[2], size, value.shape[-1])
     lengths = [longest] * n if real is None else real.sum(1).tolist()
     for i, length in enumerate(lengths):
         size = -(-length // _STEP) * _STEP
         Q = _pad(grouped[i].float() * scaling, length, size)
         K, V = _pad(key[i].float(), length, size), _pad(value[i], length, size)
-        _attend_one(Q, K, V, output[i], length, None if unmasked else window or size)
+        back = None if unmasked else window or size
+        _attend_one(Q, K, V, output[i], length, back, softcap, sinks)
     return output[..., :longest, :].flatten(1, 2)
 
 
@@ -87,6 +96,8 @@ def _attend_one(
     Y: torch.Tensor,
     length: int,
     back: int | None,
+    softcap: float | None,
+    sinks: torch.Tensor | None,
 ) -> None:
     """Attend within one sequence, padded to a multiple of _STEP.
 
@@ -94,6 +105,7 @@ def _attend_one(
     K, V, Y (Tensor): Keys, values and where the output goes, alike, with the value's width.
     length (int): What is not padding.
     back (int | None): Positions that a causal row sees, itself included; None: it sees all.
+    sinks (Tensor | None): Shape: (key_value_heads, group, 1, 1).
     """
     n_key_heads, n_group, size, width = Q.shape
     block = max(_STEP, min(_BLOCK, _ROWS // n_group // _STEP * _STEP)) * torch.get_num_threads()
@@ -108,12 +120,17 @@ def _attend_one(
         for h in range(n_key_heads):
             rows = Q[h, :, start:end].reshape(-1, width)
             scores = multiply(rows, K[h, first:last]).unflatten(0, (n_group, -1))
+            if softcap is not None:
+                scores.div_(softcap).tanh_().mul_(softcap)
             if back is not None:
                 scores[..., edge - first :] += mask
             else:
                 scores[..., length:] = -math.inf
-            weights = scores.softmax(-1).to(V.dtype).flatten(0, 1)
-            Y[h, :, start:end] = multiply(weights, V[h, first:last].t()).unflatten(0, (n_group, -1))
+            weights = scores.softmax(-1)
+            if sinks is not None:
+                weights *= torch.sigmoid(scores.logsumexp(-1, keepdim=True) - sinks[h])
+            rows = weights.to(V.dtype).flatten(0, 1)
+            Y[h, :, start:end] = multiply(rows, V[h, first:last].t()).unflatten(0, (n_group, -1))
 
 
 @lru_cache(maxsize=4)

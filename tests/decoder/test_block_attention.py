@@ -1,5 +1,7 @@
 """Attention in blocks of rows, on AMD's CPUs."""
 
+import math
+
 import numpy
 import pytest
 import torch
@@ -27,7 +29,7 @@ def small_blocks():
         yield
 
 
-def attend_by_definition(q, k, v, *, unmasked, window, scaling):
+def attend_by_definition(q, k, v, *, unmasked, window, scaling, softcap, sinks):
     """Attention of one sequence in float64, as a textbook has it."""
     q, k, v = (X.double().numpy() for X in (q, k, v))
     group, length = len(q) // len(k), q.shape[1]
@@ -36,8 +38,11 @@ def attend_by_definition(q, k, v, *, unmasked, window, scaling):
     heads = []
     for h in range(len(q)):
         scores = q[h] @ k[h // group].T * (scaling or q.shape[-1] ** -0.5)
-        weights = numpy.where(seen, numpy.exp(scores - scores.max(1, keepdims=True)), 0)
-        heads.append(weights / weights.sum(1, keepdims=True) @ v[h // group])
+        if softcap is not None:
+            scores = softcap * numpy.tanh(scores / softcap)
+        weights = numpy.where(seen, numpy.exp(scores), 0)
+        sink = 0 if sinks is None else math.exp(sinks[h])
+        heads.append(weights / (weights.sum(1, keepdims=True) + sink) @ v[h // group])
     return torch.from_numpy(numpy.stack(heads))
 
 
@@ -49,11 +54,13 @@ def attend_by_definition(q, k, v, *, unmasked, window, scaling):
     unmasked=st.booleans(),
     window=st.none() | st.integers(1, 60),
     scaling=st.sampled_from([None, 1.0]),
+    softcap=st.sampled_from([None, 2.0]),
+    sinks=st.booleans(),
     dtype=st.sampled_from([torch.float32, torch.bfloat16]),
     seed=st.integers(0, 99),
 )
 def test_each_row_attends_to_what_its_layer_lets_it_see(
-    lengths, heads, widths, unmasked, window, scaling, dtype, seed
+    lengths, heads, widths, unmasked, window, scaling, softcap, sinks, dtype, seed
 ):
     torch.manual_seed(seed)
     n, longest = len(lengths), max(lengths)
@@ -67,6 +74,7 @@ def test_each_row_attends_to_what_its_layer_lets_it_see(
     )
     real = torch.arange(longest)[None] < torch.tensor(lengths)[:, None]
     options = {"unmasked": unmasked, "window": None if unmasked else window, "scaling": scaling}
+    options |= {"softcap": softcap, "sinks": torch.randn(heads[0]) if sinks else None}
     Y = attend_in_blocks(q, k, v, None if real.all() else real, **options)
     assert (Y.shape, Y.dtype) == ((n, heads[0], longest, widths[1]), dtype)
     for i, length in enumerate(lengths):
@@ -108,13 +116,16 @@ def run(lengths, unmasked, *, threads=1, grad=False, dtype=torch.float32, **opti
 
 @pytest.mark.usefixtures("on_amd")
 @pytest.mark.parametrize("unmasked", [True, False])
-@pytest.mark.parametrize("window", [None, 7])
-def test_a_packed_batch_has_the_same_vectors(unmasked, window, monkeypatch):
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"sliding_window": 7}, {"softcap": 1.5}, {"s_aux": torch.tensor([-1.0, 0.5, 2.0, 0.0])}],
+)
+def test_a_packed_batch_has_the_same_vectors(unmasked, options, monkeypatch):
     lengths = [3, 45, 1, 38, 30, 4]
-    Y, calls = run(lengths, unmasked, sliding_window=window)
+    Y, calls = run(lengths, unmasked, **options)
     assert calls
     monkeypatch.setattr(block_attention, "MIN_LENGTH", 1000)
-    expected, calls = run(lengths, unmasked, sliding_window=window)
+    expected, calls = run(lengths, unmasked, **options)
     assert not calls
     torch.testing.assert_close(Y, expected)
 
@@ -126,9 +137,9 @@ def test_a_packed_batch_has_the_same_vectors(unmasked, window, monkeypatch):
         ([19, 7], {}),
         ([39], {"threads": 2}),  # torch's kernel shares out heads, not products
         ([40], {"grad": True}),
+        ([40], {"s_aux": torch.zeros(4, requires_grad=True)}),
         ([40], {"dropout": 0.1}),
         ([40], {"dtype": torch.float64}),
-        ([40], {"softcap": 5.0}),
     ],
 )
 def test_what_does_not_gain_goes_another_way(lengths, options):
