@@ -4,8 +4,8 @@ torch starts a thread for each core that the process may run on. A container's l
 (docker run --cpus, a limit of Kubernetes) is not among what torch asks for: on a host of 64 cores,
 64 threads would share two cores' time, and be stopped together whenever that is used up.
 
-Source: the files cpu.max (cgroup v2), cpu.cfs_quota_us and cpu.cfs_period_us (v1) of Linux. What
-cannot be read there, or is not as the kernel writes it (sandboxes hide or imitate these files), says
+Source: the files cpu.max (cgroup v2), cpu.cfs_quota_us and cpu.cfs_period_us (v1) of Linux. Where
+they cannot be read, or are not as the kernel writes them (sandboxes hide or imitate them), they say
 nothing: no program ends for it.
 """
 
