@@ -4,7 +4,9 @@ torch starts a thread for each core that the process may run on. A container's l
 (docker run --cpus, a limit of Kubernetes) is not among what torch asks for: on a host of 64 cores,
 64 threads would share two cores' time, and be stopped together whenever that is used up.
 
-Source: the files cpu.max (cgroup v2), cpu.cfs_quota_us and cpu.cfs_period_us (v1) of Linux.
+Source: the files cpu.max (cgroup v2), cpu.cfs_quota_us and cpu.cfs_period_us (v1) of Linux. Where
+they cannot be read, or are not as the kernel writes them (sandboxes hide or imitate them), they say
+nothing: no program ends for it.
 """
 
 import os
@@ -47,14 +49,17 @@ def bound_threads(most: int = 0) -> None:
 
 def _find_quotas() -> Iterator[float]:
     """Limits of the process's group and of those around it, in cores."""
-    if not _GROUPS.is_file():
+    try:
+        groups = os.fsdecode(_GROUPS.read_bytes())  # names of groups are any bytes
+    except OSError:
         return
-    for line in _GROUPS.read_text(encoding="utf8").splitlines():
-        number, controllers, path = line.split(":", 2)
+    for line in groups.split("\n"):
+        number, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
         if number == "0":
             mount = _MOUNT
         elif "cpu" in controllers.split(","):
-            mount = _MOUNT / controllers if (_MOUNT / controllers).is_dir() else _MOUNT / "cpu"
+            mount = _MOUNT / (controllers if os.path.isdir(_MOUNT / controllers) else "cpu")
         else:
             continue
         # Within a container the path may be one of the host's, which is not there: then the mount
@@ -68,11 +73,14 @@ def _find_quotas() -> Iterator[float]:
 
 
 def _read_quota(place: Path) -> float | None:
-    if (place / "cpu.max").is_file():
-        quota, period = (place / "cpu.max").read_text().split()
-    elif (place / "cpu.cfs_quota_us").is_file():
-        quota = (place / "cpu.cfs_quota_us").read_text().strip()
-        period = (place / "cpu.cfs_period_us").read_text()
-    else:
+    try:
+        if (place / "cpu.max").is_file():
+            quota, period = (place / "cpu.max").read_text().split()
+        elif (place / "cpu.cfs_quota_us").is_file():
+            quota = (place / "cpu.cfs_quota_us").read_text().strip()
+            period = (place / "cpu.cfs_period_us").read_text()
+        else:
+            return None
+        return None if quota in ("max", "-1") else int(quota) / int(period)
+    except (OSError, ValueError, ZeroDivisionError):
         return None
-    return None if quota in ("max", "-1") else int(quota) / int(period)

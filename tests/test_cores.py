@@ -67,6 +67,43 @@ def test_without_groups_the_affinity_counts(host):
     assert cores.count_cores() == 64
 
 
+@pytest.mark.parametrize(
+    "groups",
+    [
+        b"",
+        b"\n",
+        b"no group\n",
+        b"0::/caf\xe9\n",  # a name that is no UTF-8
+        b"0::/a\xe2\x80\xa8b\n",  # one with a line separator of Unicode
+        b"0::/" + b"long" * 2000 + b"\n",  # the system refuses to look
+    ],
+)
+def test_odd_groups_end_no_program(host, groups):
+    (host / "groups").write_bytes(groups)
+    assert cores.count_cores() == 64
+    limit(host, ".", cpu_max="300000 100000\n")
+    assert cores.count_cores() == (3 if b"::/" in groups else 64)
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"cpu_max": ""},
+        {"cpu_max": "200000\n"},
+        {"cpu_max": "200000 0\n"},
+        {"cpu_max": "two 100000\n"},
+        {"cpu_cfs_quota_us": "200000\n"},  # without its period
+        {"cpu_cfs_quota_us": "", "cpu_cfs_period_us": ""},
+    ],
+)
+def test_files_that_are_not_as_the_kernel_writes_them_say_nothing(host, files):
+    (host / "groups").write_text("0::/pod/container\n")
+    limit(host, "pod/container", **files)
+    assert cores.count_cores() == 64
+    limit(host, "pod", cpu_max="300000 100000\n")
+    assert cores.count_cores() == 3
+
+
 def test_without_affinity_all_cores_count(host, monkeypatch):
     monkeypatch.delattr(os, "sched_getaffinity")
     monkeypatch.setattr(os, "cpu_count", lambda: 8)

@@ -21,6 +21,9 @@ MIN_LENGTH = 192
 # Positions of a block, for each thread, and most rows of scores that they give, one for each query
 # head of a group: so that these stay in the cache.
 _BLOCK, _ROWS = 128, 512
+# Most scores computed at once: 64 MiB of them. Many threads, or heads that share a key, would have
+# gigabytes of a long sequence.
+_MAX_SCORES = 2**24
 # Sequences are padded to multiples of this, as oneDNN compiles its code for each new shape.
 _STEP = 64
 
@@ -109,6 +112,8 @@ def _attend_one(
     """
     n_key_heads, n_group, size, width = Q.shape
     block = max(_STEP, min(_BLOCK, _ROWS // n_group // _STEP * _STEP)) * torch.get_num_threads()
+    n_columns = size if back is None else min(size, back + block)
+    block = max(_STEP, min(block, _MAX_SCORES // (n_group * n_columns) // _STEP * _STEP))
     for start in range(0, size, block):
         end = min(start + block, size)
         first, last = 0, size
@@ -140,4 +145,6 @@ def _mask(n_rows: int, n_columns: int, before: int, back: int) -> torch.Tensor:
     RETURNS (Tensor): Shape: (rows, columns).
     """
     visible = find_visible(before, before + n_rows, 0, n_columns, back, torch.device("cpu"))
-    return torch.zeros(visible.shape).masked_fill_(~visible, -math.inf)
+    # The default device is the user's, and may be another.
+    mask = torch.zeros(visible.shape, device=visible.device)
+    return mask.masked_fill_(~visible, -math.inf)

@@ -12,6 +12,7 @@ from spacy_lgu.decoder import attention, block_attention
 from spacy_lgu.decoder.attention import packed_attention
 from spacy_lgu.decoder.block_attention import attend_in_blocks
 from spacy_lgu.decoder.packing import PackedBatch
+from spacy_lgu.decoder.products import multiply
 
 pytestmark = pytest.mark.skipif(
     not hasattr(torch.ops.mkldnn, "_linear_pointwise"), reason="torch was built without oneDNN"
@@ -83,6 +84,37 @@ def test_each_row_attends_to_what_its_layer_lets_it_see(
         torch.testing.assert_close(
             Y[i, :, :length].double(), expected, rtol=tolerance, atol=tolerance
         )
+
+
+@pytest.mark.parametrize(("unmasked", "window"), [(True, None), (False, None), (False, 20)])
+def test_many_threads_compute_no_more_scores_at_once(monkeypatch, unmasked, window):
+    monkeypatch.setattr(block_attention, "_MAX_SCORES", 1000)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 16)
+    sizes = []
+
+    def spy(X, W):
+        sizes.append(len(X) * len(W))
+        return multiply(X, W)
+
+    monkeypatch.setattr(block_attention, "multiply", spy)
+    q, k, v = (torch.randn(1, n_heads, 50, 8) for n_heads in (4, 1, 1))
+    options = {"unmasked": unmasked, "window": window, "scaling": None}
+    options |= {"softcap": None, "sinks": None}
+    Y = attend_in_blocks(q, k, v, None, **options)
+    assert max(sizes) <= 832  # 4 heads, 4 rows, and 52 columns at most
+    torch.testing.assert_close(
+        Y[0].double(), attend_by_definition(q[0], k[0], v[0], **options), rtol=1e-5, atol=1e-5
+    )
+
+
+def test_the_default_device_is_not_used():
+    block_attention._mask.cache_clear()
+    X = torch.randn(1, 1, 50, 8)
+    with torch.device("meta"):
+        Y = attend_in_blocks(X, X, X, None, unmasked=False)
+    options = {"unmasked": False, "window": None, "scaling": None, "softcap": None, "sinks": None}
+    expected = attend_by_definition(X[0], X[0], X[0], **options)
+    torch.testing.assert_close(Y[0].double(), expected, rtol=1e-5, atol=1e-5)
 
 
 class Layer(torch.nn.Module):

@@ -131,6 +131,14 @@ def test_oneshot_trains_the_best_with_shared_weights():
     assert dict(trials[0].options) == {"draw": "even", "most": 256}
 
 
+@pytest.mark.parametrize("patterns", [["cccb"], ["cccb", "ccbb"]])
+def test_oneshot_trains_at_once_what_needs_no_choice(patterns):
+    strategy = OneShot(Task(make_space("c", patterns=patterns), (0, 1), 900), top=2)
+    expected = [f"{pattern}-s{seed}-900" for pattern in patterns for seed in (0, 1)]
+    assert name(play(strategy)) == expected
+    assert count_steps(strategy.plan()) == 900 * len(expected)
+
+
 @pytest.mark.parametrize("name", ["depths", "repeats"])
 def test_gates_try_no_several_depths_or_repeats(name):
     space = make_space("cb", **{name: [2, 1]})
