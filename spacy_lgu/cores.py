@@ -32,7 +32,7 @@ def share_threads(n_processes: int) -> int:
     RETURNS (int): At least 1.
     """
     given = os.environ.get("OMP_NUM_THREADS", "")
-    if given.isdigit() and int(given) > 0:
+    if given.isascii() and given.isdigit() and int(given) > 0:
         return int(given)
     return max(1, count_cores() // n_processes)
 

@@ -10,7 +10,7 @@ from ..unmasking import unmask_layers
 from .depth import first_layers
 from .loading import TORCH_DTYPES, shared_tensors
 from .mixers import layer_kinds, run_on_rectangles
-from .packing import PackedBatch
+from .packing import PackedBatch, count_filler
 from .packs import RunsPacks
 from .tiny import find_layers
 
@@ -144,7 +144,19 @@ class LGUDecoder(RunsPacks, torch.nn.Module):
         """
 
         def forward(ids: numpy.ndarray, chosen: numpy.ndarray) -> torch.Tensor:
-            Y: torch.Tensor = self(self.pack(ids, lengths[chosen]))
+            own = lengths[chosen]
+            n = count_filler(int(own.sum()) * (self.repeat + 1), self.device)
+            if not n:
+                Y: torch.Tensor = self(self.pack(ids, own))
+                return Y
+            packed = PackedBatch.pack(
+                numpy.append(ids, numpy.full(n, ids[0])),
+                numpy.append(own, n),
+                device=self.device,
+                repeat=numpy.append(numpy.full(len(own), self.repeat), 0),
+                read_previous=self.read_previous,
+            )
+            Y = self(packed)[: len(ids)]
             return Y
 
         return self._run_packs(forward, ids, lengths, lengths * (self.repeat + 1), max_items)

@@ -21,6 +21,7 @@ from .memory import is_out_of_memory
 from .mixed_layers import use_mixed_layers
 from .mixers import layer_kinds, run_on_rectangles
 from .mixing import AppliedT, Member, MixedBatch, order_by_depth
+from .packing import count_filler
 from .packs import RunsPacks
 from .tiny import find_layers
 
@@ -134,10 +135,13 @@ class FleetDecoder(RunsPacks):
         tree, device = self._tree, self.device
 
         def forward(ids: numpy.ndarray, chosen: numpy.ndarray) -> torch.Tensor:
-            batch = MixedBatch.mix(
-                ids, lengths[chosen], [members[i] for i in chosen], device=device, applied=applied
-            )
-            return _run(tree.first(batch.members[0].n_layers), batch)
+            own, of = lengths[chosen], [members[i] for i in chosen]
+            n_own, n = len(ids), count_filler(int(computed[chosen].sum()), device)
+            if n:
+                ids, own = numpy.append(ids, numpy.full(n, ids[0])), numpy.append(own, n)
+                of.append(Member(unmasked=of[-1].unmasked))
+            batch = MixedBatch.mix(ids, own, of, device=device, applied=applied)
+            return _run(tree.first(batch.members[0].n_layers), batch)[:n_own]
 
         computed = lengths * numpy.array([member.repeat + 1 for member in members])
         return self._run_packs(

@@ -7,7 +7,7 @@ from huggingface_hub import constants
 from transformers import AutoModel
 from transformers.utils import hub
 
-from spacy_lgu.decoder import products
+from spacy_lgu.decoder import decoder, fleet, products
 from spacy_lgu.decoder.adapter import save_adapter
 
 from ..conftest import make_decoder
@@ -44,6 +44,13 @@ def hub_name(hub_cache, decoder_folder, other_decoder_folder):
 def torchs_products(monkeypatch):
     """Bits can be compared with a decoder that is not ours, on CPUs that have a faster way, too."""
     monkeypatch.setattr(products, "is_mkl_slow", lambda: False)
+
+
+@pytest.fixture
+def no_filler(monkeypatch):
+    """Batches have the rows of their sequences alone, on a CPU too."""
+    for module in (decoder, fleet):
+        monkeypatch.setattr(module, "count_filler", lambda total, device: 0)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from spacy_lgu.decoder.building import enable_gradient_checkpointing
 from spacy_lgu.decoder.decoder import LGUDecoder
 from spacy_lgu.decoder.memory import is_out_of_memory
+from spacy_lgu.decoder.packing import count_filler
 from spacy_lgu.unmasking import parse_pattern
 
 from .helpers import BATCH, IDS, LENGTHS, build, gradients, shake, vectors
@@ -143,6 +144,7 @@ def limit_memory(monkeypatch, decoder, most, error=CUDA):
     return tried
 
 
+@pytest.mark.usefixtures("no_filler")
 @pytest.mark.parametrize("error", [CUDA, CPU], ids=["cuda", "cpu"])
 def test_too_little_memory_halves_what_is_computed_at_once(tiny, monkeypatch, caplog, error):
     lengths = numpy.array([5, 3, 4, 2, 6])
@@ -162,6 +164,7 @@ def test_too_little_memory_halves_what_is_computed_at_once(tiny, monkeypatch, ca
     )
 
 
+@pytest.mark.usefixtures("no_filler")
 def test_packs_in_another_order_are_halved_too(tiny, monkeypatch, caplog):
     lengths = numpy.array([1, 5, 3, 4, 2, 6])
     ids = random_ids(lengths.tolist())
@@ -199,3 +202,42 @@ def test_other_errors_are_no_reason_to_halve(tiny, monkeypatch):
     with pytest.raises(RuntimeError, match="illegal memory access"):
         tiny.predict(random_ids([3, 5]), numpy.array([3, 5]), 100)
     assert tried == [8]
+
+
+@pytest.mark.parametrize(
+    ("total", "expected"),
+    [
+        (1, 4),
+        (4, 4),
+        (31, 32),
+        (33, 40),
+        (127, 128),
+        (129, 144),
+        (255, 256),
+        (257, 288),
+        (1024, 1024),
+    ],
+)
+def test_rows_are_a_round_number_on_a_cpu_alone(total, expected):
+    assert total + count_filler(total, torch.device("cpu")) == expected
+    assert count_filler(total, torch.device("cuda")) == 0
+
+
+@given(lengths=st.lists(st.integers(1, 40), min_size=1, max_size=5), seed=st.integers(0, 99))
+@settings(max_examples=25, deadline=None)
+def test_filler_leaves_no_trace(tiny, lengths, seed):
+    ids = random_ids(lengths, seed=seed)
+    sizes, forward = [], LGUDecoder.forward
+
+    def record(self, batch):
+        sizes.append(batch.n_subtokens)
+        return forward(self, batch)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LGUDecoder, "forward", record)
+        Y = tiny.predict(ids, numpy.array(lengths), 1000)
+    total = sum(lengths)
+    assert sizes == [total + count_filler(total, torch.device("cpu"))]
+    with torch.no_grad():
+        expected = tiny(tiny.pack(ids, numpy.array(lengths)))
+    torch.testing.assert_close(Y, expected, rtol=1e-5, atol=1e-5)

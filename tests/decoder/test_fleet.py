@@ -100,6 +100,7 @@ def test_any_mix_equals_each_decoder_alone(seven, mix, max_items):
     assert compare(*seven, lengths, who, max_items=max_items) < 1e-5
 
 
+@pytest.mark.usefixtures("no_filler")
 def test_a_mix_is_one_forward_pass(seven, monkeypatch):
     fleet, members, _ = seven
     products = []
@@ -116,6 +117,22 @@ def test_a_mix_is_one_forward_pass(seven, monkeypatch):
     # 7 linear modules a layer. The third runs its sequence twice and ends after two layers, the
     # last ends after three.
     assert products == 14 * [(1, 17)] + 7 * [(1, 11)] + 7 * [(1, 9)]
+
+
+@pytest.mark.parametrize(("lengths", "total"), [([5, 4, 3, 2], 20), ([30, 9, 3, 2], 48)])
+def test_on_a_cpu_the_rows_of_a_mix_are_a_round_number(seven, monkeypatch, lengths, total):
+    fleet, members, _ = seven
+    mix, totals = MixedBatch.mix, []
+
+    def record(*args, **kwargs):
+        batch = mix(*args, **kwargs)
+        totals.append(batch.n_subtokens)
+        return batch
+
+    monkeypatch.setattr(MixedBatch, "mix", record)
+    who = [members[i] for i in (0, 1, 2, 4)]  # the third reads its sequence twice
+    Y = fleet.predict(random_ids(lengths), numpy.array(lengths), who, 100)
+    assert (totals, Y.shape[0]) == ([total], sum(lengths))
 
 
 def test_deep_members_come_first_and_sequences_of_one_lie_together():
