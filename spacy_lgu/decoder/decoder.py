@@ -145,7 +145,7 @@ class LGUDecoder(RunsPacks, torch.nn.Module):
 
         def forward(ids: numpy.ndarray, chosen: numpy.ndarray) -> torch.Tensor:
             own = lengths[chosen]
-            n = count_filler(int(own.sum()) * (self.repeat + 1), self.device)
+            n = count_filler(int(own.sum()) * (self.repeat + 1), max_items, self.device)
             if not n:
                 Y: torch.Tensor = self(self.pack(ids, own))
                 return Y

@@ -136,7 +136,8 @@ class FleetDecoder(RunsPacks):
 
         def forward(ids: numpy.ndarray, chosen: numpy.ndarray) -> torch.Tensor:
             own, of = lengths[chosen], [members[i] for i in chosen]
-            n_own, n = len(ids), count_filler(int(computed[chosen].sum()), device)
+            n_own = len(ids)
+            n = count_filler(int(computed[chosen].sum()), max_items, device)
             if n:
                 ids, own = numpy.append(ids, numpy.full(n, ids[0])), numpy.append(own, n)
                 of.append(Member(unmasked=of[-1].unmasked))

@@ -191,7 +191,7 @@ class PackedBatch:
 Parting = tuple[tuple[tuple[bool, torch.Tensor, PackedBatch], ...], torch.Tensor]
 
 
-def count_filler(total: int, device: torch.device) -> int:
+def count_filler(total: int, max_items: int, device: torch.device) -> int:
     """How many subtokens make the rows of a batch a round number on a CPU.
 
     oneDNN compiles each product for each number of rows, in half a millisecond, and keeps 1,024 of
@@ -199,12 +199,14 @@ def count_filler(total: int, device: torch.device) -> int:
     filler is one more sequence, of which nothing is read.
 
     total (int): Rows without it.
+    max_items (int): Most rows of a batch that has several sequences.
     device (device): Where the batch runs; elsewhere there is none.
     RETURNS (int): 0 to 31; the fewer, the fewer the rows.
     """
     if device.type != "cpu":
         return 0
-    return -total % (4 if total < 32 else 8 if total < 128 else 16 if total < 256 else 32)
+    n = -total % (4 if total < 32 else 8 if total < 128 else 16 if total < 256 else 32)
+    return 0 if total <= max_items < total + n else n
 
 
 def bucket_sequences(lengths: numpy.ndarray) -> list[tuple[numpy.ndarray, numpy.ndarray]]:

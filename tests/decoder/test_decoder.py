@@ -219,8 +219,13 @@ def test_other_errors_are_no_reason_to_halve(tiny, monkeypatch):
     ],
 )
 def test_rows_are_a_round_number_on_a_cpu_alone(total, expected):
-    assert total + count_filler(total, torch.device("cpu")) == expected
-    assert count_filler(total, torch.device("cuda")) == 0
+    cpu = torch.device("cpu")
+    assert total + count_filler(total, expected, cpu) == expected
+    assert count_filler(total, expected, torch.device("cuda")) == 0
+    assert (
+        count_filler(total, max(total, expected - 1), cpu) == 0
+    )  # what is allowed is not exceeded
+    assert count_filler(total, 0, cpu) == expected - total  # a sequence longer than a batch
 
 
 @given(lengths=st.lists(st.integers(1, 40), min_size=1, max_size=5), seed=st.integers(0, 99))
@@ -237,7 +242,7 @@ def test_filler_leaves_no_trace(tiny, lengths, seed):
         patch.setattr(LGUDecoder, "forward", record)
         Y = tiny.predict(ids, numpy.array(lengths), 1000)
     total = sum(lengths)
-    assert sizes == [total + count_filler(total, torch.device("cpu"))]
+    assert sizes == [total + count_filler(total, 1000, torch.device("cpu"))]
     with torch.no_grad():
         expected = tiny(tiny.pack(ids, numpy.array(lengths)))
     torch.testing.assert_close(Y, expected, rtol=1e-5, atol=1e-5)
