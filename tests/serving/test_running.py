@@ -27,6 +27,7 @@ from spacy.language import Language
 @Language.component("test_serving_rules")
 def be_slow(doc):
     if doc.text.startswith("wait"):
+        (Path(__file__).parent / "begun").touch()
         for _ in range(2000):
             if (Path(__file__).parent / "go on").exists():
                 break
@@ -112,7 +113,9 @@ def test_a_service_from_its_first_to_its_last_moment(start):
         process.signal(signal.SIGHUP)
         wait_until(lambda: "All pipelines stay as they are" in process.text)
         # The end.
-        taken = [pool.submit(annotate, client, text=text) for text in ("wait", "Rome")]
+        taken = [pool.submit(annotate, client, text="wait")]
+        wait_until((own.parent / "begun").exists)  # not in one batch with the next
+        taken.append(pool.submit(annotate, client, text="Rome"))
         wait_until(lambda: "queue_requests 1.0" in client.get("/metrics").text)
         process.signal(signal.SIGTERM)
         wait_until(lambda: client.get("/health/ready").status_code == 503)
