@@ -18,9 +18,8 @@ from torch.nn.functional import cosine_similarity
 from transformers import AutoModel, AutoTokenizer
 
 from benchmarks.gpu.float8 import Float8Linear, round_rows
-from benchmarks.gpu.float8_stack import _ADAPTED, Lora
+from benchmarks.gpu.float8_stack import adapt
 from benchmarks.gpu.products import nf4_linear
-from benchmarks.gpu.shapes import replace_linear
 from benchmarks.texts import load_texts
 
 KINDS: dict[str, Any] = {
@@ -36,22 +35,10 @@ KINDS: dict[str, Any] = {
 def build(decoder: Path, make: Any, dtype: torch.dtype) -> tuple[Any, list[torch.Tensor]]:
     """RETURNS (tuple): The decoder under LoRA, and its adapter's matrices, A and B by turns."""
     model = AutoModel.from_pretrained(decoder, dtype=dtype).eval().requires_grad_(False)
-    sizes = {
-        name: (module.in_features, module.out_features)
-        for name, module in model.named_modules()
-        if name.rpartition(".")[2] in _ADAPTED
-    }
-    if make is not None:
-        replace_linear(model, make)
-    torch.manual_seed(1)
     matrices = []
-    for name, size in sizes.items():
-        parent, _, attribute = name.rpartition(".")
-        module = model.get_submodule(parent)
-        adapted = Lora(getattr(module, attribute), *size)
+    for adapted in adapt(model, make):
         with torch.no_grad():
             adapted.B.mul_(0.01)  # as after some training
-        setattr(module, attribute, adapted)
         matrices += [adapted.A, adapted.B]
     return model, matrices
 

@@ -50,6 +50,30 @@ class Lora(torch.nn.Module):
         return Y
 
 
+def adapt(model: Any, make: MakeT | None) -> list[Lora]:
+    """Put LoRA on a decoder, whose linear modules are first replaced.
+
+    model (PreTrainedModel): A Llama or one of its kin. Changed in place.
+    make (Callable | None): Takes a weight, returns the module for it; None: they stay.
+    RETURNS (list[Lora]): The adapted modules, input side first.
+    """
+    sizes = {
+        name: (module.in_features, module.out_features)
+        for name, module in model.named_modules()
+        if name.rpartition(".")[2] in _ADAPTED
+    }
+    if make is not None:
+        replace_linear(model, make)
+    torch.manual_seed(1)
+    adapted = []
+    for name, size in sizes.items():
+        parent, _, attribute = name.rpartition(".")
+        module = model.get_submodule(parent)
+        adapted.append(Lora(getattr(module, attribute), *size))
+        setattr(module, attribute, adapted[-1])
+    return adapted
+
+
 def _kinds() -> dict[str, MakeT | None]:
     """By the names that the report has for them; None: as the layers are made."""
     return {
@@ -104,19 +128,9 @@ def _measure(
     gc.collect()
     torch._dynamo.reset()
     model = make_layers(shape, _LAYERS, DEVICE)
-    sizes = {
-        name: (module.in_features, module.out_features)
-        for name, module in model.named_modules()
-        if name.rpartition(".")[2] in _ADAPTED
-    }
+    adapt(model, make)
     if make is not None:
-        replace_linear(model, make)
         prepare_quantized_layers(model, torch.bfloat16)
-    torch.manual_seed(1)
-    for name, size in sizes.items():
-        parent, _, attribute = name.rpartition(".")
-        module = model.get_submodule(parent)
-        setattr(module, attribute, Lora(getattr(module, attribute), *size))
     decoder = LGUDecoder(model, unmasked=_UNMASKED, dtype="bfloat16").eval()
     generator = torch.Generator(DEVICE).manual_seed(0)
     dY = torch.randn(step_items, decoder.width, device=DEVICE, generator=generator)

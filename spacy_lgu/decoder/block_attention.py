@@ -3,7 +3,7 @@
 torch's kernel multiplies blocks of 64 columns with MKL, which takes a slow way on these CPUs (see
 products.py), in bfloat16 as well, and computes what a causal row does not see in sequences of up to
 some 500. Here a block of rows times all columns that it sees is one product of oneDNN, small enough
-to stay in the cache: 1.5 to 2.2 times as fast from some 200 subtokens on
+to stay in the cache: 1.1 to 1.5 times as fast for 256 subtokens, 1.3 to 2 times for 512 and more
 (benchmarks/cpu_attention.py). Scores and softmax are float32, as in the kernel.
 """
 
