@@ -162,7 +162,8 @@ def search_cli(
     if not ending.is_complete:
         msg.info("The budget is spent. The same command with a larger one goes on.")
     if (output / "best.cfg").exists():
-        msg.good(f"Wrote {output / 'best.cfg'} and {output / 'report.html'}")
+        written = [file for name in ("best.cfg", "report.html") if (file := output / name).exists()]
+        msg.good(f"Wrote {' and '.join(map(str, written))}")
         typer.echo(f"python -m spacy train {output / 'best.cfg'} --output training")
     if ending.failed:
         trials = "1 trial" if len(ending.failed) == 1 else f"{len(ending.failed)} trials"

@@ -1,6 +1,6 @@
 """The best candidate so far."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -10,7 +10,7 @@ from thinc.api import Config
 from ..replacing import replace_file
 from .space import Candidate
 from .trial_config import SectionT, set_candidate
-from .trials import Outcome, rank
+from .trials import Outcome, Strategy, rank
 
 
 @dataclass(frozen=True)
@@ -53,21 +53,40 @@ def find_standings(outcomes: Iterable[Outcome]) -> list[Standing]:
     return sorted(ranked, key=lambda standing: (-standing.steps, -len(standing.scores)))
 
 
+def find_best(outcomes: Sequence[Outcome], strategy: Strategy) -> tuple[Candidate, str] | None:
+    """The best candidate so far.
+
+    outcomes (Sequence[Outcome]): Finished trials.
+    strategy (Strategy): Whose they are. Before a candidate is trained by itself, the best is that
+        which it would train next.
+    RETURNS (tuple[Candidate, str] | None): The candidate, and what is known of it in words. None:
+        nothing is known of any.
+    """
+    if standings := find_standings(outcomes):
+        best = standings[0]
+        seeds = "1 seed" if len(best.scores) == 1 else f"the mean of {len(best.scores)} seeds"
+        return best.candidate, f"{100 * best.mean:.2f} on dev after {best.steps} steps, {seeds}."
+    following = strategy.propose(outcomes)
+    if outcomes and following and following[0].kind == "train":
+        return following[0].candidate, "Chosen in one training for all candidates; not trained yet."
+    return None
+
+
 def write_best(
-    file: Path, config: Config, section: SectionT, best: Standing, *, is_final: bool
+    file: Path, config: Config, section: SectionT, best: tuple[Candidate, str], *, is_final: bool
 ) -> None:
     """Write a training config with the best candidate filled in.
 
     file (Path): The config to write.
     config (Config): The user's, its variables not filled in.
     section (SectionT): Where its decoder is.
-    best (Standing): The candidate.
+    best (tuple[Candidate, str]): The candidate, and what is known of it.
     is_final (bool): Whether the search has come to its end.
     """
-    made = set_candidate(config, section, best.candidate)
-    seeds = "1 seed" if len(best.scores) == 1 else f"the mean of {len(best.scores)} seeds"
+    candidate, known = best
+    made = set_candidate(config, section, candidate)
     head = (
         f"# {'The best' if is_final else 'The best so far'} of a search by `spacy lgu search`: "
-        f"{best.candidate}\n# {100 * best.mean:.2f} on dev after {best.steps} steps, {seeds}.\n\n"
+        f"{candidate}\n# {known}\n\n"
     )
     replace_file(file, f"{head}{made.to_str(interpolate=False)}".encode())

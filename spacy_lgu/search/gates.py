@@ -59,10 +59,9 @@ class Gates:
 
     def plan(self) -> list[Stage]:
         """The training with gates, then the nearest patterns."""
-        n_patterns = min(self.top, self.task.space.n_candidates)
         return [
             Stage("with gates", 1, self.task.steps),
-            Stage(f"the {self.top} nearest", n_patterns * len(self.task.seeds), self.task.steps),
+            Stage(f"the {self.top} nearest", self.top * len(self.task.seeds), self.task.steps),
         ]
 
     @property

@@ -1,5 +1,4 @@
 """One training under drawn patterns, in which all candidates are then scored; the best are trained.
-Where no more candidates are there than that, they are trained at once.
 
 Source of the idea: Bender et al. (2018), Understanding and Simplifying One-Shot Architecture
 Search; Yu et al. (2019, arXiv 1903.05134) for the smallest and the largest within every few steps.
@@ -41,9 +40,6 @@ class OneShot:
 
     def propose(self, outcomes: Sequence[Outcome]) -> list[Trial]:
         """The shared training, then the best."""
-        if not self._has_choice:
-            candidates = self.task.space
-            return drop_done((t for c in candidates for t in self.task.full_trials(c)), outcomes)
         shared = self._shared
         found = next((outcome for outcome in outcomes if outcome.trial == shared), None)
         if found is None:
@@ -53,17 +49,10 @@ class OneShot:
 
     def plan(self) -> list[Stage]:
         """The shared training, then the best."""
-        n_seeds, n_candidates = len(self.task.seeds), self.task.space.n_candidates
-        if not self._has_choice:
-            return [Stage("all candidates", n_candidates * n_seeds, self.task.steps)]
         return [
             Stage("under drawn patterns", 1, self.task.steps),
-            Stage(f"the best {self.top}", self.top * n_seeds, self.task.steps),
+            Stage(f"the best {self.top}", self.top * len(self.task.seeds), self.task.steps),
         ]
-
-    @property
-    def _has_choice(self) -> bool:
-        return self.task.space.n_candidates > self.top
 
     @property
     def _shared(self) -> Trial:

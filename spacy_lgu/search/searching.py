@@ -8,7 +8,7 @@ from typing import Any
 from ..cores import share_threads
 from ..replacing import explaining_full_disk
 from ..study.engine import Processes, Progress
-from .best import find_standings, write_best
+from .best import find_best, write_best
 from .checking import check_gates, check_search, find_space, read_config
 from .folder import check_identity, held, make_outcome, prepare_folder, read_trials
 from .jobs import Search, execute_trial, find_identity
@@ -155,7 +155,7 @@ def conduct_search(
 
 
 def write_findings(prepared: Prepared, folder: Path, *, is_complete: bool) -> None:
-    """Write best.cfg and report.html, if a trial is finished.
+    """Write best.cfg, if anything is known of a candidate, and report.html, if one was trained.
 
     prepared (Prepared): The search.
     folder (Path): Its folder.
@@ -163,10 +163,10 @@ def write_findings(prepared: Prepared, folder: Path, *, is_complete: bool) -> No
     """
     search = prepared.search
     lines = read_trials(folder)
-    standings = find_standings(make_outcome(trial, line) for trial, line in lines)
-    if not standings:
-        return
-    best = folder / "best.cfg"
-    write_best(best, search.config, search.section, standings[0], is_final=is_complete)
-    title = f"{prepared.name}, {prepared.identity['search']['strategy']}"
-    write_page(folder / "report.html", lines, search.task, title=title, is_final=is_complete)
+    outcomes = [make_outcome(trial, line) for trial, line in lines]
+    if best := find_best(outcomes, prepared.strategy):
+        file = folder / "best.cfg"
+        write_best(file, search.config, search.section, best, is_final=is_complete)
+    if any(outcome.trial.kind == "train" for outcome in outcomes):
+        title = f"{prepared.name}, {prepared.identity['search']['strategy']}"
+        write_page(folder / "report.html", lines, search.task, title=title, is_final=is_complete)

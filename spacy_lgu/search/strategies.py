@@ -36,19 +36,19 @@ class Compared:
 
     def plan(self) -> list[Stage]:
         """What the strategy plans, and what is compared."""
-        stage = Stage("all causal, all open, to compare", len(self._references), self.task.steps)
-        return [*self.inner.plan(), stage]
+        references = self._references
+        stage = Stage("all causal, all open, to compare", len(references), self.task.steps)
+        return [*self.inner.plan(), stage] if references else self.inner.plan()
 
     @property
     def _references(self) -> list[Trial]:
         space = self.task.space
-        return [
-            trial
+        wanted = (
+            Candidate(pattern, space.depths[0], space.repeats[0])
             for pattern in (space.causal, space.open)
-            for trial in self.task.full_trials(
-                Candidate(pattern, space.depths[0], space.repeats[0])
-            )
-        ]
+        )
+        planned = space if isinstance(self.inner, Exhaustive) else ()
+        return [t for c in wanted if c not in planned for t in self.task.full_trials(c)]
 
 
 def make_strategy(name: str, task: Task, *, compare: bool = False, **options: Any) -> Strategy:
@@ -58,19 +58,31 @@ def make_strategy(name: str, task: Task, *, compare: bool = False, **options: An
     task (Task): What is searched.
     compare (bool): Train all-causal and all-open in full as well.
     options (Any): Those that are None are left at their defaults.
-    RETURNS (Strategy): The strategy. Raises ValueError for unknown names, options that the strategy
+    RETURNS (Strategy): The strategy; that which trains all candidates where there are no more than
+        it would train at its end. Raises ValueError for unknown names, options that the strategy
         does not have, and values out of range.
     """
     if name not in STRATEGIES:
         raise ValueError(f"There is no strategy {name!r}: expected one of {', '.join(STRATEGIES)}.")
-    kind = STRATEGIES[name]
-    known = [f.name for f in fields(kind) if f.name != "task"]
+    known = _options(name)
     given = {option: value for option, value in options.items() if value is not None}
     if unknown := [option for option in given if option not in known]:
+        others = [f"--strategy {other}" for other in STRATEGIES if unknown[0] in _options(other)]
         raise ValueError(
-            f"The strategy {name} has no --{unknown[0].replace('_', '-')}; it has "
-            f"{', '.join(f'--{option.replace(chr(95), chr(45))}' for option in known) or 'none'}."
+            f"The strategy {name} has no {_spell(unknown[0])}; it has "
+            f"{', '.join(map(_spell, known)) or 'none'}. Leave it out, or give "
+            f"{' or '.join(others)}."
         )
-    strategy: Strategy = kind(task, **given)
+    strategy: Strategy = STRATEGIES[name](task, **given)
+    if task.space.n_candidates <= getattr(strategy, "top", 0):
+        strategy = Exhaustive(task)
     strategy.plan()  # refuses spaces that are too large
-    return Compared(task, strategy) if compare and name != "exhaustive" else strategy
+    return Compared(task, strategy) if compare else strategy
+
+
+def _options(name: str) -> list[str]:
+    return [f.name for f in fields(STRATEGIES[name]) if f.name != "task"]
+
+
+def _spell(option: str) -> str:
+    return f"--{option.replace('_', '-')}"

@@ -176,6 +176,20 @@ def test_shared_weights_score_all_candidates(tmp_path, arguments, in_process):
     assert all(job["kind"] in ("train", "oneshot") for job in in_process)
 
 
+@pytest.mark.parametrize("strategy", ["oneshot", "gates"])
+def test_what_would_be_trained_next_is_the_best_so_far(tmp_path, arguments, in_process, strategy):
+    options = ("--strategy", strategy, "--groups", 2, "--top", 1)
+    printed = search(arguments, tmp_path, *options, "--max-trials", 1)
+    assert "report.html" not in printed  # which shows trainings
+    text = (tmp_path / "best.cfg").read_text()
+    assert "# Chosen in one training for all candidates; not trained yet.\n" in text
+    model = load_config(tmp_path / "best.cfg")["components"]["transformer"]["model"]
+    search(arguments, tmp_path, *options)
+    _, (trained, _) = read_trials(tmp_path)
+    assert trained.candidate.pattern == model["unmasking"]
+    assert "on dev after 4 steps, 1 seed." in (tmp_path / "best.cfg").read_text()
+
+
 def test_depths_and_repeats_are_searched(tmp_path, arguments, in_process):
     space = ("--groups", 1, "--depths", "4,2", "--repeats", "0,1")
     search(arguments, tmp_path / "shared", "--strategy", "oneshot", "--top", 1, *space)

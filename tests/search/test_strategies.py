@@ -131,10 +131,12 @@ def test_oneshot_trains_the_best_with_shared_weights():
     assert dict(trials[0].options) == {"draw": "even", "most": 256}
 
 
+@pytest.mark.parametrize("kind", ["oneshot", "gates"])
 @pytest.mark.parametrize("patterns", [["cccb"], ["cccb", "ccbb"]])
-def test_oneshot_trains_at_once_what_needs_no_choice(patterns):
-    strategy = OneShot(Task(make_space("c", patterns=patterns), (0, 1), 900), top=2)
-    expected = [f"{pattern}-s{seed}-900" for pattern in patterns for seed in (0, 1)]
+def test_what_needs_no_choice_is_trained_at_once(kind, patterns):
+    task = Task(make_space("c", patterns=patterns), (0, 1), 900)
+    strategy = make_strategy(kind, task, top=2)
+    expected = [f"{pattern}-s{seed}-900" for seed in (0, 1) for pattern in patterns]
     assert name(play(strategy)) == expected
     assert count_steps(strategy.plan()) == 900 * len(expected)
 
@@ -198,11 +200,27 @@ def test_references_are_trained_at_last():
     assert strategy.plan()[-1].n_trials == 2
 
 
+@pytest.mark.parametrize(("patterns", "added"), [([], []), (["ccbb", "bbbb"], ["cccc"])])
+def test_references_among_the_candidates_are_trained_once(patterns, added):
+    space = make_space("cccc", patterns=patterns)
+    strategy = make_strategy("exhaustive", Task(space, (0, 1), 900), compare=True)
+    trials = play(strategy)
+    assert len(trials) == len(set(trials)) == 2 * (len(space.listed) + len(added))
+    assert [t.candidate.pattern for t in trials][2 * len(space.listed) :] == added * 2
+    assert count_steps(strategy.plan()) == 900 * len(trials)
+
+
 @pytest.mark.parametrize(
     ("kind", "options", "message"),
     [
         ("best", {}, "There is no strategy 'best': expected one of exhaustive, halving"),
-        ("greedy", {"top": 2}, "The strategy greedy has no --top; it has --patience"),
+        (
+            "greedy",
+            {"top": 2},
+            "The strategy greedy has no --top; it has --patience. Leave it "
+            "out, or give --strategy oneshot or --strategy gates.",
+        ),
+        ("oneshot", {"factor": 2}, "has no --factor; .* give --strategy halving."),
         ("exhaustive", {"learn_rate": 1.0}, "exhaustive has no --learn-rate; it has none"),
         ("halving", {"factor": 1}, "Expected a factor of at least 2 .* got 1 and"),
         ("halving", {"shortest": 0.0}, "a shortest training of more than 0 .* and 0.0"),
