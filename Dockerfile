@@ -1,12 +1,14 @@
 # A service of trained pipelines: docs/serving.md says how to run it.
 #
 #     docker build -t spacy-lgu .
-#     docker build -t spacy-lgu --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu130 .
+#     docker build -t spacy-lgu --build-arg EXTRAS=serve,cuda13x \
+#         --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu130 .
 ARG PYTHON=3.12
 FROM python:${PYTHON}-slim
 
 # torch comes from here, all else from PyPI.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+ARG EXTRAS=serve
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONUNBUFFERED=1
 
 WORKDIR /opt/spacy-lgu
@@ -16,7 +18,7 @@ RUN grep "^torch==" constraints.txt > torch.txt \
         --requirement torch.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY spacy_lgu ./spacy_lgu
-RUN pip install --constraint constraints.txt ".[serve]"
+RUN pip install --constraint constraints.txt ".[${EXTRAS}]"
 
 # Nothing is fetched while it runs: pipelines bring their base, or it is in HF_HOME.
 ENV HF_HOME=/models HF_HUB_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1

@@ -47,14 +47,18 @@ def count_places(resources: dict[str, float], cpus: float, gpus: float, *, each:
     RETURNS (int): Raises ValueError if there is no room for any.
     """
     n_cpus, n_gpus = resources.get("CPU", 0.0), resources.get("GPU", 0.0)
-    places = n_cpus // cpus
+    places = _fit(n_cpus, cpus)
     if gpus:
         # A share of one GPU fits on it a whole number of times.
-        places = min(places, n_gpus // gpus if gpus >= 1 else n_gpus * (1 // gpus))
+        places = min(places, _fit(n_gpus, gpus) if gpus >= 1 else int(n_gpus) * _fit(1, gpus))
     if places < 1:
         raise ValueError(
             f"The cluster has no room for a {each} of {cpus:g} CPUs and {gpus:g} GPUs: it has "
             f"{n_cpus:g} and {n_gpus:g}. Ask for less with --cpus-per-{each} and "
             f"--gpus-per-{each}."
         )
-    return int(places)
+    return places
+
+
+def _fit(whole: float, part: float) -> int:
+    return int(whole / part + 1e-9)  # 1 // 0.1 is 9

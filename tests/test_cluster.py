@@ -25,9 +25,9 @@ def test_how_many_have_room():
     resources = {"CPU": 16.0, "GPU": 4.0}
     counts = [
         count_places(resources, cpus, gpus, each="worker")
-        for cpus, gpus in ((1, 0), (1, 0.5), (1, 0.4), (1, 1), (4, 2))
+        for cpus, gpus in ((1, 0), (1, 0.5), (1, 0.4), (1, 1), (4, 2), (0.1, 0.1), (0.2, 0.2))
     ]
-    assert counts == [16, 8, 8, 4, 2]
+    assert counts == [16, 8, 8, 4, 2, 40, 20]
     message = r"no room for a worker of 1 CPUs and 8 GPUs: .* 16 and 4\. .*--cpus-per-worker"
     with pytest.raises(ValueError, match=message):
         count_places(resources, 1, 8, each="worker")

@@ -60,15 +60,17 @@ def search_cli(
     minutes: Annotated[float | None, typer.Option(help="Time from now on")] = None,
     workers: Annotated[
         int | None,
-        typer.Option(help="Trials at the same time; else 1, with Ray all there is room for", min=1),
+        typer.Option(
+            help="Trials at the same time; else one per GPU, with Ray all there is room for", min=1
+        ),
     ] = None,
     ray: Annotated[
         str | None, typer.Option(help="On a cluster of Ray: its address, or auto")
     ] = None,
-    cpus_per_trial: Annotated[float, typer.Option(help="With Ray")] = 1,
+    cpus_per_trial: Annotated[float | None, typer.Option(help="With Ray; else 1")] = None,
     gpus_per_trial: Annotated[
-        float, typer.Option(help="With Ray; 0.5: two trials share a GPU")
-    ] = 0,
+        float | None, typer.Option(help="With Ray; 0.5: two trials share a GPU; else none")
+    ] = None,
     gpu_id: Annotated[
         str, typer.Option("--gpu-id", "-g", help="GPU, several with commas, or -1 for the CPU")
     ] = "-1",
@@ -118,27 +120,36 @@ def search_cli(
         repeats=_read_numbers(repeats, "--repeats"),
         code=code,
     )
-    gpu_ids = tuple(_read_numbers(gpu_id, "--gpu-id"))
+    gpu_ids = tuple(_read_numbers(gpu_id, "--gpu-id")) or (-1,)
+    cpus = 1.0 if cpus_per_trial is None else cpus_per_trial
+    gpus = gpus_per_trial or 0.0
     if ray is not None:
         from ..cluster import check_ray
         from ..search.ray_workers import RayWorkers
 
-        check_ray(cpus_per_trial, gpus_per_trial, each="trial")
+        if gpu_ids != (-1,):
+            raise ValueError("--gpu-id is for this machine. With --ray, give --gpus-per-trial 1.")
+        check_ray(cpus, gpus, each="trial")
+    elif cpus_per_trial is not None or gpus_per_trial is not None:
+        raise ValueError(
+            "--cpus-per-trial and --gpus-per-trial are for --ray. On this machine, give --workers "
+            "and --gpu-id."
+        )
     prepared = prepare_search(request)
     _print_plan(prepared)
     if dry_run:
         return
     make_workers: Callable[..., Workers]
     if ray is None:
-        size = workers or 1
-        make_workers = partial(search_locally, size=size, gpu_ids=gpu_ids or (-1,), keep=keep)
+        size = workers or len(gpu_ids)
+        make_workers = partial(search_locally, size=size, gpu_ids=gpu_ids, keep=keep)
     else:
         make_workers = partial(
             RayWorkers,
             address=ray,
             size=workers,
-            cpus=cpus_per_trial,
-            gpus=gpus_per_trial,
+            cpus=cpus,
+            gpus=gpus,
             keep=keep,
         )
     # As Ctrl-C does: the processes of the trials end, too.

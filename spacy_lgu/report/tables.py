@@ -36,7 +36,9 @@ def render_overview(
             mark = "\\*" if compared and compared.bootstrap.p_value < SURE else ""
             cells.append(f"{mean([run['f1'] for run in runs]):.1f}{mark}" if runs else "")
         name, pattern = row
-        lines.append(f"| {study.systems[name].title} | {pattern or ''} | {' | '.join(cells)} |")
+        lines.append(
+            f"| {_cell(study.systems[name].title)} | {pattern or ''} | {' | '.join(cells)} |"
+        )
     return "\n".join([*lines, ""])
 
 
@@ -65,7 +67,9 @@ def render_task(
             f"{mean([run['tokens_per_second'] for run in runs]):,.0f}",
             f"{mean([run['checkpoint_bytes'] for run in runs]) / 1e6:.1f}",
         ]
-        table.append(f"| {study.systems[name].title} | {pattern or ''} | {' | '.join(cells)} |")
+        table.append(
+            f"| {_cell(study.systems[name].title)} | {pattern or ''} | {' | '.join(cells)} |"
+        )
     table += _list_missing(study, rows)
     return "\n".join(
         [
@@ -128,14 +132,21 @@ def _render_labels(study: Study, rows: RowsT) -> list[str]:
             n_gold[label] = max(n_gold.get(label, 0), count.n_gold // len(rows[key]))
     labels = sorted(n_gold, key=lambda label: (-n_gold[label], label))
     lines = [
-        "| F1 by label | pattern | " + " | ".join(labels) + " |",
+        "| F1 by label | pattern | " + " | ".join(map(_cell, labels)) + " |",
         "|---|---|" + "---:|" * len(labels),
         "| *gold spans* |  | " + " | ".join(f"*{n_gold[label]:,}*" for label in labels) + " |",
     ]
     for (name, pattern), counts in totals.items():
         cells = [f"{100 * counts.get(label, SpanCounts()).f1:.1f}" for label in labels]
-        lines.append(f"| {study.systems[name].title} | {pattern or ''} | {' | '.join(cells)} |")
+        lines.append(
+            f"| {_cell(study.systems[name].title)} | {pattern or ''} | {' | '.join(cells)} |"
+        )
     return lines
+
+
+def _cell(name: str) -> str:
+    """A name as one cell of a table."""
+    return " ".join(name.split()).replace("|", "\\|")
 
 
 def _sum_labels(runs: RunsT) -> dict[str, SpanCounts]:

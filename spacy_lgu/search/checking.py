@@ -1,5 +1,6 @@
 """What can be wrong with a search, found before hours are spent on it."""
 
+from collections.abc import Sequence
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,12 @@ from spacy.util import load_config, resolve_dot_names
 from thinc.api import Config
 
 from ..architectures import build_lgu_transformer_v1
+from ..decoder.mixers import layer_kinds
 from ..inputs import naming
+from ..layers.finding import find_decoder
 from ..study.checking import CONFIG_ERRORS, check_loaded, shorten_error
+from ..unmasking import LayerKind, unmask_layers
+from .directing import find_groups
 from .space import Candidate, Space, make_space
 from .trial_config import SectionT, find_section, get_section, set_candidate
 
@@ -51,7 +56,9 @@ def find_space(
                 f"The architecture has no option {option}, so there is nothing to search: leave "
                 f"{'--depths' if option == 'n_layers' else '--repeats'} out."
             )
-    default = get_section(config.interpolate(), section)["unmasking"]
+    default = get_section(config.interpolate(), section).get(
+        "unmasking", known["unmasking"].default
+    )
     space = make_space(default, groups=groups, patterns=patterns, depths=depths, repeats=repeats)
     return section, space
 
@@ -74,13 +81,16 @@ def check_search(config: Config, section: SectionT, space: Space) -> dict[str, f
     RETURNS (dict[str, float]): The scores that count, with their weights, those that spaCy fills in
         included. Raises ValueError that says what is wrong.
     """
-    # All patterns have as many letters, so that what goes wrong with one does with all.
+    # All patterns have as many letters, so that what goes wrong with one does with all; but for
+    # layers that have no mask.
     pattern = space.patterns[-1] if space.patterns else space.open
     for n_layers in space.depths:
         for repeat in space.repeats:
             candidate = Candidate(pattern, n_layers, repeat)
             try:
                 nlp = check_loaded(set_candidate(config, section, candidate))
+                kinds = layer_kinds(find_decoder(nlp, section[1])[1].check().config)
+                check_patterns(space, kinds)
             except CONFIG_ERRORS as error:
                 raise ValueError(f"{candidate}: {shorten_error(error)}") from error
     filled = nlp.config.interpolate()
@@ -97,3 +107,20 @@ def check_search(config: Config, section: SectionT, space: Space) -> dict[str, f
             "another. Give one a weight, for instance ents_f = 1.0."
         )
     return weights
+
+
+def check_patterns(space: Space, kinds: Sequence[LayerKind]) -> None:
+    """Raise ValueError for patterns that this decoder refuses, and for groups without a mask.
+
+    space (Space): What is searched.
+    kinds (Sequence[LayerKind]): One per layer that is kept.
+    """
+    for pattern in space.patterns or ():
+        unmask_layers(pattern, len(kinds), kinds)
+    for i, layers in enumerate(find_groups(len(kinds), space.n_groups)):
+        if space.patterns is None and not any(kinds[layer].has_mask for layer in layers):
+            raise ValueError(
+                f"Of {space.n_groups} layer groups, group {i + 1} (layers {layers[0]} to "
+                f"{layers[-1]}) has no causal mask to remove, so that each pattern would be tried "
+                "twice. Give fewer --groups, or name the patterns with --patterns."
+            )

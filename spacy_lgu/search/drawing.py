@@ -50,9 +50,8 @@ def explore(
         return {candidate: score(candidate) for candidate in space}
     random = Random(seed)
     scores: dict[Candidate, float] = {}
-    for candidate in _list_staircase(space):
-        if len(scores) < most:
-            scores[candidate] = score(candidate)
+    for candidate in _thin(list(_list_staircase(space)), max(1, most // 2), random):
+        scores[candidate] = score(candidate)
     while len(scores) < most:
         parents = rank(scores)[:_PARENTS]
         candidate = _mutate(random.choice(parents), space, random)
@@ -83,6 +82,15 @@ def _list_staircase(space: Space) -> Iterator[Candidate]:
         for n_layers in space.depths:
             for repeat in space.repeats:
                 yield Candidate(pattern, n_layers, repeat)
+
+
+def _thin(candidates: list[Candidate], most: int, random: Random) -> list[Candidate]:
+    """At most so many of them, in their order, the first and the last among them."""
+    n_inner = most - 2
+    if len(candidates) <= most or n_inner < 0:
+        return candidates[:most]
+    inner = sorted(random.sample(range(1, len(candidates) - 1), n_inner))
+    return [candidates[place] for place in (0, *inner, len(candidates) - 1)]
 
 
 def _mutate(candidate: Candidate, space: Space, random: Random) -> Candidate:

@@ -9,10 +9,14 @@ Source: Jang et al. (2017, arXiv 1611.01144), Maddison et al. (2017, arXiv 1611.
 temperatures.
 """
 
+from collections.abc import Sequence
+from statistics import fmean
+
 import torch
 
 from ..decoder.decoder import LGUDecoder
 from ..decoder.mixers import layer_kinds
+from .directing import find_groups
 
 _LAST_TEMPERATURE = 0.1
 
@@ -59,12 +63,26 @@ class LayerGates:
             self._adam.step()
         self._used = []
 
-    def read(self) -> list[float]:
-        """The gates at the last temperature, one per layer; 0 for layers without a mask."""
+    def read(self) -> list[float | None]:
+        """The gates at the last temperature, one per layer; None for layers without a mask."""
         self.learn()
         self._temperature = _LAST_TEMPERATURE
         shares = iter(self._open_shares().tolist())
-        return [next(shares) if has_mask else 0.0 for has_mask in self._has_mask]
+        return [next(shares) if has_mask else None for has_mask in self._has_mask]
 
     def _open_shares(self) -> torch.Tensor:
         return torch.sigmoid(self._theta.detach() / self._temperature)
+
+
+def average_groups(by_layer: Sequence[float | None], n_groups: int) -> list[float]:
+    """The gate of each group.
+
+    by_layer (Sequence[float | None]): As LayerGates.read gives them.
+    n_groups (int): Layer groups.
+    RETURNS (list[float]): The mean over the group's layers with a mask; 0 if it has none.
+    """
+    found = []
+    for group in find_groups(len(by_layer), n_groups):
+        gates = [gate for layer in group if (gate := by_layer[layer]) is not None]
+        found.append(fmean(gates) if gates else 0.0)
+    return found

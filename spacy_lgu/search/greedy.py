@@ -48,10 +48,13 @@ class Greedy:
             best = find_start(self.task.space)
             score(best)
             failures = 0
+            tried = {best.pattern}
             for group in reversed(range(self.task.space.n_groups)):
-                opened = replace(best, pattern=_open(best.pattern, group))
-                if opened not in self.task.space or failures == self.patience:
+                pattern = open_group(best.pattern, group, self.task.space)
+                if pattern is None or pattern in tried or failures == self.patience:
                     continue
+                tried.add(pattern)
+                opened = replace(best, pattern=pattern)
                 if is_better(score(opened), score(best)):
                     best, failures = opened, 0
                 else:
@@ -87,5 +90,20 @@ def find_start(space: Space) -> Candidate:
     return Candidate(closed, space.depths[0], space.repeats[0])
 
 
-def _open(pattern: str, group: int) -> str:
-    return f"{pattern[:group]}b{pattern[group + 1 :]}"
+def open_group(pattern: str, group: int, space: Space) -> str | None:
+    """A pattern in which a group is open, and all that were.
+
+    pattern (str): Where it comes from.
+    group (int): Counted from 0.
+    space (Space): Where it names its patterns, that which opens the fewest others with it.
+    RETURNS (str | None): None if there is none.
+    """
+    opened = f"{pattern[:group]}b{pattern[group + 1 :]}"
+    if space.patterns is None:
+        return opened
+    wider = [
+        named
+        for named in space.patterns
+        if all(ours == "c" or theirs == "b" for ours, theirs in zip(opened, named, strict=True))
+    ]
+    return min(wider, key=lambda named: named.count("b"), default=None)

@@ -12,8 +12,9 @@ from thinc.api import Config
 
 from ..inputs import named_path
 from ..study.engine import Processes, ReportT, call_python, empty
+from ..study.runs import digest_folder
 from .process import OUTCOME
-from .trial_config import SectionT, make_trial_config
+from .trial_config import SectionT, get_section, make_trial_config
 from .trials import Task, Trial
 
 
@@ -92,7 +93,8 @@ def find_identity(search: Search, strategy: str, options: Mapping[str, Any]) -> 
     search (Search): What is searched.
     strategy (str): Name of the strategy.
     options (Mapping[str, Any]): Of the strategy.
-    RETURNS (dict[str, Any]): As JSON. Training data are named with a digest of their content.
+    RETURNS (dict[str, Any]): As JSON. Training data, and folders of a decoder and of an adapter,
+        are named with a digest of their content.
     """
     values = dict(_flatten(search.config.interpolate()))
     named = [value for name, value in values.items() if name.startswith(("paths.", "corpora."))]
@@ -101,6 +103,10 @@ def find_identity(search: Search, strategy: str, options: Mapping[str, Any]) -> 
         for value in [*named, search.code]
         if isinstance(value, str) and value and (digest := _digest(value)) is not None
     }
+    decoder = get_section(search.config.interpolate(), search.section)
+    for model in (decoder.get("name"), (decoder.get("lora") or {}).get("path")):
+        if model is not None and (folder := named_path(model)).is_dir():
+            files[str(model)] = digest_folder(folder)
     return {
         "config": values,
         "file": files,

@@ -77,8 +77,12 @@ def _introduce(summary: Summary, title: str, is_final: bool) -> str:
 
 
 def _draw_maps(summary: Summary) -> Iterator[str]:
-    trained = {row.standing.candidate: (row.standing.mean, _describe(row)) for row in summary.rows}
-    maps = [("Scores of the candidates", "Mean over seeds, in percent, on dev.", trained)]
+    maps = []
+    for steps, rows in summary.stages.items():
+        after = f" after {steps:,} steps" if len(summary.stages) > 1 else ""
+        trained = {row.standing.candidate: (row.standing.mean, _describe(row)) for row in rows}
+        note = "Mean over seeds, in percent, on dev."
+        maps.append((f"Scores of the candidates{after}", note, trained))
     if summary.shared:
         shared = {
             candidate: (score, f"{candidate}: {100 * score:.2f} with shared weights")
@@ -156,7 +160,7 @@ def _draw_costs(summary: Summary) -> Iterator[str]:
     points = [
         Point(1000 / row.words_per_second, row.standing.mean, str(row.standing.candidate),
               _describe(row))
-        for row in summary.rows
+        for row in summary.longest
         if row.words_per_second
     ]  # fmt: skip
     if points:
@@ -175,7 +179,7 @@ def _draw_costs(summary: Summary) -> Iterator[str]:
 def _draw_curves(summary: Summary) -> Iterator[str]:
     curves = [
         (str(row.standing.candidate), row.curve)
-        for row in summary.rows[:_MOST_CURVES]
+        for row in summary.longest[:_MOST_CURVES]
         if len(row.curve) > 1
     ]
     if curves:
@@ -189,7 +193,7 @@ def _draw_texts(summary: Summary, folder: Path, task: Task) -> Iterator[str]:
         return
     best = summary.best
     trials = (
-        Trial("train", candidate, min(best.scores), best.steps)
+        Trial("train", candidate, causal.seeds[0], best.steps)
         for candidate in (best.candidate, causal.candidate)
     )
     drawn, n_texts = draw_disagreements(folder, *trials)

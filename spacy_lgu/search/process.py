@@ -102,11 +102,8 @@ def _train_shared(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def _train_gates(job: dict[str, Any]) -> dict[str, Any]:
-    from statistics import fmean
-
     from ..layers.finding import find_decoder
-    from .directing import find_groups
-    from .gating import LayerGates
+    from .gating import LayerGates, average_groups
 
     gates: list[LayerGates] = []
 
@@ -119,12 +116,8 @@ def _train_gates(job: dict[str, Any]) -> dict[str, Any]:
 
     _train_pipeline(job, before_update=learn)
     by_layer = gates[0].read()
-    groups = find_groups(len(by_layer), job["space"]["n_groups"])
-    return {
-        "score": None,
-        "layers": by_layer,
-        "gates": [fmean(by_layer[layer] for layer in group) for group in groups],
-    }
+    gates_of_groups = average_groups(by_layer, job["space"]["n_groups"])
+    return {"score": None, "layers": by_layer, "gates": gates_of_groups}
 
 
 def _train_pipeline(job: dict[str, Any], **options: Any) -> None:
@@ -169,10 +162,7 @@ def _take_predictions(examples: list["Example"], spans_key: str | None) -> dict[
     if spans_key is None:
         return {}
     gold = [_list_spans(example.reference, spans_key) for example in examples]
-    predicted = [
-        _list_spans(example.predicted, spans_key) if _is_annotated(example, spans_key) else []
-        for example in examples
-    ]
+    predicted = [_list_predicted(example, spans_key) for example in examples]
     return {
         "documents": count_by_document(gold, predicted).tolist(),
         "texts": [example.reference.text for example in examples],
@@ -186,10 +176,17 @@ def _list_spans(doc: Any, spans_key: str) -> list[tuple[int, int, str]]:
     return [(span.start_char, span.end_char, span.label_) for span in spans]
 
 
-def _is_annotated(example: "Example", spans_key: str) -> bool:
+def _list_predicted(example: "Example", spans_key: str) -> list[tuple[int, int, str]]:
+    """What is predicted where it is known whether that is right."""
+    found = _list_spans(example.predicted, spans_key)
+    gold = example.reference
     if spans_key:
-        return spans_key in example.reference.spans
-    return example.reference.has_annotation("ENT_IOB")
+        return found if spans_key in gold.spans else []
+    return [
+        (start, end, label)
+        for start, end, label in found
+        if all(token.ent_iob for token in gold.char_span(start, end, alignment_mode="expand") or ())
+    ]
 
 
 def _freeze(value: Any) -> Any:

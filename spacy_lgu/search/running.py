@@ -121,8 +121,6 @@ def run_search(
                     display.clear()
                     say(f"{trial}: failed, {result}")
                     outcomes.append(Outcome(trial, None))
-                    if len(outcomes) == len(failed) >= workers.size:
-                        raise RunError(f"All trials failed so far, so the search ends: {result}")
                     continue
                 line = keep_result(folder, trial, _keep_texts(folder, trial, result))
                 outcomes.append(make_outcome(trial, line))
@@ -130,6 +128,9 @@ def run_search(
                 display.count(outcomes[-1])
                 display.clear()
                 say(f"{trial}: {_spell(line)}")
+            if len(outcomes) == len(failed) >= workers.size:
+                reason = failed[outcomes[-1].trial]
+                raise RunError(f"All trials failed so far, so the search ends: {reason}")
             display.tick()
     finally:
         display.end()

@@ -148,7 +148,7 @@ def conduct_search(
                 display=display,
                 say=tell,
             )
-            is_complete = ending.is_complete
+            is_complete = ending.is_complete and not ending.failed
         finally:
             write_findings(prepared, folder, is_complete=is_complete)
     return ending

@@ -41,7 +41,8 @@ class Effect:
 class Comparison:
     """The best candidate against another.
 
-    difference (float): Of their means over the seeds that they share.
+    seeds (list[int]): Those that both were trained with; at least one.
+    difference (float): Of their means over them.
     p_value (float | None): Of the t-test over seeds; None where it is not defined.
     why_not (str): Why there is no t-test.
     bootstrap (BootstrapResult | None): Over the texts of dev; None where no spans are known.
@@ -49,7 +50,7 @@ class Comparison:
 
     title: str
     candidate: Candidate
-    n_seeds: int
+    seeds: list[int]
     difference: float
     p_value: float | None
     why_not: str
@@ -75,13 +76,15 @@ class Row:
 class Summary:
     """All figures of a report.
 
-    rows (list[Row]): From the best to the worst.
+    rows (list[Row]): Each candidate by its longest trainings, from the best to the worst.
+    stages (dict[int, list[Row]]): By steps, the longest first: those that were trained for so many.
     shared (dict[Candidate, float]): Scores with shared weights.
     gates (list[float]): Learned gates, by group.
     """
 
     task: Task
     rows: list[Row]
+    stages: dict[int, list[Row]]
     effects: list[Effect]
     comparisons: list[Comparison]
     shared: dict[Candidate, float]
@@ -89,6 +92,11 @@ class Summary:
     n_trials: int
     steps: int
     seconds: float
+
+    @property
+    def longest(self) -> list[Row]:
+        """Those with the longest trainings: scores of different lengths cannot be compared."""
+        return next(iter(self.stages.values()))
 
     @property
     def best(self) -> Standing:
@@ -106,9 +114,17 @@ def summarize(lines: LinesT, task: Task) -> Summary:
     outcomes = [make_outcome(trial, line) for trial, line in lines]
     standings = find_standings(outcomes)
     shared = {c: score for outcome in outcomes for c, score in outcome.found.items()}
+    lengths = sorted({o.trial.steps for o in outcomes if o.trial.kind == "train"}, reverse=True)
     return Summary(
         task=task,
         rows=[_make_row(standing, lines) for standing in standings],
+        stages={
+            steps: [
+                _make_row(standing, lines)
+                for standing in find_standings(o for o in outcomes if o.trial.steps == steps)
+            ]
+            for steps in lengths
+        },
         effects=find_effects(lines, shared, task.space),
         comparisons=_compare_all(standings, lines, task.space),
         shared=shared,
@@ -208,8 +224,12 @@ def _compare_all(standings: list[Standing], lines: LinesT, space: Space) -> list
     compared = []
     for title, candidates in wanted.items():
         found = next((by_candidate[c] for c in candidates if c in by_candidate), None)
-        # Scores of trainings of different lengths say nothing of the candidates.
-        if found is not None and found.steps == best.steps:
+        # Scores of trainings of different lengths, or other seeds, say nothing of the candidates.
+        if (
+            found is not None
+            and found.steps == best.steps
+            and best.scores.keys() & found.scores.keys()
+        ):
             compared.append(_compare(title, best, found, lines))
     return compared
 
@@ -230,13 +250,13 @@ def _compare(title: str, best: Standing, other: Standing, lines: LinesT) -> Comp
         p_value = paired_t_test(ours, theirs).p_value
     counts = [_sum_counts(standing, seeds, lines) for standing in (best, other)]
     bootstrap = None
-    if counts[0] is not None and counts[1] is not None:
+    if counts[0] is not None and counts[1] is not None and len(counts[0]) == len(counts[1]):
         bootstrap = paired_bootstrap(counts[0], counts[1], n_samples=_N_SAMPLES)
     return Comparison(
         title,
         other.candidate,
-        len(seeds),
-        fmean(differences) if differences else 0.0,
+        seeds,
+        fmean(differences),
         p_value,
         why_not,
         bootstrap,
@@ -244,7 +264,8 @@ def _compare(title: str, best: Standing, other: Standing, lines: LinesT) -> Comp
 
 
 def _sum_counts(standing: Standing, seeds: list[int], lines: LinesT) -> Any:
-    """Correct, predicted and gold spans of each text, all seeds together: (documents, 3)."""
+    """Correct, predicted and gold spans of each text, all seeds together: (documents, 3). None if
+    they are not known of the same texts."""
     found = [
         line.get("documents")
         for trial, line in lines
@@ -254,4 +275,5 @@ def _sum_counts(standing: Standing, seeds: list[int], lines: LinesT) -> Any:
         and trial.seed in seeds
     ]
     known = [counts for counts in found if counts]
-    return numpy.sum(known, axis=0) if known and len(known) == len(found) else None
+    is_known = len(known) == len(found) and len(set(map(len, known))) == 1
+    return numpy.sum(known, axis=0) if is_known else None

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from spacy.language import DEFAULT_CONFIG
 from thinc.api import Config
 
 from .space import Candidate
@@ -66,11 +67,16 @@ def make_trial_config(config: Config, section: SectionT, trial: Trial) -> Config
     config (Config): As in set_candidate.
     section (SectionT): Where the decoder is.
     trial (Trial): The trial. Fewer steps than the config's shorten its schedule, and the distance
-        of its evaluations, in proportion.
+        of its evaluations, in proportion. Its seed is that of the training alone: all trials are
+        scored on the same texts, even where the reader of dev draws by the seed.
     RETURNS (Config): A new one, for `spacy train`.
     """
     made = set_candidate(config, section, trial.candidate)
-    filled = config.interpolate()
+    # As `spacy train` fills it.
+    filled = DEFAULT_CONFIG.merge(config).interpolate()
+    part, _, name = filled["training"]["dev_corpus"].partition(".")
+    if name in made.get(part, {}):
+        made[part][name] = filled[part][name]
     if "seed" in made.get("system", {}):
         made["system"]["seed"] = trial.seed
     training = made["training"]
@@ -112,7 +118,8 @@ def find_spans_key(score_weights: Mapping[str, float]) -> str | None:
         parts = name.split("_")
         if parts[-1] not in ("f", "p", "r") or parts[0] not in _SPAN_SCORES:
             continue
-        key = "_".join(parts[1:-1])
+        is_macro = parts[0] == "strict" and parts[-2] == "macro"
+        key = "_".join(parts[1 : -2 if is_macro else -1])
         if key or parts[0] != "spans":
             return key
     return None

@@ -17,6 +17,8 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+import srsly
+
 from .process import MARK
 
 # A bar of tqdm, as scripts show it.
@@ -90,7 +92,7 @@ def train_and_score(
     gpu = ["--gpu-id", str(gpu_id)]
     start = time.perf_counter()
     arguments = ["-m", "spacy_lgu.study.process", str(config), "--output", str(folder), *gpu]
-    call_python([*arguments, *spell_options(overrides)], folder / "train.log", report)
+    call_python([*arguments, *spell_overrides(overrides)], folder / "train.log", report)
     minutes = (time.perf_counter() - start) / 60
     model, scores = folder / f"model-{checkpoint}", folder / "scores.json"
     n_bytes = sum(file.stat().st_size for file in model.rglob("*") if file.is_file())
@@ -139,6 +141,23 @@ def spell_options(options: dict[str, Any]) -> list[str]:
         f"--{name}={value if isinstance(value, str) else json.dumps(value)}"
         for name, value in options.items()
     ]
+
+
+def spell_overrides(overrides: dict[str, Any]) -> list[str]:
+    """Values by dotted name as spaCy's commands take them, which read as JSON what is JSON."""
+    quoted = {
+        name: json.dumps(value) if isinstance(value, str) and _is_json(value) else value
+        for name, value in overrides.items()
+    }
+    return spell_options(quoted)
+
+
+def _is_json(value: str) -> bool:
+    try:
+        srsly.json_loads(value)
+    except ValueError:
+        return False
+    return True
 
 
 def empty(folder: Path) -> None:

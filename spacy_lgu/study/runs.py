@@ -9,6 +9,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from ..decoder.hashes import hash_once
 from ..decoder.source import find_source
 from ..inputs import named_path
 from .plan import PARTS, Study, System, Task
@@ -254,13 +255,11 @@ def find_conditions(study: Study, corpus: Path, overrides: dict[str, Any], limit
 def digest_folder(folder: Path) -> str:
     """A digest of the weights, configs and tokenizer files of a model's folder."""
     folder = named_path(folder)
-    return _digest(
-        {
-            str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
-            for file in sorted(folder.rglob("*"))
-            if file.suffix in _MODEL_FILES and file.is_file()
-        }
-    )
+    files = [
+        file for file in sorted(folder.rglob("*")) if file.suffix in _MODEL_FILES and file.is_file()
+    ]
+    names = [str(file.relative_to(folder)) for file in files]
+    return _digest(dict(zip(names, hash_once(files), strict=True)))
 
 
 def _digest_corpus(corpus: Path) -> list[str]:

@@ -118,6 +118,21 @@ def test_report_says_what_the_results_say(tmp_path):
     assert pictures == ["results-differences.svg", "results-names.svg"]
 
 
+def test_names_of_any_kind_stay_in_their_cells(tmp_path):
+    systems = {"cnn": System("cnn", "C|NN", "cnn"), "same": System("same", "C|NN", "cnn")}
+    lines = [
+        make_line("cnn", None, 0, 1, labels={"A|B": [1, 5, 5]}),
+        make_line("same", None, 0, 5, labels={"A|B": [5, 5, 5]}),
+    ]
+    write_report(replace(STUDY, systems=systems), lines, tmp_path / "results.md", source=PLAN)
+    text = (tmp_path / "results.md").read_text()
+    assert "| F1 by label | pattern | A\\|B |" in text
+    assert text.count("| C\\|NN |  |") == 6
+    # Two bars of one name are two bars.
+    picture = (tmp_path / "results-names.svg").read_text()
+    assert picture.count("<!-- C|NN -->") == 2
+
+
 def test_thresholds_are_told(tmp_path):
     lines = [make_line("cnn", None, seed, 1, threshold=0.1 + 0.25 * seed) for seed in (0, 1)]
     write_report(STUDY, lines, tmp_path / "results.md", source=PLAN)

@@ -62,6 +62,25 @@ def test_large_spaces_are_searched_near_good_candidates():
     assert Candidate("b" * 32) in scores
 
 
+@pytest.mark.parametrize("most", [1, 2, 3, 16, 256])
+def test_both_ends_are_scored_however_large_the_space(most):
+    space = make_space("c" * 16, depths=range(16, 33), repeats=[0, 1])
+    scores = explore(space, lambda c: c.pattern.count("b"), most=most, seed=0)
+    assert len(scores) == most
+    patterns = [c.pattern for c in scores]
+    assert patterns[0] == "c" * 16
+    if most > 3:
+        assert "b" * 16 in patterns
+        assert len({c.n_layers for c in scores}) > 2
+
+
+def test_depths_are_changed():
+    space = make_space("cb", depths=range(2, 42))
+    first = list(explore(space, lambda c: -abs(c.n_layers - 20), most=60, seed=0))
+    changed = {c.n_layers for c in first[30:]} - {c.n_layers for c in first[:30]}
+    assert len(changed) > 5
+
+
 def test_large_spaces_of_depths_and_named_patterns():
     space = make_space("c", patterns=["cb", "bb", "cc"], depths=range(1, 9), repeats=[0, 1, 2])
     scores = explore(space, lambda c: c.n_layers, most=30, seed=0)

@@ -8,7 +8,7 @@ import torch
 from spacy_lgu.decoder.packing import PackedBatch
 from spacy_lgu.layers.batch import hidden_states
 from spacy_lgu.search.directing import find_groups, set_directions
-from spacy_lgu.search.gating import LayerGates
+from spacy_lgu.search.gating import LayerGates, average_groups
 from spacy_lgu.search.space import Candidate
 
 from ..conftest import make_layer
@@ -105,3 +105,9 @@ def test_gates_without_a_gradient_stay(decoder):
     with torch.no_grad():
         run(decoder)
     assert gates.read() == [0.5] * 4
+
+
+def test_layers_without_a_mask_say_nothing_of_their_group():
+    one_in_four = [None, None, None, 0.9] * 2
+    assert average_groups(one_in_four, 2) == [0.9, 0.9]
+    assert average_groups([None, None, 0.25, 0.75], 2) == [0.0, 0.5]

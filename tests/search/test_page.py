@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from spacy_lgu.search.best import find_standings
-from spacy_lgu.search.charts import Point, _Axis, draw_curves, draw_effects, draw_front
+from spacy_lgu.search.charts import (
+    Point,
+    _Axis,
+    draw_curves,
+    draw_effects,
+    draw_front,
+    draw_heat_map,
+)
 from spacy_lgu.search.folder import keep_result, make_outcome, read_trials
 from spacy_lgu.search.page import write_page
 from spacy_lgu.search.space import Candidate, Space, make_space
@@ -162,7 +169,11 @@ def test_the_front_is_beaten_by_none():
 def test_comparisons(folder):
     summary = summarize(read_trials(folder), TASK)
     causal, opened, runner_up = summary.comparisons
-    assert (causal.title, causal.candidate, causal.n_seeds) == ("all causal", Candidate("cccc"), 2)
+    assert (causal.title, causal.candidate, causal.seeds) == (
+        "all causal",
+        Candidate("cccc"),
+        [0, 1],
+    )
     assert causal.difference == pytest.approx(0.205)
     assert causal.p_value == pytest.approx(0.0078, abs=1e-3)
     assert causal.bootstrap.difference == pytest.approx(0.1025, abs=0.01)
@@ -175,6 +186,87 @@ def test_one_seed_has_no_t_test(tmp_path):
     causal, _ = summarize(read_trials(tmp_path), TASK).comparisons
     assert (causal.p_value, causal.why_not) == (None, "needs two seeds")
     assert causal.bootstrap is not None
+
+
+def test_only_trainings_of_one_length_with_common_seeds_are_compared(tmp_path):
+    add(tmp_path, Trial("train", Candidate("cccc"), 0, 100), 0.9)
+    add(tmp_path, Trial("train", Candidate("bbbb"), 1, 900), 0.2)
+    add(tmp_path, Trial("train", Candidate("ccbb"), 0, 900), 0.7)
+    assert summarize(read_trials(tmp_path), TASK).comparisons == []
+    # Of the best there are both seeds now; the texts of that which both have count.
+    for seed, documents in ((0, [[0, 100, 100], [0, 100, 100]]), (1, [[90, 100, 100]] * 2)):
+        add(tmp_path, Trial("train", Candidate("cbbb"), seed, 900), 0.8, documents=documents)
+    opened, runner_up = summarize(read_trials(tmp_path), TASK).comparisons
+    assert (opened.candidate, opened.seeds) == (Candidate("bbbb"), [1])
+    assert opened.bootstrap.difference == pytest.approx(0.9 - (0.2 + 0.5) / 2)
+    assert (runner_up.candidate, runner_up.seeds) == (Candidate("ccbb"), [0])
+
+
+def test_texts_of_another_number_are_not_compared(tmp_path):
+    """A reader of dev may draw its texts."""
+    for pattern in ("cccc", "ccbb"):
+        for seed in (0, 1):
+            documents = [[1, 2, 2]] * (3 + seed)
+            trial = Trial("train", Candidate(pattern), seed, 900)
+            add(tmp_path, trial, SCORES[pattern], documents=documents)
+    causal, _ = summarize(read_trials(tmp_path), TASK).comparisons
+    assert causal.bootstrap is None
+
+
+def test_texts_are_those_of_a_common_seed(tmp_path):
+    (tmp_path / "predictions").mkdir()
+    (tmp_path / "predictions" / "gold.json").write_text(json.dumps({"texts": TEXTS, "gold": GOLD}))
+    for pattern, seeds in (("ccbb", (0, 1)), ("cccc", (1, 2))):
+        for seed in seeds:
+            trial = Trial("train", Candidate(pattern), seed, 900)
+            add(tmp_path, trial, SCORES[pattern])
+            found = GOLD if (pattern, seed) == ("ccbb", 1) else [[], []]
+            (tmp_path / "predictions" / f"{trial.name}.json").write_text(json.dumps(found))
+    page = tmp_path / "report.html"
+    write_page(page, read_trials(tmp_path), TASK, title="x", is_final=True)
+    assert "In 2 texts of dev" in page.read_text()
+
+
+def test_trainings_of_other_lengths_have_their_own_pictures(tmp_path):
+    for pattern in ("cccc", "ccbb", "bbbb"):
+        trial = Trial("train", Candidate(pattern), 0, 100)
+        add(tmp_path, trial, 0.9, scores={"speed": 9000.0})
+    add(tmp_path, Trial("train", Candidate("ccbb"), 0, 900), SCORES["ccbb"])
+    summary = summarize(read_trials(tmp_path), TASK)
+    assert {steps: len(rows) for steps, rows in summary.stages.items()} == {900: 1, 100: 3}
+    (row,) = summary.longest
+    assert (row.words_per_second, [step for step, _ in row.curve]) == (2000.0, [0, 450, 900])
+    page = tmp_path / "report.html"
+    write_page(page, read_trials(tmp_path), TASK, title="x", is_final=True)
+    words = " ".join(read(page).texts)
+    assert words.index("candidates after 900 steps") < words.index("candidates after 100 steps")
+    assert words.count("at the end") == 1
+
+
+def test_effects_are_of_one_depth_each():
+    scores = {("c", 2): 0.5, ("b", 2): 0.6, ("c", 4): 0.1, ("b", 4): 0.4}
+    lines = [(Trial("train", Candidate(*c), 0, 9), {"score": s}) for c, s in scores.items()]
+    (effect,) = find_effects(lines, {}, Space(1))
+    assert (effect.n_pairs, effect.difference) == (2, pytest.approx(0.2))
+
+
+def test_overlapping_spans_are_shown_below_each_other(tmp_path):
+    content = "The old man <b> slept"
+    gold = [[[0, 15, "NP"], [4, 11, "NP<i>"]]]
+    (tmp_path / "predictions").mkdir()
+    (tmp_path / "predictions" / "gold.json").write_text(
+        json.dumps({"texts": [content], "gold": gold})
+    )
+    for pattern, found in (("ccbb", gold), ("cccc", [[]])):
+        trial = Trial("train", Candidate(pattern), 0, 900)
+        add(tmp_path, trial, SCORES[pattern])
+        (tmp_path / "predictions" / f"{trial.name}.json").write_text(json.dumps(found))
+    page = tmp_path / "report.html"
+    write_page(page, read_trials(tmp_path), TASK, title="x", is_final=True)
+    words = " ".join(" ".join(read(page).texts).split())
+    assert words.count("NP<i>") == 2
+    assert "The old man <b> slept" in words  # where nothing is found
+    assert words.count("old") == words.count("man") == words.count("<b>") == 3
 
 
 def test_longer_trainings_and_more_seeds_stand_first(tmp_path):
@@ -203,6 +295,16 @@ def test_ticks_are_few_and_round(low, high):
     ticks = axis.find_ticks()
     assert 3 <= len(ticks) <= 12
     assert all(0 <= axis.place(tick) <= 100 for tick in ticks)
+
+
+def test_high_scores_are_dark_and_stand_high():
+    cells = {("a", "x"): (0.1, "low"), ("a", "y"): (0.9, "high"), ("b", "x"): (0.5, "half")}
+    drawn = draw_heat_map(["a", "b"], ["x", "y"], cells, title="x")
+    fills = dict(re.findall(r"<title>(\w+)</title><rect [^>]*fill=\"(#\w+)\"", drawn))
+    assert fills == {"low": "#e8eef7", "high": "#184e94", "half": "#809ec6"}
+    drawn = draw_curves([("a", [(0, 0.2), (10, 0.8)])])
+    ((start, end),) = re.findall(r"<polyline points=\"\S+,(\S+) \S+,(\S+)\"", drawn)
+    assert float(start) > float(end)
 
 
 def test_pictures_of_single_values():

@@ -153,6 +153,24 @@ def test_failures_are_told_and_tried_again(tmp_path):
     assert [trial.name for trial in workers.started] == ["cccb-s0-900"]
 
 
+def test_failures_are_not_what_a_budget_pays_for(tmp_path):
+    workers = TableWorkers(failing={"cccb-s0-900"})
+    search(tmp_path, make_strategy("exhaustive", TASK), workers, Budget(trials=3))
+    assert len(read_trials(tmp_path)) == 3
+
+
+def test_what_ends_together_with_failures_is_kept(tmp_path):
+    class Together(TableWorkers):
+        def wait(self, timeout):
+            return [super(Together, self).wait(timeout)[0] for _ in list(self.running)]
+
+    names = [trial.name for trial in play(make_strategy("exhaustive", TASK))]
+    workers = Together(size=3, failing=set(names[:2]))
+    ending, _ = search(tmp_path, make_strategy("exhaustive", TASK), workers)
+    assert len(ending.failed) == 2
+    assert len(read_trials(tmp_path)) == 14
+
+
 def test_nothing_but_failures_end_the_search(tmp_path):
     names = {trial.name for trial in play(make_strategy("exhaustive", TASK))}
     for size in (1, 3):

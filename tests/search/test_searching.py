@@ -2,13 +2,17 @@
 
 import json
 import os
+import shutil
 import signal
 
 import pytest
 from spacy.util import load_config
 
 from spacy_lgu.search import process
+from spacy_lgu.search.checking import check_patterns
 from spacy_lgu.search.folder import read_trials
+from spacy_lgu.search.space import Space, make_space
+from spacy_lgu.unmasking import LayerKind
 
 from .conftest import failure, run
 
@@ -110,6 +114,8 @@ def test_other_data_are_another_search(tmp_path, arguments, in_process, corpus):
             "63 repeats: repeat = 63 runs each sequence 64 times, which leaves",
         ),
         (["--components.transformer.model.window", 65], "decoder was made for at most 64"),
+        (["--gpus-per-trial", 0.5], "--cpus-per-trial and --gpus-per-trial are for --ray"),
+        (["--ray", "auto", "--gpu-id", 0], "With --ray, give --gpus-per-trial 1."),
     ],
 )
 def test_what_cannot_be_searched_is_refused_at_once(
@@ -119,6 +125,45 @@ def test_what_cannot_be_searched_is_refused_at_once(
     assert message in failure("lgu", "search", config, tmp_path / "out", *overrides, *options)
     assert not in_process
     assert not (tmp_path / "out").exists()
+
+
+def test_another_decoder_under_the_same_name_is_another_search(
+    tmp_path, arguments, in_process, decoder_folder
+):
+    decoder = tmp_path / "decoder"
+    shutil.copytree(decoder_folder, decoder)
+    given = [*arguments, "--paths.decoder", decoder]
+    options = ("--strategy", "exhaustive", "--patterns", "cb")
+    search(given, tmp_path / "out", *options)
+    weights = decoder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\0")
+    assert f"file {decoder} was '" in refuse(given, tmp_path / "out", *options)
+
+
+def test_groups_without_a_mask_are_refused_at_once():
+    kinds = [LayerKind.RECURRENT] * 3 + [LayerKind.ATTENTION]
+    check_patterns(Space(2), kinds * 2)
+    with pytest.raises(ValueError, match=r"Of 4 layer groups, group 1 \(layers 0 to 1\) has no"):
+        check_patterns(Space(4), kinds * 2)
+    check_patterns(make_space("c", patterns=["cbcc", "bbcc"]), kinds * 2)
+    with pytest.raises(ValueError, match="The unmasking pattern 'bccc' unmasks layers 0-1, none"):
+        check_patterns(make_space("c", patterns=["cbcc", "bccc"]), kinds * 2)
+
+
+def test_a_search_with_failed_trials_is_not_finished(tmp_path, arguments, in_process, monkeypatch):
+    options = ("--strategy", "exhaustive", "--groups", 1)
+    folder = tmp_path / "out"
+
+    def fail(config, *args, **given):
+        if "b-s0-4" in str(config):
+            raise ValueError("no such luck")
+        return train(config, *args, **given)
+
+    train = process.train
+    monkeypatch.setattr(process, "train", fail)
+    assert "1 trial failed" in refuse(arguments, folder, *options)
+    assert "# The best so far" in (folder / "best.cfg").read_text()
+    assert "not finished" in (folder / "report.html").read_text()
 
 
 def test_a_search_that_is_killed_in_mid_trial_goes_on(tmp_path, arguments, in_process, monkeypatch):
@@ -165,7 +210,8 @@ def kill_in_second(train):
 
 
 def test_shared_weights_score_all_candidates(tmp_path, arguments, in_process):
-    printed = search(arguments, tmp_path, "--strategy", "oneshot", "--top", 1, "--draw", "middle")
+    options = ("--strategy", "oneshot", "--top", 1, "--draw", "middle", "--keep")
+    printed = search(arguments, tmp_path, *options)
     (shared, line), (best, _) = read_trials(tmp_path)
     assert (shared.name, best.kind) == ("oneshot-s0-4", "train")
     assert len(line["found"]) == 16
@@ -173,7 +219,9 @@ def test_shared_weights_score_all_candidates(tmp_path, arguments, in_process):
     assert scores[best.candidate.pattern] == max(scores.values()) == line["score"]
     assert "oneshot-s0-4: 16 candidates scored" in printed
     # The drawing is over: what is saved says nothing of it.
-    assert all(job["kind"] in ("train", "oneshot") for job in in_process)
+    saved = load_config(tmp_path / "trials" / shared.name / "model-last" / "config.cfg")
+    assert saved["training"]["before_update"] is None
+    assert saved["training"]["logger"]["@loggers"] == "spacy.ConsoleLogger.v1"
 
 
 @pytest.mark.parametrize("strategy", ["oneshot", "gates"])

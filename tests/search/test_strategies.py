@@ -87,6 +87,14 @@ def test_halving_drops_what_fails():
     assert {t.candidate.pattern for t in trials if t.steps == 900} == {"bcbb", "bbbb"}
 
 
+def test_halving_with_fewer_left_than_there_are_places():
+    def fail(trial):
+        return replace(look_up(trial), score=None if trial.candidate.pattern != "bbbb" else 0.5)
+
+    trials = play(Halving(TASK), fail)
+    assert name(trials)[-3:] == ["bbbb-s0-300", "bbbb-s0-900", "bbbb-s1-900"]
+
+
 def test_greedy_opens_from_the_output_side():
     trials = play(Greedy(Task(Space(4), (0,), 900)))
     assert [t.candidate.pattern for t in trials] == ["cccc", "cccb", "ccbb", "cbbb", "bcbb"]
@@ -117,10 +125,29 @@ def test_greedy_then_tries_depths_and_repetitions():
     ]
 
 
-def test_greedy_stays_among_the_named_patterns():
-    space = make_space("c", patterns=["cccb", "ccbb", "bbbb"])
+def test_greedy_counts_failures_in_a_row():
+    scores = {**SCORES, "cccb": 0.4, "ccbc": 0.6, "cbbc": 0.5, "bcbc": 0.7}
+    strategy = Greedy(Task(Space(4), (0,), 900), patience=2)
+    trials = play(strategy, lambda trial: Outcome(trial, scores[trial.candidate.pattern]))
+    assert [t.candidate.pattern for t in trials] == ["cccc", "cccb", "ccbc", "cbbc", "bcbc"]
+
+
+@pytest.mark.parametrize(
+    ("patterns", "tried"),
+    [
+        (["cccb", "ccbb", "bbbb"], ["cccb", "ccbb", "bbbb"]),
+        # The first groups from the output side are open already.
+        (["ccbb", "cbbb", "bbbb"], ["ccbb", "cbbb", "bbbb"]),
+        # No two of them differ in one group alone.
+        (["cccc", "bbbb"], ["cccc", "bbbb"]),
+        (["cccc", "ccbb", "bbbb"], ["cccc", "ccbb", "bbbb"]),
+        (["bbbb", "ccbc"], ["ccbc", "bbbb"]),
+    ],
+)
+def test_greedy_stays_among_the_named_patterns(patterns, tried):
+    space = make_space("c", patterns=patterns)
     trials = play(Greedy(Task(space, (0,), 900)))
-    assert [t.candidate.pattern for t in trials] == ["cccb", "ccbb"]
+    assert [t.candidate.pattern for t in trials] == tried
 
 
 def test_oneshot_trains_the_best_with_shared_weights():

@@ -127,6 +127,21 @@ def test_a_seed_of_its_own(config):
     assert "seed" not in make(config)["system"]
 
 
+def test_dev_is_the_same_whatever_the_seed(config):
+    reader = {"@readers": "spacy-lgu.join_texts.v1", "seed": "${system.seed}"}
+    config["corpora"] = {"dev": reader, "train": {**reader}}
+    made = make(config).interpolate()["corpora"]
+    assert (made["dev"]["seed"], made["train"]["seed"]) == (7, 2)
+
+
+def test_what_a_config_leaves_out_is_as_spacy_fills_it(config):
+    del config["training"]["eval_frequency"]
+    del config["training"]["optimizer"]
+    made = make(config, steps=100)["training"]
+    assert made["eval_frequency"] == 50  # a quarter of spaCy's 200
+    assert made["optimizer"]["@optimizers"] == "Adam.v1"
+
+
 def test_steps_must_be_known(config):
     assert count_steps(config) == 400
     for steps in (0, None):
@@ -149,6 +164,8 @@ def test_the_best_config_keeps_its_variables(config):
         ({"spans_my_key_f": 1.0}, "my_key"),
         ({"strict_f": 1.0}, ""),
         ({"strict_sc_f": 1.0}, "sc"),
+        ({"strict_macro_f": 1.0}, ""),
+        ({"strict_my_key_macro_f": 1.0}, "my_key"),
         ({"tag_acc": 0.7, "ents_f": 0.3}, ""),
         ({"ents_f": 0.3, "spans_sc_f": 0.7}, "sc"),
         ({"tag_acc": 1.0}, None),

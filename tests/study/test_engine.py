@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import spacy
+from spacy.cli._util import parse_config_overrides
 from spacy.tokens import Doc, DocBin
 from spacy.util import load_config
 
@@ -22,6 +23,7 @@ from spacy_lgu.study.engine import (
     call_python,
     run_script,
     spell_options,
+    spell_overrides,
     train_and_score,
 )
 from spacy_lgu.study.plan import CONFIG
@@ -105,6 +107,13 @@ def test_a_process_that_fails_names_its_log(tmp_path):
 def test_options_on_a_command_line():
     options = {"a.b": "x y", "c": 0.5, "d": ["e"], "f": True}
     assert spell_options(options) == ["--a.b=x y", "--c=0.5", '--d=["e"]', "--f=true"]
+
+
+@pytest.mark.parametrize(
+    "value", ["1.10", "2024", "12e4567", "null", "true", '"x"', "a b", "[", ""]
+)
+def test_spacy_reads_overrides_as_they_are(value):
+    assert parse_config_overrides(spell_overrides({"a.b": value})) == {"a.b": value}
 
 
 def test_an_interruption_ends_the_process(tmp_path):
