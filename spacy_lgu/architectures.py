@@ -139,8 +139,8 @@ def build_tok2vec_lgu_v1(
     pooling (Model[Ragged, Floats2d]): Subtoken vectors -> token vector, e.g. reduce_mean.v1.
     grad_factor (float): Factor on the gradients that go into the decoder.
     max_batch_items (int | str): Real subtokens per forward pass at inference, each copy of those
-        that are repeated; may split one Doc. "auto": 1,024 on a CPU; on a GPU up to 16,384, as its
-        free memory allows at the first text.
+        that are repeated; may split one Doc. On a CPU at most 1,024 count, where more are
+        slower. "auto": those; on a GPU up to 16,384, as its free memory allows at the first text.
     base_weights (str): What a save holds of the frozen base, as in the component lgu_transformer.
     transformer_arguments: The arguments of build_lgu_transformer_v1, each by its name.
     RETURNS (Model): Docs -> one array of shape (tokens, width) per Doc.

@@ -25,7 +25,7 @@ _STARTS = {
     b"\x1f\x8b": ("compressed with gzip", _UNPACK),
     b"\xfd7zXZ\0": ("compressed with xz", _UNPACK),
     b"\x28\xb5\x2f\xfd": ("compressed with zstd", _UNPACK),
-    b"BZh": ("compressed with bzip2", _UNPACK),
+    **{b"BZh%d1AY&SY" % size: ("compressed with bzip2", _UNPACK) for size in range(1, 10)},
     b"PK\x03\x04": ("a zip archive, or an Excel or Word file", f"{_UNPACK}, or export it as text"),
     b"PAR1\x15": ("Parquet", f"{_EXPORT}, for instance as JSON lines"),
     b"SQLite format 3\0": ("a database", f"{_EXPORT}, for instance with prodigy db-out"),

@@ -1,3 +1,4 @@
+import bz2
 import io
 
 import pytest
@@ -25,6 +26,8 @@ def test_long_lines_are_refused_before_they_are_read(monkeypatch):
         (b"\xfd7zXZ\0", "compressed with xz"),
         (b"PK\x03\x04", "a zip archive, or an Excel .*export it as text"),
         (b"\x28\xb5\x2f\xfd\x04", r"compressed with zstd\. Unpack it first\.$"),
+        (bz2.compress(b"Ann"), "compressed with bzip2"),
+        (bz2.compress(b"Ann", 1), "compressed with bzip2"),
         (b"PAR1\x15\x04", "Parquet.* as JSON lines"),
         (b"SQLite format 3\0", "a database"),
     ],
@@ -32,6 +35,11 @@ def test_long_lines_are_refused_before_they_are_read(monkeypatch):
 def test_other_kinds_of_files(content, kind):
     with pytest.raises(ValueError, match=rf"a:1: expected UTF-8, but the file is .*{kind}"):
         list(read_bytes_of_lines(io.BytesIO(content), "a"))
+
+
+def test_text_that_begins_as_others_do():
+    content = b"BZhan B-PER\nPKW O\n"
+    assert list(read_bytes_of_lines(io.BytesIO(content), "a")) == content.splitlines(keepends=True)
 
 
 def test_json():

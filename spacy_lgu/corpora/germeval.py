@@ -19,7 +19,7 @@ def read_germeval(path: Path, *, report: ReportT) -> Iterator[TokenizedText]:
     """Read the entities of both columns of a file, which may overlap.
 
     path (Path): The file.
-    report (ReportT): Not called: nothing is left out.
+    report (ReportT): Called as read_conll does.
     RETURNS (Iterator[TokenizedText]): The sentences, those of each source a document. Raises
         ValueError with file and line for what is not valid.
     """

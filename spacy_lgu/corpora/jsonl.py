@@ -213,9 +213,15 @@ def _read_accepted(path: Path, report: ReportT) -> Iterator[Record]:
                     )
                 )
             report_others(record, report)
-            if record.get("_input_hash") in hashes:
+            found = where if record.get("_input_hash") is None else record["_input_hash"]
+            if isinstance(found, list | dict):
+                raise ValueError(
+                    f"{where}: _input_hash is {shorten(found)}: expected a number, as Prodigy "
+                    "writes it. Leave it out."
+                )
+            if found in hashes:
                 report(Note("text that Prodigy has more than once", where))
-            hashes.add(record.get("_input_hash", where))
+            hashes.add(found)
             yield Record(where, line, record)
 
 

@@ -187,6 +187,10 @@ def _align(
     )
     if not is_exact and misaligned == "contract":
         first, last = bisect_left(tokens.starts, start), bisect_right(tokens.ends, end)
+        while first < last and not text[tokens.starts[first] : tokens.ends[first]].strip():
+            first += 1
+        while first < last and not text[tokens.starts[last - 1] : tokens.ends[last - 1]].strip():
+            last -= 1
     if start == end or first >= last or (not is_exact and misaligned == "drop"):
         return None, False
     return LabeledSpan(first, last, span.label), is_exact

@@ -79,13 +79,13 @@ def run_head(model: SequenceLabelerT, docs: list[Doc], halving: Halving) -> nump
     """Logits of Docs, as many at once as the memory allows.
 
     model (Model): From sequence_labeler.
-    docs (list[Doc]): The Docs.
+    docs (list[Doc]): The Docs; one of them has tokens.
     halving (Halving): From halve_docs; knows what went well before.
     RETURNS (ndarray): Shape: (tokens of all Docs, tags). Raises torch.OutOfMemoryError for a Doc
         that is too long.
     """
     lengths = numpy.array([len(doc) for doc in docs], dtype="int64")
-    order = numpy.arange(len(docs))
+    order = numpy.flatnonzero(lengths)  # a group of Docs without tokens would have no width
     most = halving.most
     groups = [order] if most is None else micro_batches(lengths, most, order=order)
 

@@ -66,6 +66,7 @@ class DecoderShim(Shim):
         self.windows = windows
         self.set_options(max_batch_items=max_batch_items, base_weights=base_weights)
         self.built: BuiltDecoder | None = None
+        self.is_trained = False  # since it was built
         self._adamw: DecoderAdamW | None = None
         self._found_items: int | None = None
         self._halving = halve_updates()
@@ -132,6 +133,7 @@ class DecoderShim(Shim):
         self.built = built
         self._model = built.decoder
         self._adamw = self._found_items = None  # of the previous decoder
+        self.is_trained = False
         self._process = os.getpid()
 
     def __call__(
@@ -177,6 +179,7 @@ class DecoderShim(Shim):
         pending = [(name, p) for name, p in trainable if p.grad is not None]
         if not pending:
             return
+        self.is_trained = True
         if self.settings.optimizer is None:
             self._step_each(pending, optimizer)
             return
@@ -238,6 +241,7 @@ class DecoderShim(Shim):
             built = copy.copy(self.built)
             built.decoder = copy.deepcopy(self.built.decoder)
             copied.set_built(built)
+            copied.is_trained = self.is_trained
         return copied
 
     def _arguments(self) -> dict[str, Any]:

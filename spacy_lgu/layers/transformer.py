@@ -149,6 +149,12 @@ def as_output(
 def init(model: LGUTransformerT, X: Any = None, Y: Any = None) -> None:
     shim: DecoderShim = model.shims[0]  # type: ignore[assignment]
     if shim.built is not None:
+        if shim.is_trained:
+            logger.warning(
+                "The decoder keeps what it has learned: initializing again resets the other pipes, "
+                "but not a decoder. To begin anew, for another fold of a cross-validation for "
+                "instance, make the pipeline anew."
+            )
         return
     built = shim.initialize()
     model.set_dim("nO", built.decoder.width)

@@ -195,7 +195,8 @@ class Transformer(ComponentBase):
             return losses
         set_dropout_rate(self.model, drop)
         output, backprop = self.model.begin_update(docs)
-        batch = self._batch = WaitingBatch(output, backprop, len(self.listeners), sgd)
+        batch_id = TransformerListener.get_batch_id(docs)
+        batch = self._batch = WaitingBatch(batch_id, output, backprop, len(self.listeners), sgd)
         losses.setdefault(self.name, 0.0)
 
         def receive(outputs: list[TransformerData]) -> list[Doc]:
@@ -206,7 +207,6 @@ class Transformer(ComponentBase):
                 self._backprop_batch()
             return docs
 
-        batch_id = TransformerListener.get_batch_id(docs)
         for listener in self.listeners:
             listener.receive(batch_id, output.doc_data, receive)
         return losses
@@ -230,6 +230,10 @@ class Transformer(ComponentBase):
         if batch is None:
             return
         batch.run_backward()
+        for listener in self.listeners:
+            # One that was skipped would take the next batch for this one, and holds its Docs.
+            if listener._batch_id == batch.batch_id:
+                listener._batch_id, listener._outputs, listener._backprop = None, [], None
         if batch.optimizer is not None:
             self.model.finish_update(batch.optimizer)
 

@@ -4,12 +4,14 @@ The names of classes, attributes and serialized fields are those of spacy-transf
 read them. Where it is installed, its own classes are used instead: see stock.py.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, cast
 
 import numpy
 import srsly
+from spacy.tokens import Doc
 from thinc.api import xp2torch
 from thinc.types import Floats2d, FloatsXd, Ints1d, Ints2d, Ragged
 
@@ -195,6 +197,23 @@ class TransformerData:
         RETURNS (TransformerData): Itself.
         """
         return self.from_dict(srsly.msgpack_loads(byte_string))
+
+
+def check_tokens(docs: Sequence[Doc]) -> None:
+    """Check that Docs have the tokens for which their vectors were made.
+
+    docs (Sequence[Doc]): Docs; those without vectors do not count.
+    RETURNS (None): Raises ValueError for the first that has others.
+    """
+    for doc in docs:
+        data = doc._.trf_data
+        if data is not None and len(data.align.lengths) != len(doc):
+            raise ValueError(
+                f"The Doc {doc.text[:60]!r} has {len(doc)} tokens, but vectors of "
+                f"{len(data.align.lengths)}: it was retokenized (merge_entities, for instance) "
+                "after the transformer. Put the pipe that retokenizes before the transformer, or "
+                "after all pipes that listen to it."
+            )
 
 
 def make_ragged(data: Any, lengths: Any) -> Ragged:

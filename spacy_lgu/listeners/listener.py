@@ -6,7 +6,7 @@ from typing import Any
 from spacy.tokens import Doc
 from thinc.api import Model
 
-from .data import TransformerData
+from .data import TransformerData, check_tokens
 
 BackpropT = Callable[[list[TransformerData]], Any]
 ListenerT = Model[list[Doc], list[TransformerData]]
@@ -83,13 +83,22 @@ class TransformerListener(Model):
         self._outputs = []
         self._backprop = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Copies, in this process or another, have no part in a batch that is under way.
+        return {**vars(self), "_batch_id": None, "_outputs": [], "_backprop": None}
+
 
 def forward(
     model: TransformerListener, docs: list[Doc], is_train: bool
 ) -> tuple[list[TransformerData], BackpropT]:
     if is_train and model._batch_id is not None:
-        model.verify_inputs(docs)
-        return model._outputs, model.backprop_and_clear
+        is_same = model.get_batch_id(docs) == model._batch_id
+        if is_same or any(len(doc) and doc._.trf_data is None for doc in docs):
+            model.verify_inputs(docs)
+            return model._outputs, model.backprop_and_clear
+        # The component annotated these and was not updated: what waits is an earlier batch, from
+        # whose update this pipe was excluded.
+        model._clear()
     found = [doc._.trf_data for doc in docs]
     missing = [i for i, data in enumerate(found) if data is None]
     if missing and is_train:
@@ -101,6 +110,7 @@ def forward(
     for i in missing:
         width = model.get_dim("nO")
         found[i] = TransformerData.zeros(len(docs[i]), width, xp=model.ops.xp)
+    check_tokens(docs)
     return found, _backprop_nothing
 
 

@@ -15,6 +15,7 @@ from .stock import FullTransformerBatch
 class WaitingBatch:
     """A batch whose listeners have yet to give their gradients.
 
+    batch_id (int): As the listeners know it.
     output (FullTransformerBatch): What the forward pass returned.
     backprop (Callable): Takes the gradient of the output.
     n_waiting (int): Listeners that have yet to give their gradients.
@@ -22,6 +23,7 @@ class WaitingBatch:
     gradients (list[list[Floats3d]]): Sums over the listeners, for each Doc.
     """
 
+    batch_id: int
     output: FullTransformerBatch
     backprop: Callable[[FullTransformerBatch], list[Doc]]
     n_waiting: int
@@ -42,11 +44,19 @@ class WaitingBatch:
                 dX += more
 
     def run_backward(self) -> None:
-        """The backward pass, with the gradients there are. A listener that was skipped keeps this
-        object until the next batch, but none of its arrays."""
+        """The backward pass, with the gradients there are. What keeps this object keeps none of its
+        arrays."""
         if self.gradients:
             self.backprop(self.output.unsplit_by_doc(self.gradients))
         del self.output, self.backprop
+
+    def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
+        # A copy of the component, in this process or another, has no part in this batch.
+        return _no_batch, ()
+
+
+def _no_batch() -> None:
+    return None
 
 
 def sum_squares(gradients: list[list[Floats3d]]) -> float:

@@ -15,6 +15,8 @@ from spacy.pipeline.functions import DocCleaner
 from spacy.tokens import Doc
 from thinc.api import Model
 
+from ..listeners.data import check_tokens
+
 # Where the listeners of spacy-transformers and of spaCy look, by the name of the layer: a pipeline
 # without the former need not import it.
 _PLACES = {"transformer-listener": "_.trf_data", "tok2vec-listener": "tensor"}
@@ -43,7 +45,7 @@ def find_obstacle(nlp: Language, pipe: Any) -> str | None:
     nlp (Language): The pipeline.
     pipe (Any): One of its pipes.
     RETURNS (str | None): Names the order, and what to do, when no pipe before this one writes the
-        vectors or a doc_cleaner removes them again. None if all is well.
+        vectors, or another pipe removes or overwrites them. None if all is well.
     """
     place_in_order = [i for i, (_, other) in enumerate(nlp.components) if other is pipe]
     for i, (listener, place) in product(place_in_order, _listeners(pipe)):
@@ -54,12 +56,20 @@ def find_obstacle(nlp: Language, pipe: Any) -> str | None:
                 f"No pipe before {name!r} writes doc.{place}, from which it reads its vectors "
                 f"(upstream = {listener.upstream_name!r}). {_order(nlp)} {_advice(name)}"
             )
-        for cleaner, other in before[writers[-1] + 1 :]:
+        for between, other in before[writers[-1] + 1 :]:
             if isinstance(other, DocCleaner) and place in other.cfg["attrs"]:
                 return (
-                    f"The pipe {cleaner!r} removes doc.{place}, from which {name!r} after it "
-                    f"reads its vectors. {_order(nlp)} Put {cleaner!r} after all pipes that "
-                    f"listen: add {name!r} with before={cleaner!r}."
+                    f"The pipe {between!r} removes doc.{place}, from which {name!r} after it "
+                    f"reads its vectors. {_order(nlp)} Put {between!r} after all pipes that "
+                    f"listen: add {name!r} with before={between!r}."
+                )
+            if _assigns(nlp, between, place):
+                writer = before[writers[-1]][0]
+                return (
+                    f"The pipe {between!r} writes doc.{place} after {writer!r}, to which {name!r} "
+                    f"listens, so that {name!r} would read the vectors of {between!r}. "
+                    f"{_order(nlp)} Put each pipe directly after the one that it listens to: add "
+                    f"{name!r} with before={between!r}."
                 )
     return None
 
@@ -74,7 +84,7 @@ def check_training(nlp: Language, pipe: Any) -> None:
     """
     if obstacle := find_obstacle(nlp, pipe):
         raise ValueError(obstacle)
-    training = nlp.config["training"]
+    training = nlp.config.interpolate()["training"]
     frozen = {*training["frozen_components"]} - {*training["annotating_components"]}
     for name in frozen.intersection(nlp.component_names):
         if any(_writes(nlp, name, *listener) for listener in _listeners(pipe)):
@@ -89,7 +99,8 @@ def check_vectors(pipe: TrainablePipe, docs: Sequence[Doc]) -> None:
 
     pipe (TrainablePipe): The pipe.
     docs (Sequence[Doc]): What it is about to read.
-    RETURNS (None): Raises ValueError naming the order of the pipes, if it is known.
+    RETURNS (None): Raises ValueError naming the order of the pipes, if it is known, and for Docs
+        whose tokens are not those that the vectors were made for.
     """
     for listener, place in _listeners(pipe):
         without = [doc for doc in docs if len(doc) and not _has_vectors(doc, place)]
@@ -102,6 +113,8 @@ def check_vectors(pipe: TrainablePipe, docs: Sequence[Doc]) -> None:
                 f"reads its vectors (upstream = {listener.upstream_name!r}). "
                 f"{order}{_advice(pipe.name)}"
             )
+        if place == "_.trf_data":
+            check_tokens(docs)
 
 
 def listens_to(pipe: Any, transformer: str) -> bool:
@@ -121,8 +134,11 @@ def _listeners(pipe: Any) -> Iterator[tuple[Any, str]]:
 
 
 def _writes(nlp: Language, name: str, listener: Any, place: str) -> bool:
-    is_heard = listener.upstream_name in ("*", name)
-    return is_heard and f"doc.{place}" in nlp.get_pipe_meta(name).assigns
+    return listener.upstream_name in ("*", name) and _assigns(nlp, name, place)
+
+
+def _assigns(nlp: Language, name: str, place: str) -> bool:
+    return f"doc.{place}" in nlp.get_pipe_meta(name).assigns
 
 
 def _has_vectors(doc: Doc, place: str) -> bool:

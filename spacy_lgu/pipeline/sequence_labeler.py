@@ -259,7 +259,7 @@ class SequenceLabeler(TrainablePipe):
                 )  # fmt: skip
         key = f"spans_{self.spans_key}_f"
         is_default = self.scorer is sequence_labeler_score and not self.annotate_ents
-        if is_default and key not in nlp.config["training"]["score_weights"]:
+        if is_default and key not in nlp.config.interpolate()["training"]["score_weights"]:
             logger.warning(
                 "What %r learns is scored as %r, which is not in [training.score_weights]: it "
                 "counts for nothing in the score that model-best and patience go by. Add to that "

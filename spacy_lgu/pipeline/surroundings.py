@@ -5,8 +5,9 @@ lgu.json what those after it will write, so that a save that was killed between 
 noticed: their files are then from the save before.
 """
 
-import tempfile
 import time
+import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from thinc.api import Config
 from ..decoder.description import DESCRIPTION, read_description
 from ..decoder.fingerprints import FingerprintsT, differing_files, hash_files, list_files
 from ..replacing import finished_folder
+from ..replacing.system import hidden_folder
 
 if TYPE_CHECKING:
     from .transformer import LGUTransformer
@@ -27,11 +29,13 @@ _SAVING = 2.0
 
 
 class Neighbours:
-    """The components after a transformer in a pipeline."""
+    """The components after a transformer in a pipeline. A transformer may have been in pipelines
+    that are gone: this keeps alive only what cannot be referred to otherwise."""
 
     def __init__(self) -> None:
-        self._known: list[Any] = []
-        self._in_order: list[Any] = []
+        # Each returns a component, None if that is gone.
+        self._known: list[Callable[[], Any]] = []
+        self._in_order: list[Callable[[], Any]] = []
 
     def begin(self) -> None:
         """Start a list: from here on, all components are added in the order of their pipeline."""
@@ -39,9 +43,11 @@ class Neighbours:
 
     def add(self, component: Any) -> None:
         """Remember a component."""
-        self._in_order.append(component)
-        if not any(component is other for other in self._known):
-            self._known.append(component)
+        reference = _refer(component)
+        self._in_order.append(reference)
+        self._known = [known for known in self._known if known() is not None]
+        if not any(component is known() for known in self._known):
+            self._known.append(reference)
 
     def find(self, names: list[str]) -> dict[str, Any]:
         """The components of a pipeline that can be saved.
@@ -51,20 +57,28 @@ class Neighbours:
         """
         found = {}
         for name in names:
-            named = [c for c in self._known if getattr(c, "name", None) == name]
+            named = [c for known in self._known if getattr(c := known(), "name", None) == name]
             # Several may have one name, in pipelines that share the transformer or that had it one
             # after the other. Which of them is being saved cannot be known.
             if len(named) == 1:
                 found[name] = named[0]
         if len(names) == len(self._in_order):  # none is disabled
-            for name, component in zip(names, self._in_order, strict=True):
-                if getattr(component, "name", None) is None:
+            for name, reference in zip(names, self._in_order, strict=True):
+                component = reference()
+                if component is not None and getattr(component, "name", None) is None:
                     found[name] = component
         return {name: c for name, c in found.items() if hasattr(c, "to_disk")}
 
     def __getstate__(self) -> dict[str, Any]:
         # Other processes get the components from the pipeline.
         return {"_known": [], "_in_order": []}
+
+
+def _refer(component: Any) -> Callable[[], Any]:
+    try:
+        return weakref.ref(component)
+    except TypeError:  # a class of Cython's, such as spaCy's entity recognizer
+        return lambda: component
 
 
 def fingerprint_pipeline(
@@ -98,8 +112,8 @@ def fingerprint_pipeline(
             written += [f"{place.name}/{name}".removesuffix("/") for name in inside]
     fingerprints = hash_files(root, written)
     heads = []
-    with tempfile.TemporaryDirectory(prefix="spacy-lgu-") as hidden:
-        to_come = Path(hidden)
+    # Beside what is saved, where there is room for it.
+    with hidden_folder(root / "components") as to_come:
         for name, component in transformer.neighbours.find(names[position + 1 :]).items():
             if isinstance(component, type(transformer)):
                 continue

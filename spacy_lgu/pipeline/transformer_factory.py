@@ -71,8 +71,8 @@ def make_lgu_transformer(
     model (Model[List[Doc], FullTransformerBatch]): Usually spacy-lgu.LGUTransformer.v1.
     set_extra_annotations (Callable): Gets the Docs and the FullTransformerBatch of each batch.
     max_batch_items (int | str): Real subtokens per forward pass at inference, each copy of those
-        that are repeated; may split one Doc. "auto": 1,024 on a CPU; on a GPU up to 16,384, as its
-        free memory allows at the first text.
+        that are repeated; may split one Doc. On a CPU at most 1,024 count, where more are
+        slower. "auto": those; on a GPU up to 16,384, as its free memory allows at the first text.
     base_weights (str): What a save holds of the frozen base: "bundle" (all), "reference" (its
         name), "link" (all, as hard links to another bundle of it where the file system can), or
         "auto": bundle if it came from a local folder, else reference.

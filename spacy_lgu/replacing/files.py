@@ -25,8 +25,8 @@ def replace_files(contents: Mapping[Path, FileContent]) -> None:
     new ones, or lacks some. It never leaves an earlier one beside a new one.
 
     contents (Mapping[Path, FileContent]): What each file is to hold. If that cannot be written,
-        all stay as they were. Of a link, the file that it points to is replaced. A device or a
-        pipe is written to.
+        all stay as they were. Permissions stay those of the earlier file. Of a link, the file that
+        it points to is replaced. A device or a pipe is written to.
     """
     if len({file.resolve() for file in contents}) < len(contents):
         raise ValueError(f"Expected different files, but got {[str(file) for file in contents]}.")
@@ -42,10 +42,11 @@ def replace_files(contents: Mapping[Path, FileContent]) -> None:
             file = file.resolve()
             hidden = stack.enter_context(hidden_folder(file))
             (hidden / file.name).touch()  # gets the permissions of any new file
-            mode = (hidden / file.name).stat().st_mode
+            mode = (state or (hidden / file.name).stat()).st_mode
+            (hidden / file.name).chmod(stat.S_IMODE(mode) | stat.S_IWUSR)
             _write_file(hidden / file.name, content)
-            (hidden / file.name).chmod(stat.S_IMODE(mode))
             settle(hidden)
+            (hidden / file.name).chmod(stat.S_IMODE(mode))
             moves.append((hidden / file.name, file))
         parents = sorted({file.parent for _, file in moves})
         with locked(parents):

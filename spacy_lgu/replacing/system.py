@@ -2,6 +2,7 @@
 
 import ctypes
 import errno
+import hashlib
 import os
 import re
 import secrets
@@ -22,6 +23,8 @@ except ImportError:  # on Windows
 
 # The last part is missing in version 0.1.0.
 HIDDEN = re.compile(r"\.(?P<target>.+)\.partial-\d+(-[0-9a-f]{8})?", re.DOTALL)
+# Bytes of a name beside which there is room for the other parts.
+_LONGEST = 200
 # Seconds after which an unfinished save counts as given up, where folders cannot be locked.
 _GIVEN_UP = 24 * 60 * 60
 # linux/fcntl.h and linux/fs.h
@@ -44,7 +47,7 @@ def hidden_folder(target: Path) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     _remove_left_overs(target)
     while True:
-        name = f".{target.name}.partial-{os.getpid()}-{secrets.token_hex(4)}"
+        name = f".{_shorten(target.name)}.partial-{os.getpid()}-{secrets.token_hex(4)}"
         hidden = target.with_name(name)
         hidden.mkdir()
         with suppress(FileNotFoundError):
@@ -147,13 +150,20 @@ def _remove_left_overs(target: Path) -> None:
     machine or in a container, and a number may belong to another process by now.
     """
     for path in list(target.parent.iterdir()):
-        if not (found := HIDDEN.fullmatch(path.name)) or found["target"] != target.name:
+        if not (found := HIDDEN.fullmatch(path.name)) or found["target"] != _shorten(target.name):
             continue
         with suppress(OSError):  # somebody is writing or removing it, or forbids it
             lock = _lock(path, wait=False)
             if lock is not None or time.time() - _last_change(path) > _GIVEN_UP:
                 shutil.rmtree(path, ignore_errors=True)
             _unlock(lock)
+
+
+def _shorten(name: str) -> str:
+    """A name to which more can be added: file systems take 255 bytes."""
+    if len(os.fsencode(name)) <= _LONGEST:
+        return name
+    return f"{name[: _LONGEST // 8]}~{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}"
 
 
 def _last_change(folder: Path) -> float:

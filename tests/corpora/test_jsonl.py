@@ -190,6 +190,13 @@ PRODIGY_SPAN = (
 )
 
 
+@pytest.mark.parametrize("value", ["[1]", '{"a": 1}'])
+def test_hashes_that_prodigy_does_not_write(path, value):
+    content = PRODIGY.replace('"_input_hash": 1', f'"_input_hash": {value}') % ""
+    with pytest.raises(ValueError, match=r":1: _input_hash is .*: expected a number, as Prodigy"):
+        read(read_token_jsonl, path, content)
+
+
 def test_tokens_of_prodigy(path):
     content = PRODIGY % (PRODIGY_SPAN % (8, 1)) + PRODIGY % "" + PRODIGY % ', "spans": null'
     texts, notes = read(read_token_jsonl, path, content)

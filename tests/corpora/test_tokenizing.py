@@ -89,6 +89,14 @@ def test_contracted_to_nothing():
     assert notes[0].kind == "misaligned span dropped"
 
 
+@pytest.mark.parametrize(("borders", "found"), [((1, 8), "bar"), ((0, 7), "foo"), ((1, 6), None)])
+def test_contracted_spans_have_no_outer_white_space(borders, found):
+    # foo | " " | bar: with two spaces, the second one is a token.
+    text, notes = align("foo  bar", (*borders, "X"), misaligned="contract")
+    assert [text.words[span.start : span.end] for span in text.spans] == [[found]] * bool(found)
+    assert len(notes) == 1
+
+
 @pytest.mark.parametrize("misaligned", ["split", "expand", "contract"])
 @pytest.mark.parametrize("borders", [(3, 8), (4, 9), (3, 9), (4, 8)])
 def test_outer_white_space_is_no_part_of_a_span(misaligned, borders):

@@ -5,7 +5,7 @@ import pytest
 import spacy
 import torch
 from numpy.testing import assert_allclose
-from thinc.api import torch2xp
+from thinc.api import Adam, torch2xp
 
 from spacy_lgu.decoder.packing import PackedBatch
 from spacy_lgu.layers.alignment import encode_docs
@@ -169,6 +169,17 @@ def test_initializing_twice_keeps_what_was_trained(layer):
     layer.initialize()
     assert (vectors(layer, [NLP.make_doc("naan")])[0] == before[0]).all()
     assert layer.get_dim("nO") == 64
+
+
+def test_initializing_again_says_that_the_decoder_keeps_what_it_learned(decoder_folder, caplog):
+    layer = make_layer(decoder_folder)
+    layer.initialize()
+    assert "keeps what it has learned" not in caplog.text
+    Y, backprop = layer.begin_update([NLP.make_doc("naan")])
+    backprop(Y)
+    layer.finish_update(Adam(0.01))
+    layer.initialize()
+    assert "The decoder keeps what it has learned: initializing again" in caplog.text
 
 
 def test_initialize_logs_the_layer_map(decoder_folder, caplog):

@@ -1,15 +1,20 @@
 """The base of transformer components: who listens, what is written, how gradients come back."""
 
+import copy
+import pickle
+
 import numpy
 import pytest
 import spacy
 import torch
+from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.vocab import Vocab
-from thinc.api import Model, Ragged, chain, reduce_mean
+from thinc.api import Adam, Model, Ragged, chain, reduce_mean
 
 from spacy_lgu.listeners.component import Transformer
 from spacy_lgu.listeners.stock import (
+    USES_STOCK,
     ComponentBase,
     ModelOutput,
     PackedTransformerBatch,
@@ -122,6 +127,67 @@ def test_gradients_of_all_listeners_are_added(transformer, examples):
         backprop(dY)
     assert given == [[[[11.0, 11.0]] * 3]]
     assert losses["trf"] == 6 * 1.0 + 6 * 100.0
+
+
+def listen(transformer, n_heads):
+    heads = [
+        chain(TransformerListener("*"), trfs2arrays(reduce_mean(), 1.0)) for _ in range(n_heads)
+    ]
+    for i, head in enumerate(heads):
+        transformer.add_listener(head.layers[0], f"head{i}")
+    return heads
+
+
+def learn(head, docs):
+    Y, backprop = head.begin_update(docs)
+    backprop([numpy.ones_like(array) for array in Y])
+
+
+def test_a_listener_that_was_skipped_forgets_the_batch(transformer, examples):
+    heads = listen(transformer, 2)
+    transformer.update(examples)
+    learn(heads[0], [example.predicted for example in examples])
+    transformer.finish_update(Adam(0.1))
+    skipped = heads[1].layers[0]
+    assert (skipped._batch_id, skipped._outputs, skipped._backprop) == (None, [], None)
+
+
+@pytest.mark.skipif(USES_STOCK, reason="a listener of spacy-transformers' own")
+def test_docs_that_were_annotated_meanwhile_are_not_those_of_a_batch_that_waits(
+    transformer, examples
+):
+    heads = listen(transformer, 2)
+    transformer.update(examples)
+    learn(heads[0], [example.predicted for example in examples])
+    others = [Doc(Vocab(), words=["four", "words", "are", "here"])]
+    with pytest.raises(ValueError, match="Mismatched IDs"):
+        heads[1].begin_update(others)
+    Y, _ = heads[1].begin_update(list(transformer.pipe(others)))
+    assert Y[0].tolist() == [[4.0, 1.0], [5.0, 1.0], [3.0, 1.0], [4.0, 1.0]]
+
+
+@pytest.mark.skipif(USES_STOCK, reason="a listener of spacy-transformers' own")
+def test_copies_have_no_part_in_a_batch_that_waits(transformer, examples):
+    (head,) = listen(transformer, 1)
+    transformer.update(examples)
+    for copied in (copy.deepcopy(head.layers[0]), pickle.loads(pickle.dumps(head.layers[0]))):
+        assert (copied._batch_id, copied._outputs, copied._backprop) == (None, [], None)
+    assert copy.deepcopy(transformer._batch) is None
+    assert pickle.loads(pickle.dumps(transformer._batch)) is None
+    assert transformer._batch is not None
+
+
+@pytest.mark.skipif(USES_STOCK, reason="a listener of spacy-transformers' own")
+def test_docs_that_were_retokenized_are_refused(transformer):
+    (head,) = listen(transformer, 1)
+    (doc,) = transformer.pipe([Doc(Vocab(), words=["New", "York", "is", "big"])])
+    assert len(head.predict([doc])[0]) == 4
+    with doc.retokenize() as retokenizer:
+        retokenizer.merge(doc[:2])
+    message = r"The Doc 'New York is big ' has 3 tokens, but vectors of 4: it was retokenized"
+    for call in (head.predict, head.begin_update):
+        with pytest.raises(ValueError, match=message):
+            call([doc])
 
 
 def test_docs_without_tokens_are_not_computed(transformer, examples):

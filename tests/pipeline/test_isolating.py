@@ -267,6 +267,9 @@ def test_a_head_without_memory_runs_on_fewer_docs(labeler_nlp, monkeypatch, capl
         numpy.testing.assert_allclose(labeler._logits(docs), expected, atol=1e-5)
         first, tried[:] = list(tried), []
         numpy.testing.assert_allclose(labeler._logits(docs), expected, atol=1e-5)
+        # A group of Docs without tokens alone would have no width.
+        empty = [labeler_nlp.get_pipe("transformer")(labeler_nlp.make_doc("")) for _ in range(2)]
+        numpy.testing.assert_allclose(labeler._logits([*empty, *docs]), expected, atol=1e-5)
     assert first[0] == sum(map(len, docs))
     assert max(tried) <= 20
     (record,) = caplog.records

@@ -4,6 +4,7 @@ from functools import partial
 
 import pytest
 import spacy
+from spacy.language import Language
 from thinc.api import Adam
 
 from spacy_lgu.pipeline.calibrating import calibrate_labeler
@@ -207,3 +208,55 @@ def test_a_cleaner_of_other_things_may_stand_anywhere(decoder_folder):
     nlp.add_pipe("ner", config=ner_config(LISTENER))
     nlp.add_pipe("doc_cleaner", name="last", config=CLEANER)
     assert initialize(nlp)(TEXT)._.trf_data is None
+
+
+def listen_to(name):
+    return {"model": {"tok2vec": {**LISTENER, "upstream": name}}}
+
+
+def test_a_second_transformer_in_between_is_refused(decoder_folder):
+    nlp = spacy.blank("en")
+    for name in ("t1", "t2"):
+        add_upstream(nlp, name, decoder_folder)
+    nlp.add_pipe("sequence_labeler", name="second", config=listen_to("t2"))
+    message = (
+        r"'t2' writes doc\._\.trf_data after 't1', to which 'first' listens, .* add 'first' with "
+        "before='t2'"
+    )
+    with pytest.warns(UserWarning, match=message):
+        nlp.add_pipe("sequence_labeler", name="first", config=listen_to("t1"))
+    with pytest.raises(ValueError, match=message):
+        initialize(nlp)
+    nlp.remove_pipe("first")
+    nlp.add_pipe("sequence_labeler", name="first", config=listen_to("t1"), before="t2")
+    initialize(nlp)
+
+
+def test_docs_that_were_retokenized_are_refused(decoder_folder):
+    nlp = spacy.blank("en")
+    add_upstream(nlp, "transformer", decoder_folder)
+    add_labeler(nlp, "transformer")
+    initialize(nlp)
+    nlp.add_pipe("merge_noun_chunks_of_test", after="transformer")
+    with pytest.raises(ValueError, match="has 6 tokens, but vectors of 7: it was retokenized"):
+        nlp(TEXT)
+
+
+@Language.component("merge_noun_chunks_of_test", retokenizes=True)
+def merge_first(doc):
+    with doc.retokenize() as retokenizer:
+        retokenizer.merge(doc[:2])
+    return doc
+
+
+@pytest.mark.parametrize("annotating", ["${training.frozen_components}", "${vars.frozen}"])
+def test_variables_in_the_config_are_filled_in(decoder_folder, annotating):
+    nlp = spacy.blank("en")
+    add_upstream(nlp, "transformer", decoder_folder)
+    add_labeler(nlp, "transformer")
+    nlp.config["vars"] = {"frozen": ["transformer"]}
+    nlp.config["training"]["frozen_components"] = "${vars.frozen}"
+    with pytest.raises(ValueError, match=r"is in \[training\] frozen_components, but not in annot"):
+        initialize(nlp)
+    nlp.config["training"]["annotating_components"] = annotating
+    initialize(nlp)

@@ -1,9 +1,11 @@
 """What a transformer knows of the pipeline that is saved with it."""
 
+import gc
 import json
 import os
 import pickle
 import shutil
+import tempfile
 import threading
 
 import pytest
@@ -163,6 +165,25 @@ def test_pipelines_that_share_a_transformer(decoder_folder, tmp_path):
         # Which of the two it is cannot be known here.
         assert description(tmp_path / name)["heads"] == []
         assert spacy.load(tmp_path / name).pipe_names == ["transformer", "ner"]
+
+
+def test_pipelines_that_are_gone_are_forgotten(decoder_folder, tmp_path):
+    first = make_nlp(decoder_folder, pipes=("tagger",))
+    second = spacy.blank("en")
+    second.add_pipe("transformer", source=first)
+    second.add_pipe("tagger", config={"model": first.get_pipe_config("tagger")["model"]})
+    del second
+    gc.collect()
+    first.to_disk(tmp_path / "first")
+    assert description(tmp_path / "first")["heads"] == ["tagger"]
+
+
+def test_what_is_foretold_is_written_beside_the_target(copied, tmp_path, monkeypatch):
+    nlp = spacy.load(copied)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))  # there is no room elsewhere
+    nlp.to_disk(tmp_path / "new")
+    assert description(tmp_path / "new")["heads"] == ["ner"]
+    assert not [path.name for path in (tmp_path / "new").iterdir() if path.name[0] == "."]
 
 
 def test_neighbours_stay_behind(decoder_folder):

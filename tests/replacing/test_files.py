@@ -21,6 +21,23 @@ def test_files_are_made_and_replaced(tmp_path):
     assert names(tmp_path) == ["b", "new"]
 
 
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o444])
+def test_permissions_stay(tmp_path, mode):
+    file = tmp_path / "a"
+    file.write_bytes(b"1")
+    file.chmod(mode)
+    replace_file(file, b"2")
+    assert (file.read_bytes(), oct(file.stat().st_mode & 0o777)) == (b"2", oct(mode))
+
+
+@pytest.mark.parametrize("name", ["a" * 255, "ä" * 127, "a" * 201])
+def test_names_may_be_as_long_as_the_system_takes(tmp_path, name):
+    replace_files({tmp_path / name: b"1", tmp_path / "b": b"2"})
+    replace_file(tmp_path / name, b"3")
+    assert read(tmp_path) == {name: "3", "b": "2"}
+    assert names(tmp_path) == sorted([name, "b"])
+
+
 def test_a_failure_leaves_the_earlier_files(tmp_path, monkeypatch):
     def fail(file):
         file.write_text("half")
