@@ -83,9 +83,13 @@ class TransformerListener(Model):
         self._outputs = []
         self._backprop = None
 
-    def __getstate__(self) -> dict[str, Any]:
-        # Copies, in this process or another, have no part in a batch that is under way.
-        return {**vars(self), "_batch_id": None, "_outputs": [], "_backprop": None}
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        # Copies, in this process or another, have no part in a batch that is under way. The state
+        # of a class whose parents have slots is a pair.
+        reduced: Any = super().__reduce_ex__(protocol)
+        make, arguments, (values, slots), *others = reduced
+        nothing = {"_batch_id": None, "_outputs": [], "_backprop": None}
+        return make, arguments, ({**values, **nothing}, slots), *others
 
 
 def forward(

@@ -54,7 +54,9 @@ def test_the_image_copies_files_that_there_are_and_are_not_ignored():
     assert set(copied) == kept
     for name in copied:
         assert (ROOT / name).exists()
-    assert "[serve]" in dict(read_steps())["RUN"] or any("[serve]" in s[-1] for s in read_steps())
+    steps = read_steps()
+    assert ("ARG", "EXTRAS=serve") in [tuple(step) for step in steps]
+    assert any(name == "RUN" and '".[${EXTRAS}]"' in words for name, words in steps)
 
 
 def test_the_composition_fits_the_command_and_the_image(composition):
