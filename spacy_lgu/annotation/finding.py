@@ -41,7 +41,7 @@ def find_inputs(inputs: Sequence[str], output: Path) -> tuple[list[InputFile], l
     """The files that a command names.
 
     inputs (Sequence[str]): Files, patterns such as data/**/*.jsonl, and folders, of which all files
-        of known formats are meant. What is hidden is left out.
+        of known formats are meant. What is hidden is left out, and what a pattern finds in output.
     output (Path): Folder for what is annotated; must not lie in a folder that is read.
     RETURNS (tuple[list[InputFile], list[Path]]): The files in the order in which they were named,
         those of a folder sorted, and the files of folders that have no known format. Raises
@@ -98,8 +98,11 @@ def _list_files(given: str, output: Path) -> Iterator[tuple[Path, str]]:
     elif _WILDCARD.search(given):
         parts = path.parts
         first = next(i for i, part in enumerate(parts) if _WILDCARD.search(part))
-        matches = glob.glob(str(path), recursive=True)
-        yield from _below(Path(*parts[:first]), map(Path, matches))
+        matches = map(Path, glob.glob(str(path), recursive=True))
+        written = output.resolve()
+        # What an earlier run wrote there is no input of this one.
+        others = (match for match in matches if not match.resolve().is_relative_to(written))
+        yield from _below(Path(*parts[:first]), others)
     else:
         raise FileNotFoundError(f"There is no file, folder or pattern {given!r}.")
 

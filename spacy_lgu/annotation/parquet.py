@@ -1,5 +1,6 @@
 """Parquet, read row by row and written with columns for entities and span groups. Needs pyarrow."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -36,6 +37,12 @@ def check_schema(path: Path, settings: Settings) -> None:
         that would be overwritten, or one of a kind that the format lacks.
     """
     schema, text_field = _open(path).schema_arrow, settings.text_field
+    for name, n in Counter(schema.names).items():
+        if n > 1:
+            raise ValueError(
+                f"{path} has {n} columns named {name!r}, of which others would be lost. Rename "
+                "them, or leave all but one out."
+            )
     if text_field not in schema.names:
         raise ValueError(
             f"{path} has no column {text_field!r}, but {', '.join(schema.names)}. Name that of the "

@@ -113,7 +113,7 @@ def _work(connection: Connection, job: Job, gpu_id: int, threads: int) -> None:
         report("ready")
         while True:
             report("done", worker.run(connection.recv(), tell))
-    except EOFError:
+    except (EOFError, ConnectionError):  # the process that began this one ends
         return
     # Whatever it is, the process that began this one tells it.
     except Exception as error:  # noqa: BLE001

@@ -15,6 +15,7 @@ from ..corpora.formats import AUTO
 from ..corpora.options import OPTIONS
 from ..corpora.records import Notes
 from ..corpora.registry import FORMATS
+from ..inputs import printable
 from . import app
 
 _NESTED = ", ".join(name for name, format_ in FORMATS.items() if format_.is_nested)
@@ -88,9 +89,9 @@ def convert_cli(
         **{name: value for name, value in options.items() if value not in (None, [])},
     )
     for kind, n_notes, details in notes.by_kind():
-        msg.info(f"{kind}: {n_notes}")
+        msg.info(f"{printable(kind)}: {n_notes}")
         for detail in details:
-            typer.echo(f"  {detail}")  # not by msg, which would wrap it
+            typer.echo(f"  {printable(detail)}")  # not by msg, which would wrap it
     _print_counts(counts)
 
 
@@ -114,7 +115,7 @@ def _print_counts(parts: dict[Path, Counts]) -> None:
     msg.table(rows, header=header, divider=True, aligns=("l", *"rrrrrr"))
     totals: Counter[str] = sum((counts.labels for counts in parts.values()), Counter())
     labels = [
-        (label, *(counts.labels[label] for counts in parts.values()))
+        (printable(label), *(counts.labels[label] for counts in parts.values()))
         for label, _ in totals.most_common()
     ]
     names = ("label", *(path.name for path in parts))

@@ -81,28 +81,36 @@ def read_docs(
 def detect_format(inputs: Sequence[Path], *, report: ReportT) -> str:
     """Detect the one format of all inputs from how the files begin.
 
-    inputs (Sequence[Path]): Files, or folders, with all files in them and below.
+    inputs (Sequence[Path]): Files, or folders, with all files in them and below that are not
+        hidden.
     report (ReportT): Called with the format.
     RETURNS (str): Its name. Raises ValueError with the file if no format or several claim it,
         and if the files are in several formats; FileNotFoundError as list_files does.
     """
     found: dict[str, Path] = {}
     others: list[detection.Head] = []
+    unreadable: list[tuple[Path, ValueError]] = []
     for path in inputs:
-        for file in [path] if path.is_file() else sorted(_check_folder(path).rglob("*")):
-            if file.is_file():
+        for file in [path] if path.is_file() else sorted(_list_below(path)):
+            try:
                 head = detection.read_head(file)
-                name = _find_claim(head)
-                if name:
-                    found.setdefault(name, file)
-                elif head.lines:
-                    others.append(head)
+            except ValueError as error:  # of another kind, as the others; or it is said below
+                unreadable.append((file, error))
+                continue
+            name = _find_claim(head)
+            if name:
+                found.setdefault(name, file)
+            elif head.lines:
+                others.append(head)
     if len(found) > 1:
         each = ", ".join(f"{path} is {name}" for name, path in found.items())
         raise ValueError(f"Expected files of one format, but {each}. Convert them one by one.")
     name = next(iter(found), "")
+    # A folder may hold files of other kinds, such as brat's annotation.conf.
+    for file, fault in unreadable:
+        if not name or file in inputs or file.suffix in FORMATS[name].suffixes:
+            raise fault
     for head in others:
-        # A folder may hold files of other kinds, such as brat's annotation.conf.
         if not name or head.path in inputs or head.path.suffix in FORMATS[name].suffixes:
             raise _unknown(head)
     if not name:
@@ -135,16 +143,21 @@ def _unknown(head: detection.Head) -> ValueError:
     )
 
 
-def _check_folder(path: Path) -> Path:
+def _list_below(path: Path) -> list[Path]:
+    """The files in a folder and below, but what is hidden: editors keep copies there."""
     if not path.is_dir():
         raise FileNotFoundError(f"There is no file or folder {str(path)!r}.")
-    return path
+    return [
+        file
+        for file in path.rglob("*")
+        if file.is_file() and not any(p.startswith(".") for p in file.relative_to(path).parts)
+    ]
 
 
 def list_files(path: Path, format_name: str) -> list[Path]:
     """The files to read: the path itself, or those of a folder that belong to the format, sorted.
 
-    path (Path): A file or a folder, which is searched with its subfolders.
+    path (Path): A file or a folder, which is searched with its subfolders, but for what is hidden.
     format_name (str): Name of the format.
     RETURNS (list[Path]): At least one. Raises FileNotFoundError if there is none, ValueError for
         a folder if files of the format have no common suffix.
@@ -152,17 +165,13 @@ def list_files(path: Path, format_name: str) -> list[Path]:
     suffixes = find_format(format_name).suffixes
     if path.is_file():
         return [_first_of_pair(path, format_name)]
-    _check_folder(path)
+    below = _list_below(path)
     if not suffixes:
         raise ValueError(
             f"{str(path)!r} is a folder, but files of the format {format_name} have no suffix in "
             "common. Give the files themselves."
         )
-    files = {
-        _first_of_pair(file, format_name)
-        for file in path.rglob("*")
-        if file.suffix.lower() in suffixes and file.is_file()
-    }
+    files = {_first_of_pair(file, format_name) for file in below if file.suffix.lower() in suffixes}
     if not files:
         raise FileNotFoundError(
             f"There is no file *{' or *'.join(suffixes)} in the folder {str(path)!r} or below. "

@@ -10,6 +10,7 @@
 Older versions count UTF-16 code units, newer ones code points: the text of each span shows which.
 """
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -59,22 +60,23 @@ def read_label_studio(
         annotations agree.
     """
     form = _Form(text_field, from_name, Offsets(path, offsets, report), report)
-    seen: dict[str, tuple[str, list[LabeledSpan]]] = {}
+    seen: dict[tuple[str, str], tuple[str, list[LabeledSpan]]] = {}
     for where, _, value in read_records(path):
         record = check_record(value, where)
         read = _read_task if isinstance(record.get("data"), dict) else _read_minimal
         found = read(record, form, where)
         if found is None:
             continue
-        # JSON_MIN has a record for each annotation of a task.
-        name = shorten(record["id"]) if "id" in record else where
-        first, spans = seen.setdefault(name, (where, found.spans))
+        # JSON_MIN has a record for each annotation of a task. Another text of the same id is of
+        # another project.
+        key = json.dumps(record["id"], sort_keys=True) if "id" in record else where
+        first, spans = seen.setdefault((key, found.text), (where, found.spans))
         if first == where:
             yield found
         elif _agree([spans, found.spans]):
             report(Note("equal annotations of one task read as one", where))
         else:
-            raise _differ(where, f"another one of task {name} in {first}")
+            raise _differ(where, f"another one of task {shorten(record['id'])} in {first}")
     form.offsets.close()
 
 

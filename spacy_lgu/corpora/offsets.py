@@ -42,6 +42,7 @@ class Offsets:
         self._fitting = [other for other in UNITS if other != self.unit]
         self._text = ""
         self._starts: dict[str, Sequence[int]] = {}
+        self._astral: int | None = None
 
     def length(self, text: str) -> int:
         """How long a text is, in the unit."""
@@ -71,7 +72,7 @@ class Offsets:
                     f"{self.advise(text)}"
                 )
             is_open = not self.is_given and "utf16" in self._fitting
-            if is_open and max(text[: found[1]], default="") >= _ASTRAL:
+            if is_open and self._find_astral(text) < found[1]:
                 self.report(Note(_UNCHECKED, f"{where}: {shorten(text[slice(*found)])}"))
             return found
         self._fitting = [
@@ -128,10 +129,24 @@ class Offsets:
         first, last = bisect_left(starts, start), bisect_left(starts, end)
         return (first, last) if (starts[first], starts[last]) == (start, end) else None
 
+    def _find_astral(self, text: str) -> int:
+        """The place of the first character for which UTF-16 needs two units, else the end."""
+        self._note(text)
+        if self._astral is None:
+            places = (i for i, character in enumerate(text) if character >= _ASTRAL)
+            self._astral = (
+                next(places, len(text)) if max(text, default="") >= _ASTRAL else len(text)
+            )
+        return self._astral
+
+    def _note(self, text: str) -> None:
+        """What is known of another text counts no more."""
+        if text is not self._text:
+            self._text, self._starts, self._astral = text, {}, None
+
     def _find_starts(self, text: str, unit: str) -> Sequence[int]:
         """Offset of each character, and of the end, in a unit."""
-        if text is not self._text:
-            self._text, self._starts = text, {}
+        self._note(text)
         if unit not in self._starts:
             self._starts[unit] = _count(text, unit)
         return self._starts[unit]

@@ -72,6 +72,11 @@ class FleetDecoder(RunsPacks):
         return self._tree.shared
 
     @property
+    def n_layers(self) -> int:
+        """RETURNS (int): Layers of the base."""
+        return self._tree.n_layers
+
+    @property
     def width(self) -> int:
         """RETURNS (int): Width of a hidden state."""
         width: int = self._tree.first(self._tree.n_layers).config.hidden_size
@@ -93,11 +98,16 @@ class FleetDecoder(RunsPacks):
             others.
         """
         member = find_member(built, self.shared)
-        if built.shared is not None and member.n_layers > self._tree.n_layers:
+        earlier = self._tree
+        if built.shared is not None and member.n_layers > earlier.n_layers:
             self._tree = Tree(built.shared)  # requests that run keep the one they began with
         built.decoder.eval()
-        if built.settings.self_test:
-            self._prove(member, built.decoder)
+        try:
+            if built.settings.self_test:
+                self._prove(member, built.decoder)
+        except BaseException:
+            self._tree = earlier  # no member needs the deeper one
+            raise
         return member
 
     def predict(

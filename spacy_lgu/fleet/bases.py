@@ -1,5 +1,6 @@
 """Which base a saved pipeline needs, read before its weights."""
 
+from configparser import Error as ConfigError
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,12 +42,15 @@ def read_base(name: str) -> RecordedBase | None:
         folder = found[0].parent if found else folder
     if not (folder / "config.cfg").is_file():
         return None
-    check_pipeline(folder)
-    components = load_config(folder / "config.cfg").get("components", {})
+    try:
+        check_pipeline(folder)
+        components = load_config(folder / "config.cfg").get("components", {})
+    except ConfigError as error:
+        raise ValueError(f"{folder / 'config.cfg'} is damaged: {error}") from error
     owners = [
         component
         for component, values in components.items()
-        if values.get("factory") == "lgu_transformer"
+        if isinstance(values, dict) and values.get("factory") == "lgu_transformer"
     ]
     if len(owners) != 1:
         return None

@@ -109,9 +109,11 @@ class Fleet:
             state = self._state
             seat = find_seat(state.seats, name)
             seats = {other: kept for other, kept in state.seats.items() if other != name}
-            is_shared = any(kept.member for kept in seats.values())
-            # Without members, the next pipeline may bring another base.
-            self._state = state._replace(seats=seats) if is_shared else State(seats)
+            members = [kept for kept in seats.values() if kept.member is not None]
+            if not members:  # the next pipeline may bring another base
+                self._state = State(seats)
+                return seat.nlp
+            self._state = state._replace(seats=seats, decoder=_shrink(state.decoder, members))
             return seat.nlp
 
     @property
@@ -182,6 +184,20 @@ class Fleet:
         """
         state = self._state
         return run_batch(state.decoder, state.seats, requests, max(1, len(requests)))
+
+
+def _shrink(decoder: FleetDecoder | None, members: list[Seat]) -> FleetDecoder | None:
+    """A decoder that is no deeper than its members: layers that none of them has are freed once the
+    requests that began before are finished."""
+    found = [
+        (seat.member.n_layers, seat.transformer.shim.ready.shared)
+        for seat in members
+        if seat.member is not None and seat.transformer is not None
+    ]
+    n_layers, shared = max(found, key=lambda depth_and_base: depth_and_base[0])
+    if decoder is None or shared is None or decoder.n_layers == n_layers:
+        return decoder
+    return FleetDecoder(shared)
 
 
 def _take_seat(

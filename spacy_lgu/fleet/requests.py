@@ -100,6 +100,12 @@ def run_batch(
         left it out.
     """
     outcomes: list[OutcomeT] = [None] * len(requests)
+    # Docs as they were: pipes that have run write on them, and would add to that in a second try.
+    spare = {
+        place: request.text.copy()
+        for place, request in enumerate(requests)
+        if isinstance(request.text, Doc)
+    }
     by_name: dict[str, list[int]] = defaultdict(list)
     for place, request in enumerate(requests):
         by_name[request.name].append(place)
@@ -123,7 +129,7 @@ def run_batch(
             if hidden is None or not _finish(group, hidden[i], outcomes, batch_size):
                 apart.append((group.seat, group.places))
     for seat, places in apart:
-        _run_apart(seat, requests, places, outcomes, batch_size)
+        _run_apart(seat, requests, places, outcomes, batch_size, spare)
     return outcomes
 
 
@@ -212,12 +218,16 @@ def _run_apart(
     places: list[int],
     outcomes: list[OutcomeT],
     batch_size: int,
+    spare: Mapping[int, Doc],
 ) -> None:
     """What the pipeline makes of its texts by itself: of all, and if that fails, of parts. Those
-    that an error handler leaves out stay None."""
+    that an error handler leaves out stay None. Docs are those of `spare`, made anew each time."""
 
     def run(places: list[int]) -> None:
-        texts = [(requests[place].text, place) for place in places]
+        texts = [
+            (spare[place].copy() if place in spare else requests[place].text, place)
+            for place in places
+        ]
         found = list(seat.nlp.pipe(texts, as_tuples=True, batch_size=batch_size))
         if len(found) == len(places):  # some pipes give new Docs, which have no context
             found = [(doc, place) for (doc, _), place in zip(found, places, strict=True)]

@@ -88,7 +88,7 @@ class TransformerListener(Model):
         # of a class whose parents have slots is a pair.
         reduced: Any = super().__reduce_ex__(protocol)
         make, arguments, (values, slots), *others = reduced
-        nothing = {"_batch_id": None, "_outputs": [], "_backprop": None}
+        nothing: dict[str, Any] = {"_batch_id": None, "_outputs": [], "_backprop": None}
         return make, arguments, ({**values, **nothing}, slots), *others
 
 

@@ -99,9 +99,18 @@ def finish_subfolders(folder: Path) -> None:
 def finished_subfolders(folder: Path) -> list[Path]:
     """RETURNS (list[Path]): The folders in a folder, as finished_folder gives them, sorted."""
     hidden = _hidden_of(folder)
-    previous = [folder / p.name[1 : -len(_PREVIOUS)] for p in hidden if p.name.endswith(_PREVIOUS)]
     shown = [path for path in folder.iterdir() if path.is_dir() and path not in hidden]
-    return [finished_folder(path) for path in sorted({*shown, *previous})]
+    return [finished_folder(path) for path in sorted({*shown, *finished_targets(folder)})]
+
+
+def finished_targets(folder: Path) -> list[Path]:
+    """RETURNS (list[Path]): The folders in a folder that are being replaced, or were when the saver
+    was killed: finished_folder finds what they held before."""
+    return [
+        folder / path.name[1 : -len(_PREVIOUS)]
+        for path in _hidden_of(folder)
+        if path.name.endswith(_PREVIOUS)
+    ]
 
 
 def _hidden_of(folder: Path) -> list[Path]:

@@ -1,5 +1,6 @@
 """Which pipelines are to be served, by name."""
 
+import logging
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -9,6 +10,9 @@ from spacy.util import is_package
 
 from ..inputs import named_path
 from ..replacing import finished_folder
+from ..replacing.folders import finished_targets
+
+logger = logging.getLogger("spacy_lgu")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -53,14 +57,16 @@ def parse_pipelines(arguments: Iterable[str]) -> dict[str, Source]:
         name, sign, path = argument.partition("=")
         if not sign or named_path(argument).is_dir():
             path = argument
-            name = named_path(path).resolve().name if named_path(path).is_dir() else path
+            is_folder = finished_folder(named_path(path)).is_dir()
+            name = named_path(path).resolve().name if is_folder else path
+        source = Source.read(path)
         check_name(name, argument)
         if name in found:
             raise ValueError(
                 f"Two pipelines are named {name!r}: {found[name].path} and {path}. Name them: "
                 f"{name}={found[name].path} {name}-2={path}"
             )
-        found[name] = Source.read(path)
+        found[name] = source
     return found
 
 
@@ -70,11 +76,15 @@ def find_pipelines(folder: Path | None, named: Mapping[str, Source]) -> dict[str
     folder (Path | None): Each pipeline in it is served under the name of its folder.
     named (Mapping[str, Source]): Those that the command named.
     RETURNS (dict[str, Source]): The pipelines by name. Raises ValueError for a name that is in both
-        or cannot be one, and NotADirectoryError if there is no such folder.
+        or cannot be one, and FileNotFoundError or NotADirectoryError without such a folder.
     """
     found = dict(named)
-    for place in [] if folder is None else sorted(folder.iterdir()):
-        if place.name.startswith(".") or not (finished_folder(place) / "config.cfg").is_file():
+    for place in [] if folder is None else _list_folders(named_path(folder)):
+        try:
+            if not (finished_folder(place) / "config.cfg").is_file():
+                continue
+        except PermissionError:  # a volume has folders of its own, such as lost+found
+            logger.warning("%s cannot be read, so that no pipeline is looked for in it.", place)
             continue
         check_name(place.name, str(place))
         if place.name in found:
@@ -84,6 +94,12 @@ def find_pipelines(folder: Path | None, named: Mapping[str, Source]) -> dict[str
             )
         found[place.name] = Source.read(place)
     return found
+
+
+def _list_folders(folder: Path) -> list[Path]:
+    """What is shown in a folder, and what was, where a save was killed that replaced it."""
+    shown = [place for place in folder.iterdir() if not place.name.startswith(".")]
+    return sorted({*shown, *finished_targets(folder)})
 
 
 def check_name(name: str, where: str) -> None:

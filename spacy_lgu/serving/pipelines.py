@@ -108,8 +108,8 @@ class Pipelines:
         for name, source in new.items():
             try:
                 depths[name] = depth(read_base(source.path))
-            except (ValueError, OSError) as error:
-                failures[name] = str(error)
+            except Exception as error:  # noqa: BLE001  whatever its files hold
+                failures[name] = f"{type(error).__name__}: {error}"
         # Deep ones first: others find the layers that they need in memory.
         for name in sorted(depths, key=lambda name: -depths[name]):
             try:

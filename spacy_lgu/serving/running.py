@@ -149,7 +149,8 @@ class _Run:
             self._reload.wait()
             self._reload.clear()
             try:
-                failures = self._service.update(find_pipelines(self._folder, self._named))
+                named = {name: Source.read(old.path) for name, old in self._named.items()}
+                failures = self._service.update(find_pipelines(self._folder, named))
             except (ValueError, OSError) as error:
                 self._say(f"All pipelines stay as they are: {error}", "fail")
                 continue

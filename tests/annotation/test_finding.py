@@ -53,6 +53,16 @@ def test_patterns_keep_what_is_below_their_fixed_part(folder, tmp_path):
     assert names(files) == ["de/a.jsonl", "a.jsonl"]
 
 
+def test_what_a_pattern_finds_in_the_output_is_left_out(folder):
+    for output in (folder / "out", folder / "de"):
+        output.mkdir(exist_ok=True)
+        (output / "a.jsonl-000000.jsonl").touch()
+    files, _ = find_inputs([f"{folder}/**/*.jsonl"], folder / "out")
+    assert names(files) == ["a.jsonl", "de/a.jsonl", "de/a.jsonl-000000.jsonl"]
+    with pytest.raises(FileNotFoundError, match="nothing to annotate at"):
+        find_inputs([f"{folder}/out/*.jsonl"], folder / "out")
+
+
 def test_a_file_whose_name_looks_like_a_pattern(tmp_path):
     (tmp_path / "a[1].jsonl").touch()
     files, _ = find_inputs([str(tmp_path / "a[1].jsonl")], tmp_path / "out")

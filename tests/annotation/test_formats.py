@@ -227,6 +227,18 @@ def test_parquet_to_json_and_back(annotate, tmp_path):
     assert [(e["start"], e["label"]) for e in row["ents"]] == [(0, "LOC")]
 
 
+@pytest.mark.parametrize("name", ["text", "n"])
+@pytest.mark.parametrize("format_name", ["jsonl", "parquet", "spacy"])
+def test_columns_of_one_name_are_refused(annotate, tmp_path, name, format_name):
+    pa = pytest.importorskip("pyarrow")
+    pq = pytest.importorskip("pyarrow.parquet")
+    columns = [pa.array([value]) for value in ("Rome", "a", "b")]
+    table = pa.table(columns, names=["text", "n", name])
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(ValueError, match=rf"a\.parquet has 2 columns named '{name}'"):
+        annotate(tmp_path / "a.parquet", format=format_name)
+
+
 def test_the_text_column_of_parquet_is_checked_first(annotate, tmp_path):
     pa = pytest.importorskip("pyarrow")
     pq = pytest.importorskip("pyarrow.parquet")

@@ -110,7 +110,11 @@ def test_folders(tmp_path):
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "a.jsonl").write_text(FILES["doccano"])
     (tmp_path / "readme.md").write_text("About these files")
+    (tmp_path / ".b.jsonl").write_text("{}")
+    (tmp_path / "picture.png").write_bytes(b"\x89PNG\r\n\xff\xfe")
     assert detect_format([tmp_path], report=print) == "doccano"
+    with pytest.raises(ValueError, match=r"picture\.png:1: expected UTF-8"):
+        detect_format([tmp_path, tmp_path / "picture.png"], report=print)
     (tmp_path / "b.jsonl").write_text("{}")
     with pytest.raises(ValueError, match=r"b\.jsonl: expected a file of one of the formats"):
         detect_format([tmp_path], report=print)

@@ -32,6 +32,14 @@ def test_subfolders_are_searched_and_capitals_of_a_suffix_do_not_matter(tmp_path
     assert list_files(tmp_path, "brat") == [tmp_path / "sub" / "x.ann"]
 
 
+def test_what_is_hidden_is_no_part_of_a_folder(tmp_path):
+    for name in ("a.jsonl", ".ipynb_checkpoints/a-checkpoint.jsonl", ".b.jsonl"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert list_files(tmp_path, "char-jsonl") == [tmp_path / "a.jsonl"]
+    assert list_files(tmp_path / ".b.jsonl", "char-jsonl") == [tmp_path / ".b.jsonl"]
+
+
 def test_files_without_a_text_are_reported(tmp_path):
     (tmp_path / "a.conll").write_text("Ann B-PER\n")
     (tmp_path / "b.conll").write_text("\n-DOCSTART- O\n\n")

@@ -72,6 +72,22 @@ def test_several_annotations_of_a_task(tmp_path):
         read(tmp_path, task("Mira", [MIRA], []))
 
 
+@pytest.mark.parametrize("make", [task, minimal])
+def test_another_text_of_the_same_id_is_of_another_project(tmp_path, make):
+    arguments = ([],) if make is task else ()
+    texts, notes = read(
+        tmp_path, make("Mira ran.", *arguments, id=1), make("Bob ran.", *arguments, id=1)
+    )
+    assert [text.text for text in texts] == ["Mira ran.", "Bob ran."]
+    assert notes == []
+
+
+def test_long_ids_are_told_apart(tmp_path):
+    ids = [f"https://example.org/{'x' * 100}/{i}" for i in range(2)]
+    texts, _ = read(tmp_path, *(task("Mira", [], id=name) for name in ids))
+    assert len(texts) == 2
+
+
 def test_the_version_before_1_0(tmp_path):
     texts, _ = read(tmp_path, {"data": {"t": "Mira"}, "completions": [{"result": [MIRA]}]})
     assert texts[0].spans == [(0, 4, "PER")]

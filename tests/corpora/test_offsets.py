@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spacy_lgu.corpora import offsets
 from spacy_lgu.corpora.jsonl import read_char_jsonl, read_token_jsonl
 from spacy_lgu.corpora.offsets import Offsets
 
@@ -78,6 +79,18 @@ def test_what_is_not_proved_is_reported(tmp_path):
     assert read(tmp_path, content, offsets="codepoints")[1] == []
     # The first span proves it for the file.
     assert read(tmp_path, record("🎉 Bo", 2, 4, "Bo") + content)[1] == []
+
+
+def test_each_text_is_looked_through_once(tmp_path, monkeypatch):
+    looked = []
+    monkeypatch.setattr(
+        offsets, "max", lambda *a, **k: looked.append(1) or max(*a, **k), raising=False
+    )
+    spans = [{"start": i, "end": i + 1, "label": "P"} for i in range(50)]
+    content = json.dumps({"text": "a" * 40 + "🎉" + "b" * 20, "spans": spans}) + "\n"
+    _, notes = read(tmp_path, content)
+    assert len(notes) == 10  # those that end behind the emoji
+    assert len(looked) < 5
 
 
 def test_white_space_of_the_said_text_may_differ(tmp_path):

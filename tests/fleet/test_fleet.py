@@ -334,6 +334,37 @@ def test_pipelines_come_and_go(own, folders, alone):
     assert all(map(same, own.pipe(mix), expect(alone, wanted)))
 
 
+def test_the_layers_of_a_deep_pipeline_that_is_gone_are_not_kept(own):
+    depths = {name: own._state.seats[name].member.n_layers for name in own.names}
+    deepest = max(depths.values())
+    assert min(depths.values()) < deepest == own._state.decoder.n_layers
+    mix = [(text, "short") for text in TEXTS]
+    expected = list(own.pipe(mix))
+    for name, depth in depths.items():
+        if depth == deepest:
+            own.remove(name)
+    assert own._state.decoder.n_layers == depths["short"] < deepest
+    assert all(map(same, own.pipe(mix), expected))
+
+
+def test_docs_are_annotated_once_even_if_a_neighbour_fails(own):
+    ruler = own["tags"].add_pipe("span_ruler", config={"overwrite": False, "spans_key": "r"})
+    ruler.add_patterns([{"label": "W", "pattern": TEXTS[0].split()[0]}])
+
+    @Language.component("fails_at_bad")
+    def fail(doc):
+        if doc.text.startswith("Bad"):
+            raise ValueError("bad")
+        return doc
+
+    own["tags"].add_pipe("fails_at_bad", last=True)
+    make = own["tags"].make_doc
+    docs = [make(text) for text in (TEXTS[0], "Bad one", TEXTS[0])]
+    outcomes = own.run([Request(text=doc, name="tags") for doc in docs])
+    assert isinstance(outcomes[1], ValueError)
+    assert [len(outcomes[place].spans["r"]) for place in (0, 2)] == [1, 1]
+
+
 def test_pipelines_come_and_go_while_threads_are_served(own, folders, alone):
     mix = [pair for pair in MIX if pair[1] in ("people", "short")]
     expected = expect(alone, mix)

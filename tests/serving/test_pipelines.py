@@ -1,7 +1,9 @@
 """Pipelines that come, go and are replaced while they are used."""
 
+import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -28,7 +30,7 @@ def test_names_of_pipelines(folder, monkeypatch):
     assert list(parse_pipelines([str(folder / "rules"), "x=people", "./tags/"])) == [
         "rules", "x", "tags",
     ]  # fmt: skip
-    (folder.parent / "a=b").mkdir(exist_ok=True)
+    shutil.copytree(folder / "rules", folder.parent / "a=b", dirs_exist_ok=True)
     with pytest.raises(ValueError, match=r"gives 'a=b'\. Name it: my-name=PATH"):
         parse_pipelines([str(folder.parent / "a=b")])
 
@@ -54,7 +56,51 @@ def test_pipelines_of_a_folder(own):
         find_pipelines(own / "none", {})
 
 
+def test_a_path_without_a_pipeline_is_told_before_its_name(folder):
+    with pytest.raises(ValueError, match=r"There is no pipeline '.*model-bets'"):
+        parse_pipelines([str(folder / "model-bets")])
+
+
+def test_the_earlier_pipeline_of_a_save_that_was_killed(own):
+    (own / "tags").rename(own / ".tags.previous")
+    found = find_pipelines(own, {})
+    assert list(found) == ["people", "rules", "tags"]
+    assert list(parse_pipelines([str(own / "tags")])) == ["tags"]
+    pipelines = Pipelines()
+    assert pipelines.update(found) == {}
+    assert "tags" in pipelines.served
+
+
+def test_a_folder_that_cannot_be_read_is_left_out(own, monkeypatch, caplog):
+    """As lost+found, for users other than root."""
+    (own / "lost+found").mkdir()
+    is_file = Path.is_file
+
+    def refuse(path):
+        if "lost+found" in path.parts:
+            raise PermissionError(13, "Permission denied", str(path))
+        return is_file(path)
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    assert list(find_pipelines(own, {})) == ["people", "rules", "tags"]
+    assert "lost+found cannot be read" in caplog.text
+
+
 # Loading
+
+
+@pytest.mark.parametrize(
+    "added", ['\n[nlp]\nlang = "en"\n', "\n[components]\n", "\n[nlp]\n[nlp]\n"]
+)
+def test_a_damaged_config_does_not_hinder_others(own, added):
+    config = own / "tags" / "config.cfg"
+    config.write_text(config.read_text() + added)
+    pipelines = Pipelines()
+    failures = pipelines.update(find_pipelines(own, {}))
+    assert re.match(
+        r"ValueError: .*tags/config\.cfg is damaged: .* already exists", failures["tags"]
+    )
+    assert list(pipelines.served) == ["people", "rules"]
 
 
 def test_bases_have_a_fleet_each(own, tmp_path):
