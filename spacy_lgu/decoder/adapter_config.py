@@ -86,6 +86,8 @@ class AdapterConfig:
         endings = set(_endings(module))
         if not endings.isdisjoint(self.excluded):
             return False
+        if module in self.modules:  # whatever its layer
+            return True
         if self.layers:
             numbered = re.search(r"(?:^|\.)(\w+)\.(\d+)\.", module)
             if numbered is None or int(numbered[2]) not in self.layers:

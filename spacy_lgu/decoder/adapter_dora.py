@@ -14,6 +14,9 @@ from peft.tuners.lora.layer import LoraLayer
 
 from .products import dequantize
 
+# A norm that is none.
+_LEAST = 1e-30
+
 
 class DoraLayer(DoraLinearLayer):
     """The trained magnitudes of one module, with another forward pass than PEFT's.
@@ -63,7 +66,8 @@ class DoraLayer(DoraLinearLayer):
         with torch.no_grad():
             updated = torch.addmm(weight.float(), lora_B.weight, lora_A.weight, alpha=scaling)
             norm = torch.linalg.norm(updated, dim=1)
-        factor: torch.Tensor = self.weight / norm
+        # An output without weights has no direction to scale.
+        factor: torch.Tensor = torch.where(norm > 0, self.weight / norm.clamp(min=_LEAST), 1.0)
         return factor
 
 

@@ -2,10 +2,12 @@
 
 import logging
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from .adapter_config import AdapterConfig, BaseReference
+from .description import DESCRIPTION
 from .fingerprints import fingerprint_folder
 from .reading import find_inside, read_json, take
 from .settings import LoraSettings
@@ -24,8 +26,11 @@ def compare_base(adapter: AdapterConfig, base: BaseReference) -> None:
     base (BaseReference): The decoder it is meant for.
     """
     folder, recorded = adapter.file.parent, adapter.base
-    is_elsewhere = Path(recorded.name).is_absolute() and not os.path.exists(recorded.name)
-    if not recorded.name or is_elsewhere:
+    is_folder = Path(recorded.name).is_absolute() or recorded.name.startswith((".", "~"))
+    is_elsewhere = is_folder and not os.path.exists(recorded.name)
+    # A copy of what is on the hub, perhaps.
+    is_copied = os.path.isdir(base.name) and not os.path.exists(recorded.name)
+    if not recorded.name or is_elsewhere or is_copied:
         logger.warning(
             "The adapter in %r was trained on the decoder in %r, which is not here: make sure "
             "that %r is the same one.",
@@ -35,8 +40,8 @@ def compare_base(adapter: AdapterConfig, base: BaseReference) -> None:
         )
         return
     if not _is_same(recorded.name, base.name) or (
-        recorded.revision is not None
-        and base.revision is not None
+        # Branches move: only commits tell.
+        all(map(_is_commit, (recorded.revision, base.revision)))
         and recorded.revision != base.revision
     ):
         raise ValueError(
@@ -44,6 +49,10 @@ def compare_base(adapter: AdapterConfig, base: BaseReference) -> None:
             f"{recorded.revision}), not on {base.name!r} (revision {base.revision}). Use an "
             "adapter of this base, or set name and revision to the adapter's."
         )
+
+
+def _is_commit(revision: str | None) -> bool:
+    return revision is not None and re.fullmatch("[0-9a-f]{40}", revision) is not None
 
 
 def _is_same(recorded: str, name: str) -> bool:
@@ -116,11 +125,13 @@ def compare_pattern(folder: Path, unmasking: str) -> None:
     unmasking (str): The pattern of the training to come, in letters.
     """
     record = find_inside(folder, TRAINING_RECORD, named_in=folder)
+    if not record.is_file():
+        record = folder.parent / DESCRIPTION  # of the pipeline whose adapter it is
     adapted = read_json(record) if record.is_file() else {}
     pattern = take(adapted, "unmasking", (str, None), record)
     if pattern not in (None, unmasking):
         logger.warning(
-            "The adapter in %r was adapted under the pattern %s, but will be trained under %s.",
+            "The adapter in %r was trained under the pattern %s, but will be trained under %s.",
             str(folder),
             pattern,
             unmasking,

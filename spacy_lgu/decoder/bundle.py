@@ -35,7 +35,7 @@ class Bundle:
     @classmethod
     def at(cls, folder: Path, files: FingerprintsT) -> "Bundle":
         """The bundle that lies in a folder now."""
-        return cls(folder, files, _file_states(folder))
+        return cls(folder.absolute(), files, _file_states(folder))
 
 
 def write_bundle(
@@ -51,9 +51,10 @@ def write_bundle(
     """
     if earlier is None or _file_states(earlier.folder) != earlier.states:
         if has_int8_products(module):
+            where = "was not a bundle" if earlier is None else "is gone or changed"
             raise ValueError(
-                "The base is in memory in int8 alone, and the save that it was loaded from is "
-                "gone or changed: it cannot be bundled. Load the pipeline with products = 'exact' "
+                "The base is in memory in int8 alone, and the save that it was loaded from "
+                f"{where}: it cannot be bundled. Load the pipeline with products = 'exact' "
                 "to save it, or set base_weights = 'reference'."
             )
         decoder: Any = module  # transformers gives its models their methods at run time

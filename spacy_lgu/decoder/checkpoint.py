@@ -195,6 +195,11 @@ def match_weights(tensors: dict[str, StoredTensor], expected: Expected, *, where
     ]
     if differing:
         raise _mismatch(where, "does not fit its config, with", differing, len(form))
+    if not IS_5 and any(stored[name].dtype.startswith("F8") for name in form):
+        raise ValueError(
+            f"The checkpoint {where!r} holds weights in float8, which the installed version of "
+            "transformers does not compute with. Install version 5, or convert them to bfloat16."
+        )
     # A single one of another layer that was linear once is read as a plain weight: separating.py.
     allowed = expected.stored.linear
     plain = expected.stored.whole if IS_5 else frozenset()
@@ -230,6 +235,8 @@ def staged(files: Iterable[Path]) -> Iterator[Path]:
             link = Path(name, file.name)
             try:
                 os.symlink(file.resolve(), link)
+            except FileExistsError:  # a copy would go through the link that is there
+                raise
             except OSError:  # Windows allows only administrators to make links
                 shutil.copyfile(file, link)
         yield Path(name)

@@ -7,6 +7,7 @@ A model that reads images or sound besides text describes its decoder in a part 
 that part is all that counts here.
 """
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,11 @@ MODEL_ERRORS = (
 _FILES = ("transformers_weights", "configuration_files")
 # Fields that change the form of a decoder's output, of which only the default is used.
 _OUTPUT = ("return_dict", "use_return_dict", "torchscript")
+# Fields by which transformers chooses kernels, also such as are code on the hub. Attention is ours.
+_KERNELS = (
+    "attn_implementation", "_attn_implementation", "_attn_implementation_internal",
+    "experts_implementation", "_experts_implementation", "_experts_implementation_internal",
+)  # fmt: skip
 _NUMBERS = (
     "hidden_size", "max_position_embeddings", "num_attention_heads", "num_hidden_layers",
     "rope_theta", "vocab_size",
@@ -94,9 +100,10 @@ def make_whole_config(file: Path) -> PretrainedConfig:
         check_rotary_values(fields, where, file)
         if unread := find_unread(fields):
             raise damaged(file, unread)
-    values = {name: value for name, value in values.items() if name not in _OUTPUT}
-    if part:
-        values[_TEXT] = {name: value for name, value in part.items() if name not in _OUTPUT}
+    values = _without(values, _KERNELS)
+    for fields in (values, values.get(_TEXT) or {}):
+        for name in _OUTPUT:
+            fields.pop(name, None)
     kind: Any = CONFIG_MAPPING[family]
     try:
         config: PretrainedConfig = kind.from_dict(read_floats(values))
@@ -105,6 +112,15 @@ def make_whole_config(file: Path) -> PretrainedConfig:
             file, f"transformers cannot read it ({type(error).__name__}: {str(error)[:200]})"
         ) from error
     return config
+
+
+def _without(values: dict[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """Fields without some, at any depth."""
+    return {
+        name: _without(value, names) if isinstance(value, dict) else value
+        for name, value in values.items()
+        if name not in names
+    }
 
 
 def is_part(file: Path, config: PretrainedConfig) -> bool:
@@ -122,6 +138,8 @@ def _take_decoder(config: Any, file: Path) -> PretrainedConfig:
     if not config.is_encoder_decoder:
         try:
             decoder = config.get_text_config(decoder=True)
+            if not isinstance(decoder, PretrainedConfig):  # a field of this name in another family
+                decoder = config
         except MODEL_ERRORS as error:
             raise damaged(file, f"it has no one decoder ({str(error)[:200]})") from error
     values = read_json(file)

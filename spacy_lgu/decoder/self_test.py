@@ -71,6 +71,17 @@ def check_decoder(decoder: LGUDecoder) -> None:
                 applied.add(name)
 
         hooks.append(module.register_forward_hook(count))
+    # Of each linear layer: attention kernels give zeros for queries that are no numbers.
+    are_finite: list[torch.Tensor] = []
+
+    def look(_: torch.nn.Module, args: Any, output: Any) -> None:
+        are_finite.append(torch.isfinite(output).all())
+
+    hooks += [
+        module.register_forward_hook(look)
+        for module in decoder.base.modules()
+        if isinstance(module, torch.nn.Linear)
+    ]
     vocabulary = decoder.base.get_input_embeddings().num_embeddings
     ids = numpy.tile((numpy.arange(_LENGTH) + 1) * 7919 % vocabulary, 3)
     try:
@@ -86,9 +97,9 @@ def check_decoder(decoder: LGUDecoder) -> None:
     finally:
         for hook in hooks:
             hook.remove()
-    if not bool(torch.isfinite(Y).all()):
+    if not all(map(bool, [torch.isfinite(Y).all(), *are_finite])):
         raise ValueError(
-            f"The decoder's vectors are not finite in {decoder.dtype}: its weights are damaged, or "
+            f"The decoder's values are not finite in {decoder.dtype}: its weights are damaged, or "
             "too large for this dtype. Load it with dtype = 'float32', or copy its weights again."
         )
     for i, (positions, unmasked) in enumerate(zip(moved, decoder.unmasked, strict=True)):

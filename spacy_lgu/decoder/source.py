@@ -28,6 +28,11 @@ from .depth import cut_config
 from .reading import read_json
 from .versions import hub_cache, set_prefix_space, without_class_warning
 
+# What the client raises when it reaches nobody: of requests before version 1, then of httpx, whose
+# package has another name by now.
+_HTTP_ERROR: type[Exception] = HfHubHTTPError.__bases__[0]
+NO_ANSWER: Any = _HTTP_ERROR.__bases__[0] if issubclass(_HTTP_ERROR, OSError) else _HTTP_ERROR
+
 CONFIG = "config.json"
 _ENCODER_FAMILIES = ("bert", "roberta", "xlm-roberta", "distilbert", "electra", "deberta-v2")
 _TOKENIZER_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")

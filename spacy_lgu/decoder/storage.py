@@ -158,7 +158,9 @@ def _write_decoder(
 def _expected_bytes(built: BuiltDecoder, base_weights: str) -> int:
     kind = resolve_base_weights(built, base_weights)
     total = sum(p.numel() * 4 for _, p in built.decoder.trainable())
-    if kind == "bundle" and built.shared is not None:
+    if kind == "bundle" and built.bundle is not None:
+        total += sum(file.stat().st_size for file in built.bundle.folder.glob("*"))
+    elif kind == "bundle" and built.shared is not None:
         module = built.shared.module
         total += sum(p.numel() * p.element_size() for p in module.parameters())
     return total

@@ -14,6 +14,7 @@ from typing import Any
 from huggingface_hub import HfApi, constants
 from transformers import PretrainedConfig
 
+from ..inputs import shorten
 from .adapter_config import ADAPTER_CONFIG
 from .adapter_parameters import expert_parameters
 from .checkpoint import (
@@ -29,7 +30,7 @@ from .config import MODEL_ERRORS, is_part, make_config
 from .depth import cut_config, find_unused
 from .experts import with_separate_experts
 from .reading import damaged, find_inside, read_json, take
-from .source import CONFIG, Source, download
+from .source import CONFIG, NO_ANSWER, Source, download
 from .stored_quantized import holds_quantized_experts
 from .versions import IS_5
 
@@ -201,7 +202,15 @@ def _has_weights(folder: Path) -> bool:
 
 def _find_on_hub(source: Source) -> str:
     """RETURNS (str): The file that holds the weights or names their files."""
-    names = HfApi().list_repo_files(source.name, revision=source.commit)
+    try:
+        names = HfApi().list_repo_files(source.name, revision=source.commit)
+    except NO_ANSWER as error:
+        if getattr(error, "response", None) is not None:
+            raise
+        raise OSError(
+            f"The weights of {source.name!r} are not in the hub's cache, and the Hugging Face hub "
+            f"does not answer ({error}). Connect to the network, or put them into the cache."
+        ) from error
     for name in (WEIGHTS, INDEX):  # in transformers' order
         if name in names:
             return name
@@ -221,7 +230,13 @@ def _named_files(folder: Path, *, n_layers: int | None) -> list[Path]:
     names = {
         take(weight_map, weight, (str,), index) for weight in _needed(weight_map, folder, n_layers)
     }
-    return sorted(find_inside(folder, name, named_in=index) for name in names)
+    files = sorted(find_inside(folder, name, named_in=index) for name in names)
+    if nested := sorted(name for name in names if "/" in name):
+        raise ValueError(
+            f"{str(index)!r} names weights in a folder, {shorten(nested[0])}: expected files "
+            "beside it, as save_pretrained writes them. Move them there, and name them so."
+        )
+    return files
 
 
 def _needed(weight_map: dict[str, Any], folder: Path, n_layers: int | None) -> list[str]:

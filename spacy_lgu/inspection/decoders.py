@@ -15,6 +15,7 @@ from ..decoder.reading import find_inside
 from ..decoder.shape import DecoderShape
 from ..decoder.source import (
     CONFIG,
+    NO_ANSWER,
     Source,
     check_prequantized,
     load_tokenizer,
@@ -113,7 +114,7 @@ def describe_tokenizer(folder: Path) -> dict[str, Any] | None:
 def _ask_sizes(source: Source) -> int | None:
     try:
         info = HfApi().model_info(source.name, revision=source.commit, files_metadata=True)
-    except (HfHubHTTPError, OSError):  # no network
+    except (HfHubHTTPError, NO_ANSWER, OSError):  # no network
         return None
     files = info.siblings or []
     return sum(file.size or 0 for file in files if file.rfilename.endswith(_WEIGHTS))

@@ -23,7 +23,6 @@ from ..decoder.building import BuiltDecoder, CheckedDecoder, build_decoder, chec
 from ..decoder.reading import damaged, read_json, take
 from ..decoder.settings import AdamWSettings, DecoderSettings
 from ..decoder.stepping import rate_groups
-from ..decoder.versions import config_dtype
 from ..inputs import named_path, shorten
 from ..replacing import finish_folder, replace_folder
 from ..unmasking import parse_pattern
@@ -51,7 +50,7 @@ class AdaptationSettings:
     """How to adapt.
 
     objective (str): "causal" (patterns of c only) or "masked-next" (patterns with a b).
-    minutes (float | None): Training time in all, or
+    minutes (float | None): Time in all, validations included, or
     steps (int | None): updates in all; exactly one of the two.
     mask_rate (float): Share of the subtokens that are predicted, for "masked-next".
     learn_rate (float): Highest rate.
@@ -61,7 +60,8 @@ class AdaptationSettings:
     grad_clip (float): Largest norm of all gradients together.
     batch_size (int): Subtokens per update.
     window (int): Subtokens per window.
-    validate_every (float): Minutes between validations, each of which saves a checkpoint.
+    validate_every (float): Minutes between validations, each of which saves a checkpoint until the
+        rate decays.
     seed (int): Seed of everything random.
     """
 
@@ -196,7 +196,7 @@ def adapt_decoder(
     )
 
     def write(folder: Path) -> None:
-        _save(built, folder, config_dtype(checked.config) or torch.float32)
+        _save(built, folder)
         names = sorted(path.name for path in folder.iterdir())
         record = {
             **identity,
@@ -283,10 +283,12 @@ def _make_optimizers(
     return [torch.optim.AdamW(groups, lr=settings.learn_rate, betas=(0.9, 0.95), fused=True)]
 
 
-def _save(built: BuiltDecoder, output: Path, dtype: torch.dtype) -> None:
+def _save(built: BuiltDecoder, output: Path) -> None:
     if built.decoder.adapter is not None:
         save_adapter(built.decoder.adapter, output)
         return
-    built.decoder.base.to(dtype).save_pretrained(str(output), safe_serialization=True)
+    # In float32, as it was trained and scored: bfloat16 would round most of what was learned away.
+    decoder: Any = built.decoder.base
+    decoder.save_pretrained(str(output), safe_serialization=True)
     tokenizer: Any = built.tokenizer  # transformers' base class is partly typed
     tokenizer.save_pretrained(str(output))

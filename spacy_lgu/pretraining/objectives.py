@@ -122,7 +122,8 @@ def mask_subtoken(tokenizer: Any) -> int:
         return tokenizer.mask_token_id
     ids = tokenizer("_", add_special_tokens=False)["input_ids"]
     # Sentencepiece puts a space of its own before a text.
-    if len(ids) == 1 or (len(ids) == 2 and tokenizer.convert_ids_to_tokens(ids)[0] == "▁"):
+    is_one = len(ids) == 1 or (len(ids) == 2 and tokenizer.convert_ids_to_tokens(ids)[0] == "▁")
+    if is_one and ids[-1] != tokenizer.unk_token_id:
         return ids[-1]
     raise ValueError(
         "The tokenizer has no mask token, and '_' is not one of its subtokens: name a subtoken "

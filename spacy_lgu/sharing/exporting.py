@@ -124,7 +124,7 @@ def export_pipeline(
     check_output(output, force=force, apart_from=source)
     components = load_config(source / "config.cfg", interpolate=True)["components"]
     with unpacked_decoders(source) as decoders:
-        component = _choose(name, sorted(decoders), pipeline)
+        component = _choose(name, sorted(decoders.keys() & components.keys()), pipeline)
         folder = decoders[component]
         verify_folders([folder])
         saved = read_description(folder)

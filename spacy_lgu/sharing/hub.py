@@ -16,19 +16,13 @@ from huggingface_hub import (
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
-    HfHubHTTPError,
     HFValidationError,
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
 
-from ..decoder.source import download
-
-# What the client raises when it reaches nobody: of requests before version 1, then of httpx, whose
-# package has another name by now.
-_HTTP_ERROR: type[Exception] = HfHubHTTPError.__bases__[0]
-_NO_ANSWER: Any = _HTTP_ERROR.__bases__[0] if issubclass(_HTTP_ERROR, OSError) else _HTTP_ERROR
+from ..decoder.source import NO_ANSWER, download
 
 
 def check_repo_id(repo_id: str) -> None:
@@ -189,7 +183,7 @@ def _explaining(
         raise _no_answer(what, error) from error
     except EntryNotFoundError as error:
         raise ValueError(f"The repository {what!r} lacks a file: {error}") from error
-    except _NO_ANSWER as error:
+    except NO_ANSWER as error:
         if getattr(error, "response", None) is None:
             raise _no_answer(what, error) from error
         raise OSError(

@@ -94,11 +94,14 @@ def unpacked_decoders(pipeline: Path) -> Iterator[dict[str, Path]]:
     """The folders of all decoders of a pipeline, those inside models in temporary ones.
 
     pipeline (Path): The pipeline's folder.
-    YIELDS (dict[str, Path]): By component; of several inside one component the first.
+    YIELDS (dict[str, Path]): By component; of several inside one, the first has its name, and the
+        others this and a number.
     """
     found = {component_of(folder, pipeline): folder for folder in decoder_folders(pipeline)}
     with ExitStack() as stack:
         for model in packed_models(pipeline):
-            first, *_ = stack.enter_context(model.unpacked())
-            found.setdefault(component_of(model.file, pipeline), first)
+            component = component_of(model.file, pipeline)
+            for folder in stack.enter_context(model.unpacked()):
+                n = sum(name.partition(" ")[0] == component for name in found)
+                found[f"{component} ({n + 1})" if n else component] = folder
         yield found

@@ -37,6 +37,15 @@ def test_all_that_peft_writes_of_a_plain_adapter(tmp_path):
     assert (config.dora, config.parameters, config.variants) == (False, (), ("lora",))
 
 
+def test_a_whole_name_counts_whatever_the_layer(tmp_path):
+    name = "model.layers.1.self_attn.q_proj"
+    config = read(tmp_path, target_modules=[name, "v_proj"], layers_to_transform=[2])
+    assert config.targets(name)
+    assert not config.targets("model.layers.1.self_attn.v_proj")
+    assert config.targets("model.layers.2.self_attn.v_proj")
+    assert not config.targets("model.layers.2.self_attn.q_proj")
+
+
 def test_keys_of_other_versions_without_effect(tmp_path):
     config = read(
         tmp_path,

@@ -83,7 +83,14 @@ def test_an_adapter_of_another_pattern(decoder_folder, tmp_path, caplog, adapted
     if adapted is not None:
         (tmp_path / "training.json").write_text(json.dumps({"unmasking": adapted}))
     check(decoder_folder, lora=LoraSettings(path=str(tmp_path)))
-    assert ("adapted under the pattern cbbb, but will be" in caplog.text) == warns
+    assert ("trained under the pattern cbbb, but will be" in caplog.text) == warns
+
+
+def test_an_adapter_of_a_pipeline_of_another_pattern(decoder_folder, tmp_path, caplog):
+    save_adapter(build(decoder_folder).decoder.adapter, tmp_path / "adapter")
+    (tmp_path / "lgu.json").write_text(json.dumps({"unmasking": "cbbb"}))
+    check(decoder_folder, lora=LoraSettings(path=str(tmp_path / "adapter")))
+    assert "trained under the pattern cbbb, but will be trained under ccbb" in caplog.text
 
 
 def test_adapter_of_a_base_with_another_name(adapter_folder, other_decoder_folder):
@@ -94,11 +101,22 @@ def test_adapter_of_a_base_with_another_name(adapter_folder, other_decoder_folde
 
 def test_adapter_of_another_revision(adapter_folder):
     config = adapter_folder / "adapter_config.json"
-    edit_json(config, base_model_name_or_path="org/x", revision="abc")
-    check_adapter(adapter_folder, base=BaseReference("org/x", "abc"))
-    check_adapter(adapter_folder, base=BaseReference("org/x", None))
-    with pytest.raises(ValueError, match=r"trained on 'org/x' \(revision abc\), not on .*def"):
-        check_adapter(adapter_folder, base=BaseReference("org/x", "def"))
+    first, second = "a" * 40, "b" * 40
+    edit_json(config, base_model_name_or_path="org/x", revision=first)
+    for revision in (first, None, "main"):
+        check_adapter(adapter_folder, base=BaseReference("org/x", revision))
+    message = rf"trained on 'org/x' \(revision {first}\), not on .*{second}"
+    with pytest.raises(ValueError, match=message):
+        check_adapter(adapter_folder, base=BaseReference("org/x", second))
+    edit_json(config, revision="main")  # which moves
+    check_adapter(adapter_folder, base=BaseReference("org/x", second))
+
+
+@pytest.mark.parametrize("recorded", ["org/x", "./models/decoder", "/models/decoder", "~/decoder"])
+def test_what_cannot_be_compared_is_told(adapter_folder, decoder_folder, caplog, recorded):
+    edit_json(adapter_folder / "adapter_config.json", base_model_name_or_path=recorded)
+    check_adapter(adapter_folder, base=BaseReference(str(decoder_folder), None))
+    assert f"was trained on the decoder in {recorded!r}, which is not here" in caplog.text
 
 
 def test_a_base_is_the_same_under_another_spelling_of_its_folder(adapter_folder, decoder_folder):

@@ -122,6 +122,16 @@ def test_staged_files_and_nothing_else(tmp_path, monkeypatch, has_links):
     assert (tmp_path / "model.safetensors").is_file()
 
 
+def test_files_of_one_name_do_not_overwrite_each_other(tmp_path):
+    files = [tmp_path / name / "model.safetensors" for name in "ab"]
+    for file in files:
+        file.parent.mkdir()
+        file.write_text(file.parent.name)
+    with pytest.raises(FileExistsError), staged(files):
+        pass
+    assert [file.read_text() for file in files] == ["a", "b"]
+
+
 # Families
 
 # A file holds every expert by itself, and transformers 5 joins them.

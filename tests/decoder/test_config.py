@@ -151,6 +151,19 @@ def test_tokenizer_settings_that_are_wrong(edited, values):
         build(folder)
 
 
+@pytest.mark.parametrize("name", ["attn_implementation", "_attn_implementation"])
+@pytest.mark.parametrize("where", [None, "text_config"])
+def test_kernels_are_not_for_a_config_to_choose(edited, decoder_folder, name, where, monkeypatch):
+    """transformers would fetch such a one from the hub, and run it."""
+    folder, edit = edited
+    chosen = {name: "evil/kernel:run"}
+    edit("config.json", **(chosen if where is None else {where: chosen}))
+    config = make_config(folder / "config.json")
+    assert "evil" not in str(vars(config))
+    if where is None:
+        assert torch.equal(vectors(build(folder)), vectors(build(decoder_folder)))
+
+
 @pytest.mark.parametrize("values", [{"return_dict": False}, {"torchscript": True}, {"x": [1]}])
 def test_values_without_effect(edited, decoder_folder, values):
     folder, edit = edited

@@ -50,6 +50,15 @@ def test_vectors_that_are_no_numbers(decoder_folder):
         check_decoder(decoder)
 
 
+@pytest.mark.parametrize("name", ["q_proj", "k_proj"])
+def test_queries_and_keys_that_are_no_numbers(decoder_folder, name):
+    """For which attention kernels give zeros."""
+    decoder = build(decoder_folder, tuning="full").decoder
+    getattr(decoder.base.layers[1].self_attn, name).weight.data[3, 5] = float("nan")
+    with pytest.raises(ValueError, match=r"not finite in float32: its weights are damaged"):
+        check_decoder(decoder)
+
+
 def test_decoder_that_does_not_run(decoder_folder):
     decoder = build(decoder_folder).decoder
     decoder.base.layers[2].mlp.down_proj = torch.nn.Linear(95, 64)  # of 96

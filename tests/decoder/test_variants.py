@@ -115,6 +115,15 @@ def test_dora_by_hand():
     assert_allclose(grads["m"], [7 / 5, 10 / 40**0.5], rtol=1e-6)  # X0 . (3, 4), X1 . (6, 2)
 
 
+def test_dora_of_outputs_without_weights():
+    layer = by_hand("dora", magnitudes=[10.0, 1.0])
+    dora = next(module for module in layer.modules() if hasattr(module, "find_factor"))
+    A, B = torch.nn.Linear(3, 1, bias=False), torch.nn.Linear(1, 2, bias=False)
+    B.weight.data.zero_()
+    weight = torch.tensor([[0.0, 0.0, 0.0], [0.0, 3.0, 4.0]])
+    assert dora.find_factor(weight, A, B, 1.0).tolist() == pytest.approx([1.0, 0.2])
+
+
 def test_dora_with_dropout_by_hand():
     layer = by_hand("dora", magnitudes=[10.0, 1.0])
     layer.lora_dropout["default"] = torch.nn.Dropout(0.5)

@@ -124,6 +124,16 @@ def test_an_adapter_beside_the_weights_is_refused(copied_folder):
         check(copied_folder)
 
 
+def test_weights_in_folders_are_refused(copied_folder, no_weights):
+    weights = copied_folder / "model.safetensors"
+    (copied_folder / "a").mkdir()
+    weights.rename(copied_folder / "a" / weights.name)
+    index = copied_folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"norm.weight": "a/model.safetensors"}}))
+    with pytest.raises(ValueError, match=r"names weights in a folder, 'a/model\.safetensors'"):
+        check(copied_folder)
+
+
 @pytest.mark.parametrize(
     ("weight_map", "message"),
     [

@@ -92,7 +92,7 @@ def test_the_subtoken_that_stands_for_a_masked_one():
 
 def test_no_subtoken_for_a_masked_one():
     class Tokenizer:
-        mask_token_id = None
+        mask_token_id = unk_token_id = None
 
         def __call__(self, text, add_special_tokens):
             return {"input_ids": [5, 6]}
@@ -104,9 +104,20 @@ def test_no_subtoken_for_a_masked_one():
         mask_subtoken(Tokenizer())
 
 
+def test_the_unknown_subtoken_is_no_mask():
+    class Tokenizer:
+        mask_token_id, unk_token_id = None, 5
+
+        def __call__(self, text, add_special_tokens):
+            return {"input_ids": [5]}
+
+    with pytest.raises(ValueError, match="no mask token, and '_' is not one of its subtokens"):
+        mask_subtoken(Tokenizer())
+
+
 def test_the_underscore_of_sentencepiece_follows_a_space():
     class Tokenizer:
-        mask_token_id = None
+        mask_token_id = unk_token_id = None
 
         def __call__(self, text, add_special_tokens):
             return {"input_ids": [5, 6]}
