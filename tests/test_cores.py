@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from spacy_lgu import cores
+from spacy_lgu.inspection import machine
 
 
 @pytest.fixture
@@ -138,3 +139,35 @@ def test_torch_gets_no_more_threads_than_there_are_cores(host):
         assert torch.get_num_threads() == 2  # never more than it had
     finally:
         torch.set_num_threads(before)
+
+
+def test_the_memory_of_a_container_counts(host):
+    """Of the files that were read, what nobody uses is given up."""
+    assert cores.find_memory_limit() is None
+    (host / "groups").write_text("0::/pod/container\n")
+    stat = "anon 5\ninactive_file 100\n"
+    limit(host, "pod", memory_max="5000\n", memory_current="1000\n", memory_stat=stat)
+    limit(host, "pod/container", memory_max="max\n", memory_current="1\n", memory_stat=stat)
+    assert cores.find_memory_limit() == (5000, 4100)
+    limit(host, "pod/container", memory_max="4000\n", memory_current="3900\n")
+    assert cores.find_memory_limit() == (4000, 200)
+    limit(host, "pod/container", memory_stat="nothing\n")
+    assert cores.find_memory_limit() == (5000, 4100)
+
+
+def test_the_memory_of_a_container_of_version_1_counts(host):
+    (host / "groups").write_text("5:memory:/docker/4f6a\n")
+    limit(
+        host,
+        "memory/docker/4f6a",
+        memory_limit_in_bytes="900\n",
+        memory_usage_in_bytes="1000\n",
+        memory_stat="total_inactive_file 0\n",
+    )
+    assert cores.find_memory_limit() == (900, 0)
+
+
+def test_inspect_says_what_the_container_has(monkeypatch):
+    monkeypatch.setattr(machine, "find_memory_limit", lambda: (2**30, 2**20))
+    found = machine.look_at_machine(-1)
+    assert (found.total, found.free) == (2**30, 2**20)

@@ -4,7 +4,7 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..cores import count_cores
+from ..cores import count_cores, find_memory_limit
 from ..decoder.settings import DecoderSettings
 
 
@@ -140,9 +140,14 @@ def _look_at_gpu(gpu_id: int) -> Gpu:
 
 
 def _read_memory() -> dict[str, int]:
-    """RETURNS (dict[str, int]): Bytes by name, as Linux gives them; empty elsewhere."""
+    """RETURNS (dict[str, int]): Bytes by name, as Linux gives them, no more than a container may
+    use; empty elsewhere."""
     file = Path("/proc/meminfo")
     if not file.is_file():
         return {}
     lines = (line.split() for line in file.read_text().splitlines())
-    return {words[0].rstrip(":"): int(words[1]) * 1024 for words in lines}
+    found = {words[0].rstrip(":"): int(words[1]) * 1024 for words in lines}
+    if (limit := find_memory_limit()) is not None:
+        for name, bound in zip(("MemTotal", "MemAvailable"), limit, strict=True):
+            found[name] = min(found.get(name, bound), bound)
+    return found
