@@ -134,9 +134,7 @@ class Offsets:
         self._note(text)
         if self._astral is None:
             places = (i for i, character in enumerate(text) if character >= _ASTRAL)
-            self._astral = (
-                next(places, len(text)) if max(text, default="") >= _ASTRAL else len(text)
-            )
+            self._astral = next(places, len(text))
         return self._astral
 
     def _note(self, text: str) -> None:

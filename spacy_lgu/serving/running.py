@@ -49,7 +49,7 @@ def serve(
     named: dict[str, Source], folder: Path | None, place: Place, limits: Limits, say: SayT
 ) -> None:
     """Serve pipelines until a signal ends it: SIGTERM or SIGINT, after all that was taken is
-    answered; a second one, at once. At SIGHUP the folder is read again.
+    answered; a second one, at once. At SIGHUP the folder, and what was named, is read again.
 
     named (dict[str, Source]): Pipelines by name.
     folder (Path | None): Each pipeline in it is served as well.
