@@ -5,6 +5,8 @@ import os
 import signal
 import time
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from threading import Thread
@@ -103,7 +105,8 @@ def _work(connection: Connection, job: Job, gpu_id: int, threads: int) -> None:
     Thread(target=_end_with_parent, daemon=True).start()
 
     def report(*values: Any) -> None:
-        connection.send(values)
+        with _while_open():
+            connection.send(values)
 
     def tell(n_records: int) -> None:
         report("progress", n_records)
@@ -112,12 +115,27 @@ def _work(connection: Connection, job: Job, gpu_id: int, threads: int) -> None:
         worker = Worker(job, gpu_id=gpu_id, threads=threads)
         report("ready")
         while True:
-            report("done", worker.run(connection.recv(), tell))
-    except (EOFError, ConnectionError):  # the process that began this one ends
+            with _while_open():
+                shard = connection.recv()
+            report("done", worker.run(shard, tell))
+    except _ClosedError:
         return
     # Whatever it is, the process that began this one tells it.
     except Exception as error:  # noqa: BLE001
         report("failed", 0, spell_failure(error))
+
+
+class _ClosedError(Exception):
+    """The process that began this one ends. Errors of the same kinds in a pipeline are no sign of
+    it."""
+
+
+@contextmanager
+def _while_open() -> Iterator[None]:
+    try:
+        yield
+    except (EOFError, ConnectionError) as error:
+        raise _ClosedError from error
 
 
 def _end_with_parent() -> None:

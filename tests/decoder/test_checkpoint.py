@@ -69,6 +69,15 @@ def test_another_shape():
         match_weights(tensors, Expected(STORED), where="here")
 
 
+def test_float8_needs_transformers_5():
+    tensors = stored(**{"layers__0__up__weight": StoredTensor("x", "F8_E4M3", (2, 2))})
+    if IS_5:
+        assert match_weights(tensors, Expected(STORED), where="here") == ""
+        return
+    with pytest.raises(ValueError, match=r"'here' holds weights in float8, which the installed"):
+        match_weights(tensors, Expected(STORED), where="here")
+
+
 def test_whole_numbers_without_their_scale():
     tensors = stored(**{"layers__0__up__weight": StoredTensor("x", "I8", (2, 2))})
     with pytest.raises(ValueError, match=r"layers\.0\.up\.weight of shape \[2, 2\] \(I8\)"):

@@ -195,6 +195,17 @@ def test_a_deeper_member_may_come_later(decoder_folder):
     assert compare(fleet, members, built, [5, 7, 6], [0, 1, 0]) < 1e-5
 
 
+def test_a_deeper_base_that_no_member_needs_is_not_kept(decoder_folder, monkeypatch):
+    fleet, members, built = build_all(decoder_folder, PIPELINES[2:3])
+    deeper = build(decoder_folder, **PIPELINES[1])
+    with monkeypatch.context() as patch:
+        patch.setattr(MixedBatch, "directions", lambda self, layer: False)
+        with pytest.raises(ApartError, match="its vectors moved by"):
+            fleet.find_member(deeper)
+    assert (fleet.n_layers, fleet.shared.key[-1]) == (2, "2")
+    assert compare(fleet, members, built, [5, 7], [0, 0]) < 1e-5
+
+
 @pytest.mark.parametrize(
     ("options", "bound"),
     [

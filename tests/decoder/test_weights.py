@@ -70,6 +70,21 @@ def test_repository_with_bin_weights_only(hub_cache, copied_folder, no_weights, 
     check_weights(found, read_config(found))
 
 
+def test_a_hub_that_does_not_answer(hub_cache, copied_folder, no_weights, monkeypatch):
+    (copied_folder / "model.safetensors").unlink()
+    fill_cache(hub_cache, "org/x", {FIRST: copied_folder})
+    found = find_source("org/x")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+
+    def fail(*args, **kwargs):
+        raise source.NO_ANSWER("no route to host")
+
+    monkeypatch.setattr(weights.HfApi, "list_repo_files", fail)
+    message = r"'org/x' are not in the hub's cache, and .* does not answer \(no route to host\)"
+    with pytest.raises(OSError, match=message):
+        check_weights(found, read_config(found))
+
+
 @pytest.mark.parametrize("is_sharded", [False, True])
 def test_what_is_loaded_is_downloaded_and_no_more(copied_folder, tmp_path, monkeypatch, is_sharded):
     if is_sharded:

@@ -63,8 +63,8 @@ class Process:
         return "".join(self.printed)
 
     def connect(self) -> httpx.Client:
-        wait_until(lambda: "Serving rules at" in self.text or self._process.poll(), 60)
-        (address,) = re.findall(r"Serving rules at (\S+)", self.text)
+        wait_until(lambda: re.search("Serving .*rules at", self.text) or self._process.poll(), 60)
+        (address,) = re.findall(r"Serving .*rules at (\S+)", self.text)
         return httpx.Client(base_url=address, timeout=20)
 
     def signal(self, number) -> None:
@@ -129,6 +129,19 @@ def test_a_service_from_its_first_to_its_last_moment(start):
     assert process.printed[-1] == "✔ All that was taken is answered.\n"
     assert "RuntimeError" in process.text
     assert "SECRET" not in process.text
+
+
+def test_a_pipeline_by_name_is_read_again(start, tmp_path):
+    make_rules("LOC").to_disk(tmp_path / "named")
+    process, _ = start(f"named={tmp_path / 'named'}")
+    with process.connect() as client:
+        assert '"LOC"' in annotate(client, "named", text="Rome").text
+        make_rules("GPE").to_disk(tmp_path / "named")
+        process.signal(signal.SIGHUP)
+        wait_until(lambda: process.text.count("Serving named, rules") > 1)
+        assert '"GPE"' in annotate(client, "named", text="Rome").text
+    process.signal(signal.SIGTERM)
+    assert process.end() == 0
 
 
 def test_a_second_signal_ends_it_at_once(monkeypatch):

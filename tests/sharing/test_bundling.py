@@ -9,7 +9,7 @@ import srsly
 from safetensors.torch import load_file, save_file
 
 from spacy_lgu.decoder.weights import WEIGHTS
-from spacy_lgu.sharing.packed import PackedModel, packed_models
+from spacy_lgu.sharing.packed import PackedModel, packed_models, unpacked_decoders
 
 from ..cli.conftest import failure, run
 from ..conftest import TEXTS, layer_config, make_nlp
@@ -90,6 +90,20 @@ def test_a_decoder_inside_another_component(hub_cache, tmp_path):
     shutil.rmtree(hub_cache)
     run("lgu", "verify", tmp_path / "bundled")
     assert outputs(tmp_path / "bundled") == expected
+
+
+def test_several_decoders_inside_one_component(referring, tmp_path):
+    nlp = load(referring)
+    nlp.replace_listeners("transformer", "ner", ["model.tok2vec"])
+    nlp.to_disk(tmp_path / "replaced")
+    file = tmp_path / "replaced" / "ner" / "model"
+    content = srsly.msgpack_loads(file.read_bytes())
+    (shims,) = [shims for shims in content["shims"] if shims]
+    content["shims"] += [shims, shims]
+    file.write_bytes(srsly.msgpack_dumps(content))
+    with unpacked_decoders(tmp_path / "replaced") as found:
+        assert list(found) == ["transformer", "ner", "ner (2)", "ner (3)"]
+        assert len(set(found.values())) == 4
 
 
 def test_a_packed_model_stays_what_it_is(referring, hub_cache, tmp_path):
