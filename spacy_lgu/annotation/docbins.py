@@ -15,6 +15,7 @@ from spacy.strings import hash_string  # type: ignore[attr-defined]
 from spacy.tokens import Doc, DocBin
 from spacy.tokens._dict_proxies import SpanGroups
 
+from ..training.readers import load_docbin
 from .annotations import Annotations
 from .records import BadRecord, Record, Tokens, drop_spans, dump_others
 
@@ -25,7 +26,7 @@ _IOB = intify_attr("ENT_IOB")
 
 def scan_docbin(path: Path, shard_size: int) -> tuple[int, list[list[int]], int]:
     """The number of Docs, for each shard those before it, and how many have user data."""
-    docs = _open(path)
+    docs = load_docbin(path)
     n_docs = len(docs)
     n_with_data = sum(data not in (None, srsly.msgpack_dumps({})) for data in docs.user_data)
     return n_docs, [[number] for number in range(0, n_docs, shard_size)], n_with_data
@@ -41,7 +42,7 @@ class DocBinReader:
     """
 
     def __init__(self, path: Path, text_field: str, *, replace: bool) -> None:
-        self._docs = _open(path)
+        self._docs = load_docbin(path)
         self._text_field = text_field
         self._replace = replace
         self._strings = {hash_string(string): string for string in self._docs.strings}
@@ -120,10 +121,3 @@ class DocBinWriter:
     def close(self) -> None:
         """Write the file."""
         self._docs.to_disk(self._path)
-
-
-def _open(path: Path) -> DocBin:
-    try:
-        return DocBin().from_disk(path)
-    except (ValueError, KeyError, TypeError, EOFError) as error:
-        raise ValueError(f"{path}: expected Docs as spaCy's DocBin writes them: {error}") from error

@@ -8,16 +8,14 @@ en/news.jsonl-000000.jsonl, ...
 
 import json
 import os
-import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from ..inputs import parse_json, shorten
 from ..replacing import replace_file
+from ..replacing.holding import holding
 from .records import BadRecord
 
 MANIFEST, FAILED = "manifest.json", "failed.log"
@@ -43,21 +41,15 @@ def held(output: Path) -> Iterator[None]:
             "corpus. Name a new or an empty folder."
         )
     hidden.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(hidden / "lock", blocking=False)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise FileExistsError(
-            f"{str(output)!r} is being written by {_describe_holder(hidden / _HOLDER)}. Wait for "
-            "it, end it, or name another folder."
-        ) from None
-    try:
-        entry = {"pid": os.getpid(), "host": socket.gethostname()}
-        replace_file(hidden / _HOLDER, json.dumps(entry).encode("utf8"))
+
+    def refuse(who: str) -> str:
+        return (
+            f"{str(output)!r} is being written by {who}. Wait for it, end it, or name another "
+            "folder."
+        )
+
+    with holding(hidden / "lock", hidden / _HOLDER, refuse):
         yield
-    finally:
-        (hidden / _HOLDER).unlink(missing_ok=True)
-        lock.release()
 
 
 def has_shards(output: Path) -> bool:
@@ -171,14 +163,6 @@ def gather_failures(output: Path, shards: list[str]) -> int:
 
 def _failures_of(output: Path, shard: str) -> Path:
     return output / _HIDDEN / "failed" / f"{shard}.log"
-
-
-def _describe_holder(holder: Path) -> str:
-    try:
-        entry = json.loads(holder.read_text(encoding="utf8"))
-        return f"process {entry['pid']} on {entry['host']}"
-    except (OSError, ValueError, KeyError, TypeError):  # it is about to begin or to end
-        return "another process"
 
 
 def _compare_inputs(before: list[dict[str, Any]], now: list[dict[str, Any]]) -> list[str]:

@@ -25,7 +25,8 @@ def lgu_cli(
     """Decoders with layer group unmasking"""
 
 
-# Each adds its command to `app`.
+# Each adds its command to `app`. Every `python -m spacy` imports them, so slow imports wait in the
+# functions until they are needed.
 from . import (  # noqa: E402
     adapt,  # noqa: F401
     annotate,  # noqa: F401

@@ -8,6 +8,7 @@ import typer
 from wasabi import msg
 
 from . import app
+from .options import CodeOption, GpuOption
 
 
 @app.command("adapt", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -36,8 +37,8 @@ def adapt_cli(
     component: Annotated[
         str | None, typer.Option(help="Pipe with the decoder, if there are several")
     ] = None,
-    code: Annotated[Path | None, typer.Option("--code", "-c", help="Python file to import")] = None,
-    gpu_id: Annotated[int, typer.Option("--gpu-id", "-g", help="GPU, or -1 for the CPU")] = -1,
+    code: CodeOption = None,
+    gpu_id: GpuOption = -1,
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace a finished result")] = False,
 ) -> None:
     """Continue the pretraining of a config's decoder under the config's unmasking pattern.
@@ -47,7 +48,6 @@ def adapt_cli(
     with tuning = full, OUTPUT as the decoder's name. If it is interrupted, the same call goes on;
     Ctrl-C begins the final decay at once and ends with a finished result.
     """
-    # Every `python -m spacy` imports this file, so slow imports wait until they are needed.
     from spacy.cli._util import import_code, parse_config_overrides, setup_gpu
     from spacy.util import fix_random_seed, load_config, load_model_from_config
     from thinc.api import get_torch_default_device

@@ -1,6 +1,5 @@
 """`python -m spacy lgu annotate`: a corpus through a pipeline, shard by shard."""
 
-import signal
 import time
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +8,7 @@ import typer
 from wasabi import msg
 
 from . import app
+from .options import CodeOption, interruptible
 
 
 @app.command("annotate")
@@ -48,7 +48,7 @@ def annotate_cli(
     gpus_per_worker: Annotated[
         float, typer.Option(help="With Ray; 0.5: two workers share a GPU")
     ] = 0,
-    code: Annotated[Path | None, typer.Option("--code", "-c", help="Python file to import")] = None,
+    code: CodeOption = None,
     gpu_id: Annotated[
         int, typer.Option("--gpu-id", "-g", help="GPU of the first worker, or -1 for the CPU")
     ] = -1,
@@ -62,17 +62,14 @@ def annotate_cli(
     it is interrupted or killed, the same command goes on. Records that cannot be annotated are
     listed in OUTPUT/failed.log.
     """
-    # Every `python -m spacy` imports this file, so slow imports wait until they are needed.
     from ..annotation.running import Workers, annotate_corpus
     from ..annotation.settings import Settings
 
     if ray is not None and gpu_id >= 0:
         raise ValueError("--gpu-id is for this machine. With --ray, give --gpus-per-worker 1.")
     further = _read_also(also or [])
-    # As Ctrl-C does: the workers end, too.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     began = time.monotonic()
-    try:
+    with interruptible("the shards that are not written"):
         summary = annotate_corpus(
             pipeline,
             inputs,
@@ -92,9 +89,6 @@ def annotate_cli(
             workers=Workers(workers, ray, cpus_per_worker, gpus_per_worker, gpu_id),
             say=_say,
         )
-    except KeyboardInterrupt:
-        typer.echo("Interrupted. The same command goes on with the shards that are not written.")
-        raise typer.Exit(130) from None
     n_new = summary.n_records - summary.n_before
     _say(
         f"{summary.n_records:,} records in {summary.n_shards:,} files below {output}: "

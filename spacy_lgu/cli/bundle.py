@@ -7,13 +7,14 @@ import typer
 from wasabi import msg
 
 from . import app
+from .options import ForceOption
 
 
 @app.command("bundle")
 def bundle_cli(
     pipeline: Annotated[Path, typer.Argument(help="Folder of a saved pipeline")],
     output: Annotated[Path, typer.Argument(help="Folder of the copy")],
-    force: Annotated[bool, typer.Option("--force", "-f", help="Replace an earlier one")] = False,
+    force: ForceOption = False,
     gpu_id: Annotated[
         int, typer.Option("--gpu-id", "-g", help="GPU that quantizes, or -1 for the CPU")
     ] = -1,
@@ -25,7 +26,6 @@ def bundle_cli(
     from spacy.cli._util import setup_gpu
     from thinc.api import get_torch_default_device
 
-    # Every `python -m spacy` imports this file, so slow imports wait until they are needed.
     from ..sharing.bundling import bundle_pipeline
 
     setup_gpu(gpu_id)

@@ -9,6 +9,7 @@ from wasabi import msg
 
 from ..replacing import replace_folder
 from . import app
+from .options import CodeOption, ForceOption, GpuOption
 
 
 @app.command("calibrate")
@@ -16,16 +17,15 @@ def calibrate_cli(
     pipeline: Annotated[str, typer.Argument(help="Name or folder of a trained pipeline")],
     dev: Annotated[Path, typer.Argument(help="Annotated data it was not trained on, .spacy")],
     output: Annotated[Path, typer.Argument(help="Folder for the calibrated pipeline")],
-    code: Annotated[Path | None, typer.Option("--code", "-c", help="Python file to import")] = None,
-    use_gpu: Annotated[int, typer.Option("--gpu-id", "-g", help="GPU ID or -1 for CPU")] = -1,
-    force: Annotated[bool, typer.Option("--force", "-f", help="Replace an earlier one")] = False,
+    code: CodeOption = None,
+    gpu_id: GpuOption = -1,
+    force: ForceOption = False,
 ) -> None:
     """Fit the temperature of every sequence labeler in a pipeline on held-out data.
 
     Which spans are found does not change, only their probabilities in doc.spans. The tokens are
     those of the data.
     """
-    # Every `python -m spacy` imports this file, so slow imports wait until they are needed.
     from spacy.cli._util import import_code, setup_gpu
 
     from ..pipeline.calibrating import calibrate_pipeline
@@ -47,7 +47,7 @@ def calibrate_cli(
             "pipeline to replace, an empty folder or a new one."
         )
     import_code(code)
-    setup_gpu(use_gpu)
+    setup_gpu(gpu_id)
     nlp = open_pipeline(pipeline)
     results = calibrate_pipeline(nlp, partial(gold_tokens_v1(dev), nlp))
     if not results:

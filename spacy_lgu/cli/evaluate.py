@@ -8,6 +8,7 @@ import typer
 from wasabi import msg
 
 from . import app
+from .options import CodeOption, GpuOption
 
 if TYPE_CHECKING:
     from ..metrics.strict import SpanCounts
@@ -41,15 +42,14 @@ def evaluate_cli(
         ),
     ] = None,
     limit: Annotated[int, typer.Option(help="Docs of each file; 0: all", min=0)] = 0,
-    code: Annotated[Path | None, typer.Option("--code", "-c", help="Python file to import")] = None,
-    gpu_id: Annotated[int, typer.Option("--gpu-id", "-g", help="GPU, or -1 for the CPU")] = -1,
+    code: CodeOption = None,
+    gpu_id: GpuOption = -1,
 ) -> None:
     """Score a pipeline as papers do: borders and label of a span must be right.
 
     The pipeline gets the tokens of the file, where `spacy evaluate` tokenizes the texts again.
     Docs without annotation are refused; predictions on tokens without annotation do not count.
     """
-    # Every `python -m spacy` imports this file, so slow imports wait until they are needed.
     from spacy.cli._util import import_code, setup_gpu
 
     from ..metrics.evaluation import evaluate, find_threshold, read_gold

@@ -7,6 +7,7 @@ import typer
 from wasabi import msg
 
 from . import app
+from .options import ForceOption, GpuOption
 
 
 @app.command("export")
@@ -25,8 +26,8 @@ def export_cli(
     by_mask: Annotated[
         bool, typer.Option("--by-mask", help="Calls may have to bring a mask: see its README.md")
     ] = False,
-    force: Annotated[bool, typer.Option("--force", "-f", help="Replace an earlier one")] = False,
-    gpu_id: Annotated[int, typer.Option("--gpu-id", "-g", help="GPU, or -1 for the CPU")] = -1,
+    force: ForceOption = False,
+    gpu_id: GpuOption = -1,
 ) -> None:
     """Write a decoder with its adapter merged, for AutoModel.from_pretrained without this package.
 
@@ -35,7 +36,6 @@ def export_cli(
     """
     from spacy.cli._util import setup_gpu
 
-    # Every `python -m spacy` imports this file, so slow imports wait until they are needed.
     from ..sharing.exporting import export_pipeline
 
     setup_gpu(gpu_id)

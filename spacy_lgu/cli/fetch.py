@@ -39,7 +39,6 @@ def fetch_cli(
     With --quantize, what is stored is named as the decoder, in place of NAME.
     """
     _check_options(folder, quantize, quantization)
-    # Every `python -m spacy` imports this file, so slow imports wait until they are needed.
     from ..decoder.building import check_settings
     from ..decoder.quantizing import check_place, store_quantized
     from ..decoder.settings import DecoderSettings

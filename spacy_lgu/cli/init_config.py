@@ -42,7 +42,6 @@ def init_config_cli(
     Quantization, tuning, pattern, learning rate and sizes follow from the decoder's size, if its
     config is in a folder or in the local cache; nothing is downloaded.
     """
-    # Every `python -m spacy` imports this file, so slow imports wait until they are needed.
     from ..configs.starting import make_config
 
     is_stdout = str(output) == "-"

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from . import app
+from .options import GpuOption
 
 
 @app.command("inspect")
@@ -46,7 +47,7 @@ def inspect_cli(
             help="Subtokens per batch in training; those in two windows count twice", min=1
         ),
     ] = 512,
-    gpu_id: Annotated[int, typer.Option("--gpu-id", "-g", help="GPU, or -1 for the CPU")] = -1,
+    gpu_id: GpuOption = -1,
 ) -> None:
     """Show layers, sizes, identity and memory of a saved pipeline or a decoder.
 
@@ -54,7 +55,6 @@ def inspect_cli(
     local cache, only config.json is downloaded. Settings of a decoder that are not given are those
     that init-config would choose.
     """
-    # Every `python -m spacy` imports this file, so slow imports wait until they are needed.
     from huggingface_hub import constants
 
     from ..inspection.drawing import choose_strokes

@@ -8,6 +8,7 @@ from wasabi import msg
 
 from ..pipeline.packaging import package_pipeline
 from . import app
+from .options import ForceOption
 
 
 @app.command("package")
@@ -20,7 +21,7 @@ def package_cli(
         str, typer.Option("--code", "-c", help="Python files to include and import, with commas")
     ] = "",
     build: Annotated[bool, typer.Option(help="Build the wheel as well")] = True,
-    force: Annotated[bool, typer.Option("--force", "-f", help="Replace an earlier one")] = False,
+    force: ForceOption = False,
 ) -> None:
     """Package a pipeline as `spacy package` does, but under exactly the name given.
 

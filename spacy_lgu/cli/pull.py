@@ -7,6 +7,7 @@ import typer
 from wasabi import msg
 
 from . import app
+from .options import ForceOption
 
 
 @app.command("pull")
@@ -16,13 +17,12 @@ def pull_cli(
     revision: Annotated[
         str | None, typer.Option("--revision", help="Branch, tag or commit [the default branch]")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", "-f", help="Replace an earlier one")] = False,
+    force: ForceOption = False,
 ) -> None:
     """Fetch a pipeline at one commit, and verify every file.
 
     A download that was interrupted goes on, from the hub's cache.
     """
-    # Every `python -m spacy` imports this file, so slow imports wait until they are needed.
     from ..sharing.pulling import pull_pipeline
 
     pulled = pull_pipeline(repo_id, output, revision=revision, force=force)

@@ -34,7 +34,6 @@ def push_cli(
     Every file is verified first. Only the pipeline's own files are sent; of a card that is there,
     what a person wrote stays.
     """
-    # Every `python -m spacy` imports this file, so slow imports wait until they are needed.
     from ..sharing.card import write_card
     from ..sharing.hub import check_login
     from ..sharing.pushing import describe_sizes, pack_parcel, push_parcel

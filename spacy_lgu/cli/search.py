@@ -1,6 +1,5 @@
 """`python -m spacy lgu search`: which layer groups to open for a task."""
 
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,6 +7,7 @@ import typer
 from wasabi import msg
 
 from . import app
+from .options import CodeOption, interruptible
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,14 +79,13 @@ def search_cli(
     component: Annotated[
         str | None, typer.Option(help="Pipe with the decoder, if there are several")
     ] = None,
-    code: Annotated[Path | None, typer.Option("--code", "-c", help="Python file to import")] = None,
+    code: CodeOption = None,
 ) -> None:
     """Find which layer groups of a decoder to open for a task, and how many layers to keep.
 
     Each trial trains the config as `spacy train` does. If the search is interrupted or killed, the
     same command goes on; what is finished is not repeated.
     """
-    # Every `python -m spacy` imports this file, so slow imports wait until they are needed.
     from functools import partial
 
     from spacy.cli._util import import_code, parse_config_overrides
@@ -152,20 +151,16 @@ def search_cli(
             gpus=gpus,
             keep=keep,
         )
-    # As Ctrl-C does: the processes of the trials end, too.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        ending = conduct_search(
-            prepared,
-            output,
-            make_workers,
-            budget=budget,
-            display=SearchDisplay(),
-            say=typer.echo,
-        )
-    except KeyboardInterrupt:
-        typer.echo("Interrupted. The same command goes on with the trials that were not finished.")
-        raise typer.Exit(130) from None
+        with interruptible("the trials that were not finished"):
+            ending = conduct_search(
+                prepared,
+                output,
+                make_workers,
+                budget=budget,
+                display=SearchDisplay(),
+                say=typer.echo,
+            )
     except RunError as error:
         msg.fail("The search ended")
         typer.echo(f"{error}")

@@ -8,6 +8,7 @@ import typer
 from wasabi import msg
 
 from . import app
+from .options import CodeOption, GpuOption
 
 TOKEN_VARIABLE = "SPACY_LGU_SERVE_TOKEN"
 _EXTRA = ("fastapi", "prometheus_client", "starlette", "uvicorn")
@@ -47,8 +48,8 @@ def serve_cli(
     timeout: Annotated[
         float, typer.Option(help="Seconds for a request to arrive, and to be answered")
     ] = 60.0,
-    code: Annotated[Path | None, typer.Option("--code", "-c", help="Python file to import")] = None,
-    gpu_id: Annotated[int, typer.Option("--gpu-id", "-g", help="GPU, or -1 for the CPU")] = -1,
+    code: CodeOption = None,
+    gpu_id: GpuOption = -1,
 ) -> None:
     """Serve trained pipelines: JSON over HTTP, a page to try them, metrics.
 
@@ -56,7 +57,6 @@ def serve_cli(
     through the decoder in one pass. SIGTERM and SIGINT end the service when all that it has taken
     is answered, a second one at once.
     """
-    # Every `python -m spacy` imports this file, so slow imports wait until they are needed.
     from spacy.cli._util import import_code, setup_gpu
 
     try:

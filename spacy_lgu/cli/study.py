@@ -5,7 +5,6 @@ repeated as long as nothing they depend on changes: an interrupted study goes on
 same command in several processes shares the runs out among them.
 """
 
-import signal
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +13,7 @@ import typer
 from wasabi import msg
 
 from . import app
+from .options import GpuOption, interruptible
 
 if TYPE_CHECKING:
     from ..study.plan import Study
@@ -103,7 +103,7 @@ def run_study_cli(
     results: ResultsOption = RESULTS,
     work: WorkOption = WORK,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the checkpoints")] = False,
-    gpu_id: Annotated[int, typer.Option("--gpu-id", "-g", help="GPU, or -1 for the CPU")] = -1,
+    gpu_id: GpuOption = -1,
 ) -> None:
     """Train and evaluate what is not in the results yet, seed by seed.
 
@@ -116,9 +116,7 @@ def run_study_cli(
         raise ValueError(f"{results} is compressed, for reports only: unpack it to add runs.")
     chosen = _choose(study, task, system, pattern, decoders, corpus)
     found = _check(chosen, corpus, work, limit)
-    # As Ctrl-C does: the process of the run ends, too.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
+    with interruptible("the run that was not finished"):
         failed = run_study(
             chosen,
             found,
@@ -132,9 +130,6 @@ def run_study_cli(
             display=Display(),
             say=typer.echo,
         )
-    except KeyboardInterrupt:
-        typer.echo("Interrupted. The same command goes on with the run that was not finished.")
-        raise typer.Exit(130) from None
     if failed:
         runs = "1 run" if len(failed) == 1 else f"{len(failed)} runs"
         msg.fail(f"{runs} failed", "See above; the others are among the results.")

@@ -7,6 +7,7 @@ import typer
 from wasabi import msg
 
 from . import app
+from .options import ForceOption
 
 
 @app.command("unbundle")
@@ -19,7 +20,7 @@ def unbundle_cli(
     revision: Annotated[
         str | None, typer.Option("--revision", help="--base: branch, tag or commit on the hub")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", "-f", help="Replace an earlier one")] = False,
+    force: ForceOption = False,
     gpu_id: Annotated[
         int, typer.Option("--gpu-id", "-g", help="GPU that quantizes, or -1 for the CPU")
     ] = -1,
@@ -32,7 +33,6 @@ def unbundle_cli(
     from spacy.cli._util import setup_gpu
     from thinc.api import get_torch_default_device
 
-    # Every `python -m spacy` imports this file, so slow imports wait until they are needed.
     from ..sharing.unbundling import unbundle_pipeline
 
     setup_gpu(gpu_id)

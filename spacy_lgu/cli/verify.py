@@ -9,9 +9,6 @@ from wasabi import msg
 from ..replacing import finished_folder, finished_subfolders
 from . import app
 
-# Packaging writes it again, and nothing in it changes a prediction.
-_META = "../meta.json"
-
 
 @app.command("verify")
 def verify_cli(
@@ -25,8 +22,8 @@ def verify_cli(
     Loading compares sizes and headers of the base weights, since hashing gigabytes takes time,
     and hashes of the adapter, the tokenizer and the components that listen.
     """
-    # Every `python -m spacy` imports this file, so slow imports wait until they are needed.
     from ..decoder.verification import list_unknown, record_decoder, verify_decoder
+    from ..sharing.checking import META, refuse_changed
 
     pipeline = finished_folder(pipeline)
     subfolders = finished_subfolders(pipeline) if pipeline.is_dir() else []
@@ -46,15 +43,9 @@ def verify_cli(
                 "Load and save the pipeline to have them."
             )
             continue
-        if _META in changed:
-            changed.remove(_META)
-            msg.warn(f"{folder / _META} has changed, as packaging changes it")
-        if changed:
-            raise ValueError(
-                f"{folder}: {', '.join(changed)} {'is' if len(changed) == 1 else 'are'} missing or "
-                "not what was saved. Copy the pipeline again from where it was saved. If these "
-                "files were changed on purpose, --record accepts them."
-            )
+        if META in changed:
+            msg.warn(f"{folder / META} has changed, as packaging changes it")
+        refuse_changed(folder, changed)
         for name in list_unknown(folder):
             msg.info(f"{folder}: {name} was not saved with it, nothing to compare with")
         msg.good(f"{folder}: all files are what was saved")

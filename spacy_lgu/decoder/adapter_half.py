@@ -20,11 +20,11 @@ from peft.tuners.lora import bnb
 from peft.tuners.lora.layer import Linear
 
 from . import products
+from .kinds import put_before
 
 _HALF = (torch.bfloat16, torch.float16)
 # The last two are there only with bitsandbytes.
 _KINDS = [Linear, *(getattr(bnb, name, None) for name in ("Linear4bit", "Linear8bitLt"))]
-_classes: dict[type[torch.nn.Module], type[torch.nn.Module]] = {}
 
 
 class HalfLora(torch.nn.Module):
@@ -93,14 +93,6 @@ def use_half_lora(module: torch.nn.Module) -> None:
     for found in module.modules():
         layer: Any = found
         if type(layer) in _KINDS:
-            layer.__class__ = _half_class(type(layer))
+            layer.__class__ = put_before(HalfLora, type(layer))
             for matrix in layer.lora_B.values():
                 matrix.__class__ = adding
-
-
-def _half_class(kind: type[torch.nn.Module]) -> type[torch.nn.Module]:
-    made = _classes.get(kind)
-    if made is None:
-        made = type(kind.__name__, (HalfLora, kind), {"__module__": kind.__module__})
-        made = _classes.setdefault(kind, made)  # one class in all threads
-    return made

@@ -31,7 +31,7 @@ from transformers import AttentionInterface
 
 from .block_attention import attend_in_blocks, fits_blocks
 from .packing import PackedBatch
-from .plain_attention import attend_plainly
+from .plain_attention import SLIDING_BLOCK, attend_plainly, find_visible
 from .varlen import attend_varlen, fits_varlen
 
 ATTENTION = "spacy_lgu_packed"
@@ -39,9 +39,6 @@ ATTENTION = "spacy_lgu_packed"
 # Keyword arguments with which model files ask for more than is computed here: biases on the scores,
 # and columns picked for each row.
 _UNSUPPORTED = ("head_mask", "position_bias", "alibi", "sinks", "indices", "block_indices")
-
-# Rows of the banded score matrix computed at once for sliding windows.
-_SLIDING_BLOCK = 512
 
 
 class MaskError(ValueError):
@@ -212,18 +209,14 @@ def _attend_by_kernel(
         return scaled_dot_product_attention(Q, K, V, is_causal=True, **options)
     # A band of the score matrix per block of rows: memory grows with the window, not the length.
     outputs = []
-    for start in range(0, longest, _SLIDING_BLOCK):
-        end = min(start + _SLIDING_BLOCK, longest)
+    for start in range(0, longest, SLIDING_BLOCK):
+        end = min(start + SLIDING_BLOCK, longest)
         first = max(0, start - window + 1)
-        back = (
-            torch.arange(start, end, device=Q.device)[:, None]
-            - torch.arange(first, end, device=Q.device)[None]
-        )
         Y = scaled_dot_product_attention(
             Q[:, :, start:end],
             K[:, :, first:end],
             V[:, :, first:end],
-            attn_mask=(back >= 0) & (back < window),
+            attn_mask=find_visible(start, end, first, end, window, Q.device),
             **options,
         )
         outputs.append(Y)

@@ -17,10 +17,9 @@ from .adapter_origin import compare_lora, compare_pattern
 from .bundle import Bundle
 from .config import make_config
 from .decoder import LGUDecoder
-from .description import Base
+from .description import Base, describe_base
 from .experts import describe_unquantized
 from .families import check_family
-from .fingerprints import fingerprint_folder
 from .loading import SharedBase, load_decoder, load_shared_base, resolve_dtype
 from .local import measure_shape
 from .locking import one_at_a_time
@@ -167,14 +166,7 @@ def build_decoder(checked: CheckedDecoder, *, device: torch.device) -> BuiltDeco
     device (torch.device): Where the weights go.
     RETURNS (BuiltDecoder): The decoder, in evaluation mode.
     """
-    source = checked.source
-    files = None
-    if source.is_local:
-        files = fingerprint_folder(
-            source.folder, full=True, remember=True, n_layers=source.n_layers
-        )
-    # The location, since a relative path would mean another folder in another working directory.
-    base = Base(name=source.location, commit=source.commit, files=files)
+    base = describe_base(checked.source, remember=True)
     dtype = resolve_dtype(checked.settings.dtype, device)
     return assemble(checked, base, identity=base.identity, dtype=dtype, device=device)
 
@@ -230,7 +222,7 @@ def assemble(
     if adapter is not None:
         use_onednn(module)  # for its own matrices
     if settings.gradient_checkpointing:
-        enable_gradient_checkpointing(module)
+        enable_checkpointing(module)
     decoder = LGUDecoder(
         module,
         unmasked=checked.unmasked,
@@ -248,11 +240,6 @@ def _warn_of_experts(config: PretrainedConfig, quantization: str) -> None:
     shape = measure_shape(config)
     if left := describe_unquantized(shape.n_joined, shape.n_parameters, quantization):
         logger.warning("%s", left)
-
-
-def enable_gradient_checkpointing(base: torch.nn.Module) -> None:
-    """Recompute each layer in the backward pass instead of keeping its activations."""
-    enable_checkpointing(base)
 
 
 def n_weights(parameter: torch.nn.Parameter) -> int:

@@ -25,9 +25,10 @@ from pathlib import Path
 from typing import Any
 
 from ..inputs import shorten
-from .fingerprints import FingerprintsT
+from .fingerprints import FingerprintsT, fingerprint_folder
 from .reading import damaged, read_json, take, take_versions
 from .settings import DTYPES, QUANTIZATIONS, SUBTOKENS, TUNINGS
+from .source import Source
 
 DESCRIPTION = "lgu.json"
 # Where the base's weights lie in a save, by what it holds of them.
@@ -57,6 +58,22 @@ class Base:
         if self.files is None:
             return f"{self.name}@{self.commit}"
         return hashlib.sha256(json.dumps(self.files, sort_keys=True).encode("utf8")).hexdigest()
+
+
+def describe_base(source: Source, *, remember: bool = False) -> Base:
+    """What a decoder is called, and what is in its files.
+
+    source (Source): From find_source.
+    remember (bool): As in fingerprint_folder.
+    RETURNS (Base): With the location, since a relative path would mean another folder in another
+        working directory.
+    """
+    files = None
+    if source.is_local:
+        files = fingerprint_folder(
+            source.folder, full=True, remember=remember, n_layers=source.n_layers
+        )
+    return Base(name=source.location, commit=source.commit, files=files)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -60,16 +60,6 @@ def is_device_lost(message: str) -> bool:
     return False
 
 
-def free_cached(device: torch.device) -> None:
-    """Give back what torch keeps of a GPU's memory for later, so that other sizes fit. To be called
-    where the error and all that its frames hold are gone.
-
-    device (device): Where the memory was too little.
-    """
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-
-
 @dataclass(kw_only=True)
 class Halving:
     """As much at once as the memory allows: once it was too little, half of that, and so on.
@@ -122,8 +112,9 @@ class Halving:
                         f"There is too little memory on {device} {what} in one {self.item}. "
                         f"{self.advice_for_one} ({str(error)[:200]})"
                     ) from error
-            # Only here, where the error and all that its frames hold are gone.
-            free_cached(device)
+            if device.type == "cuda":
+                # So that other sizes fit: the error and all that its frames hold are gone.
+                torch.cuda.empty_cache()
             own = lengths[chosen]
             failed = failed or int(own.sum())
             self.most = max(int(own.sum()) // 2, int(own.max()))

@@ -15,11 +15,11 @@ from typing import Any
 import torch
 
 from .adapter_weights import linear_layers
+from .kinds import put_before
 from .mixing import MixedBatch, Update
 from .tiny import find_layers
 
 _RUNNING: ContextVar[MixedBatch | None] = ContextVar("spacy_lgu_running", default=None)
-_classes: dict[tuple[type, type], type[torch.nn.Module]] = {}
 
 
 def use_mixed_layers(decoder: Any) -> None:
@@ -130,9 +130,5 @@ def _become(part: type[torch.nn.Module], module: torch.nn.Module) -> Any:
     kind = type(module)
     if issubclass(kind, part):
         return module  # a module that several layers have
-    made = _classes.get((part, kind))
-    if made is None:
-        made = type(kind.__name__, (part, kind), {"__module__": kind.__module__})
-        made = _classes.setdefault((part, kind), made)  # one class in all threads
-    module.__class__ = made
+    module.__class__ = put_before(part, kind)
     return module

@@ -21,6 +21,7 @@ from transformers import PretrainedConfig
 
 from ..inputs import shorten
 from ..unmasking import LayerKind
+from .kinds import put_before
 from .packing import Bucket, PackedBatch
 from .refusals import refusal
 from .tiny import find_layers
@@ -34,7 +35,6 @@ _KINDS = {
     "moe": LayerKind.FEED_FORWARD,
 }
 _WITH_MIXER = (LayerKind.RECURRENT, LayerKind.PARALLEL)
-_classes: dict[type[torch.nn.Module], type[torch.nn.Module]] = {}
 
 
 def layer_kinds(config: PretrainedConfig) -> tuple[LayerKind, ...]:
@@ -66,7 +66,7 @@ def run_on_rectangles(decoder: torch.nn.Module) -> None:
     """
     for mixer in find_mixers(decoder):
         if not isinstance(mixer, RectangleMixer):
-            mixer.__class__ = _rectangle_class(type(mixer))
+            mixer.__class__ = put_before(RectangleMixer, type(mixer))
             mixer.train(mixer.training)
 
 
@@ -146,16 +146,8 @@ class RectangleMixer(torch.nn.Module):
         return _new_mixer, (type(self).__bases__[1],), self.__dict__
 
 
-def _rectangle_class(kind: type[torch.nn.Module]) -> type[torch.nn.Module]:
-    made = _classes.get(kind)
-    if made is None:
-        made = type(kind.__name__, (RectangleMixer, kind), {"__module__": kind.__module__})
-        made = _classes.setdefault(kind, made)  # one class in all threads
-    return made
-
-
 def _new_mixer(kind: type[torch.nn.Module]) -> torch.nn.Module:
-    made = _rectangle_class(kind)
+    made = put_before(RectangleMixer, kind)
     return made.__new__(made)
 
 

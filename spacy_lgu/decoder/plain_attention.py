@@ -23,7 +23,7 @@ from torch.utils.checkpoint import checkpoint
 # Most scores computed at once: 64 MiB of them.
 _MAX_SCORES = 2**24
 # Most rows computed at once where a window leaves few columns.
-_SLIDING_BLOCK = 512
+SLIDING_BLOCK = 512
 
 
 def attend_plainly(
@@ -85,7 +85,7 @@ def _find_blocks(
 
     n_rows is how many rows of scores there are for each position: sequences times heads.
     """
-    reach = longest if unmasked or window is None else max(window, _SLIDING_BLOCK)
+    reach = longest if unmasked or window is None else max(window, SLIDING_BLOCK)
     n_columns = min(longest, 2 * reach)
     size = max(1, min(reach, _MAX_SCORES // (n_rows * n_columns)))
     for start in range(0, longest, size):

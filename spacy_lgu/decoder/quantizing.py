@@ -11,6 +11,7 @@ is loaded, in the same dtype and on the same kind of device.
 
 import json
 import shutil
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import torch
 
 from ..replacing import replace_folder
 from .building import CheckedDecoder, check_settings
-from .fingerprints import fingerprint_folder
+from .description import describe_base
 from .loading import load_decoder, resolve_dtype
 from .reading import read_json
 from .saved_with import RECORD, RECORD_FORMAT, library_versions
@@ -62,14 +63,9 @@ def store_quantized(
             "decoder, or give the unquantized decoder."
         )
     check_place(folder)
-    files = None
-    if source.is_local:
-        files = fingerprint_folder(
-            source.folder, full=True, remember=True, n_layers=source.n_layers
-        )
     dtype = resolve_dtype(dtype, device)
     record = {
-        "base": {"name": source.location, "commit": source.commit, "files": files},
+        "base": asdict(describe_base(source, remember=True)),
         "n_layers": config.num_hidden_layers,
         "quantization": settings.quantization,
         "dtype": dtype,

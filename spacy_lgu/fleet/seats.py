@@ -1,16 +1,15 @@
 """A pipeline in a fleet: its decoder as a member, and the pipes before and after it."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.util import _pipe  # what nlp.pipe is made of: error handlers, functions as pipes
-from thinc.api import Model
 
 from ..decoder.mixing import Member
-from ..layers.shim import DecoderShim
+from ..layers.finding import decoder_shims
 from ..pipeline.transformer import LGUTransformer
 
 PipesT = list[tuple[str, Any]]
@@ -72,7 +71,7 @@ def find_transformer(nlp: Language) -> LGUTransformer | str:
     nlp (Language): A pipeline.
     RETURNS (LGUTransformer | str): The component, or why there is none.
     """
-    owners = {name: pipe for name, pipe in nlp.components if any(_decoders(pipe))}
+    owners = {name: pipe for name, pipe in nlp.components if any(decoder_shims(pipe))}
     if not owners:
         return "it has no decoder"
     if len(owners) > 1:
@@ -89,11 +88,5 @@ def find_tokenizer(nlp: Language) -> Any:
     nlp (Language): A pipeline.
     RETURNS (PreTrainedTokenizerFast | None): Of its first decoder; None: it has none.
     """
-    found = (shim for _, pipe in nlp.pipeline for shim in _decoders(pipe))
+    found = (shim for _, pipe in nlp.pipeline for shim in decoder_shims(pipe))
     return next((shim.ready.tokenizer for shim in found), None)
-
-
-def _decoders(pipe: Any) -> Iterator[DecoderShim]:
-    model = getattr(pipe, "model", None)
-    for node in model.walk() if isinstance(model, Model) else ():
-        yield from (shim for shim in node.shims if isinstance(shim, DecoderShim))

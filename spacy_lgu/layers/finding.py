@@ -1,5 +1,8 @@
 """Finds the decoder of a pipeline, whichever pipe has it."""
 
+from collections.abc import Iterator
+from typing import Any
+
 from spacy.language import Language
 from thinc.api import Model
 
@@ -14,14 +17,7 @@ def find_decoder(nlp: Language, component: str | None) -> tuple[str, DecoderShim
     RETURNS (tuple[str, DecoderShim]): The pipe's name and its decoder. Raises ValueError that
         names the pipes with a decoder, unless exactly one is meant.
     """
-    found = {
-        name: shim
-        for name, pipe in nlp.components
-        if isinstance(getattr(pipe, "model", None), Model)
-        for node in pipe.model.walk()  # type: ignore[attr-defined]
-        for shim in node.shims
-        if isinstance(shim, DecoderShim)
-    }
+    found = {name: shim for name, pipe in nlp.components for shim in decoder_shims(pipe)}
     if component is not None and component not in found:
         raise ValueError(
             f"The pipe {component!r} has no decoder. Name one that has: {sorted(found)}."
@@ -33,3 +29,10 @@ def find_decoder(nlp: Language, component: str | None) -> tuple[str, DecoderShim
         )
     name = component if component is not None else next(iter(found))
     return name, found[name]
+
+
+def decoder_shims(pipe: Any) -> Iterator[DecoderShim]:
+    """RETURNS (Iterator[DecoderShim]): The decoders in the model of a pipe, which may have none."""
+    model = getattr(pipe, "model", None)
+    for node in model.walk() if isinstance(model, Model) else ():
+        yield from (shim for shim in node.shims if isinstance(shim, DecoderShim))

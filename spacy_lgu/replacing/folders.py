@@ -89,9 +89,8 @@ def finish_folder(folder: Path) -> None:
 
 def finish_subfolders(folder: Path) -> None:
     """Finish what lies in a folder, and remove from it what killed savers left."""
-    for path in _hidden_of(folder):
-        if path.name.endswith(_PREVIOUS):
-            finish_folder(path.with_name(path.name[1 : -len(_PREVIOUS)]))
+    for target in finished_targets(folder):
+        finish_folder(target)
     for path in _hidden_of(folder):
         shutil.rmtree(path)
 

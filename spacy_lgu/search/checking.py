@@ -1,14 +1,12 @@
 """What can be wrong with a search, found before hours are spent on it."""
 
 from collections.abc import Sequence
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
 from spacy.util import load_config, resolve_dot_names
 from thinc.api import Config
 
-from ..architectures import build_lgu_transformer_v1
 from ..decoder.mixers import layer_kinds
 from ..inputs import naming
 from ..layers.finding import find_decoder
@@ -46,20 +44,16 @@ def find_space(
     config (Config): The config.
     component (str | None): As in find_section.
     groups, patterns, depths, repeats: As in make_space.
-    RETURNS (tuple[SectionT, Space]): Both. Raises ValueError for options that decoders do not have.
+    RETURNS (tuple[SectionT, Space]): Both. Raises ValueError for a decoder without a pattern.
     """
     section = find_section(config, component)
-    known = signature(build_lgu_transformer_v1).parameters
-    for option, values in {"n_layers": depths, "repeat": repeats}.items():
-        if values and option not in known:
-            raise ValueError(
-                f"The architecture has no option {option}, so there is nothing to search: leave "
-                f"{'--depths' if option == 'n_layers' else '--repeats'} out."
-            )
-    default = get_section(config.interpolate(), section).get(
-        "unmasking", known["unmasking"].default
-    )
-    space = make_space(default, groups=groups, patterns=patterns, depths=depths, repeats=repeats)
+    pattern = get_section(config.interpolate(), section).get("unmasking")
+    if pattern is None:
+        raise ValueError(
+            f'[{".".join(section)}] has no unmasking: expected a pattern, such as "ccbb", whose '
+            "letters say how many layer groups there are."
+        )
+    space = make_space(pattern, groups=groups, patterns=patterns, depths=depths, repeats=repeats)
     return section, space
 
 

@@ -10,18 +10,15 @@ report.html
 """
 
 import json
-import os
-import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from ..inputs import parse_json, shorten
 from ..replacing import replace_file
+from ..replacing.holding import holding
 from ..study.results import append_result, prepare_results, read_results
 from .space import Candidate
 from .trials import Outcome, Trial
@@ -41,19 +38,12 @@ def held(folder: Path) -> Iterator[None]:
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"{folder} is a file. Name a new or an empty folder.")
     folder.mkdir(parents=True, exist_ok=True)
-    holder = folder / _HOLDER
-    try:
-        lock = FileLock(folder / ".search.lock", blocking=False)
-        lock.acquire()
-    except Timeout:
-        raise FileExistsError(f"{folder} is being searched by {_describe(holder)}.") from None
-    try:
-        entry = {"pid": os.getpid(), "host": socket.gethostname()}
-        replace_file(holder, json.dumps(entry).encode("utf8") + b"\n")
+
+    def refuse(who: str) -> str:
+        return f"{folder} is being searched by {who}."
+
+    with holding(folder / ".search.lock", folder / _HOLDER, refuse):
         yield
-    finally:
-        holder.unlink(missing_ok=True)
-        lock.release()
 
 
 def is_held(folder: Path) -> bool:
@@ -149,14 +139,6 @@ def _read_trial(entry: Mapping[str, Any]) -> Trial:
 
 def _read_candidate(entry: Mapping[str, Any]) -> Candidate:
     return Candidate(entry["pattern"], entry["n_layers"], entry["repeat"])
-
-
-def _describe(holder: Path) -> str:
-    try:
-        entry = json.loads(holder.read_text(encoding="utf8"))
-        return f"process {entry['pid']} on {entry['host']}"
-    except (OSError, ValueError, KeyError, TypeError):  # it has only just begun, or ended
-        return "another process"
 
 
 def _compare(before: Any, now: Any) -> Iterator[str]:

@@ -11,7 +11,7 @@ from ..pipeline.opening import check_pipeline
 from ..replacing import finished_folder, finished_subfolders
 
 # Packaging writes it again, and nothing in it changes a prediction.
-_META = "../meta.json"
+META = "../meta.json"
 
 
 def find_pipeline(pipeline: Path) -> Path:
@@ -64,14 +64,22 @@ def verify_folders(folders: Sequence[Path]) -> None:
     """
     for folder in folders:
         read_description(folder)
-        changed = [name for name in verify_decoder(folder) or () if name != _META]
-        if changed:
-            raise ValueError(
-                f"{folder}: {', '.join(changed)} {'is' if len(changed) == 1 else 'are'} missing or "
-                "not what was saved. Copy the pipeline again from where it was saved. If these "
-                "files were changed on purpose, `python -m spacy lgu verify PIPELINE --record` "
-                "accepts them."
-            )
+        refuse_changed(folder, verify_decoder(folder) or ())
+
+
+def refuse_changed(folder: Path, changed: Sequence[str]) -> None:
+    """Raise ValueError if a file other than META is not what was saved.
+
+    folder (Path): Of a decoder.
+    changed (Sequence[str]): From verify_decoder.
+    """
+    names = [name for name in changed if name != META]
+    if names:
+        raise ValueError(
+            f"{folder}: {', '.join(names)} {'is' if len(names) == 1 else 'are'} missing or not "
+            "what was saved. Copy the pipeline again from where it was saved. If these files were "
+            "changed on purpose, `python -m spacy lgu verify PIPELINE --record` accepts them."
+        )
 
 
 def check_output(output: Path, *, force: bool, apart_from: Path | None = None) -> None:

@@ -7,8 +7,7 @@ from pathlib import Path
 import torch
 
 from ..decoder.adapter_config import ADAPTER_CONFIG
-from ..decoder.description import Base, Description
-from ..decoder.fingerprints import fingerprint_folder
+from ..decoder.description import Base, Description, describe_base
 from ..decoder.loading import load_decoder
 from ..decoder.reading import read_json
 from ..decoder.source import Source, check_prequantized, find_source, read_config
@@ -62,10 +61,7 @@ def unbundle_pipeline(
     def convert(folder: Path, target: Path, saved: Description) -> Description:
         source = find_base(saved)
         _compare_weights(folder, saved, source, device)
-        files = None
-        if source.is_local:
-            files = fingerprint_folder(source.folder, full=True, n_layers=source.n_layers)
-        found = Base(name=source.location, commit=source.commit, files=files)
+        found = describe_base(source)
         if (found.name, found.commit) != (saved.base.name, saved.base.commit):
             _name_base(target / "adapter" / ADAPTER_CONFIG, found)
         for file in (target / "base").glob("*"):  # of a packed decoder

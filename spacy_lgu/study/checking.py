@@ -1,6 +1,5 @@
 """What can be wrong with a study, found before hours are spent on it."""
 
-from collections.abc import Iterator
 from configparser import Error as ConfigError
 from pathlib import Path
 from typing import Any
@@ -9,11 +8,10 @@ from spacy.language import Language
 from spacy.schemas import ConfigSchemaTraining
 from spacy.util import load_config, load_model_from_config, registry
 from thinc.api import Config, ConfigValidationError
-from thinc.model import Model
 from transformers import AutoConfig
 
 from ..inputs import naming
-from ..layers.shim import DecoderShim
+from ..layers.finding import decoder_shims
 from ..listeners.availability import uses_stock
 from .plan import Study
 from .runs import Decoder, Run, find_decoder, list_runs, make_overrides
@@ -85,8 +83,9 @@ def check_loaded(config: Config) -> Language:
     nlp = load_model_from_config(config, auto_fill=True)
     filled = nlp.config.interpolate()
     registry.resolve(filled["training"], schema=ConfigSchemaTraining)
-    for shim in _find_decoders(nlp):
-        shim.check()
+    for _, pipe in nlp.components:
+        for shim in decoder_shims(pipe):
+            shim.check()
     for component in filled["components"].values():
         model = component.get("model") or {}
         if model.get("@architectures", "").startswith(_ENCODER):
@@ -122,13 +121,6 @@ def shorten_error(error: BaseException) -> str:
         found = [f"{' -> '.join(map(str, e.get('loc', [])))}: {e.get('msg')}" for e in error.errors]
         text = "; ".join(found)
     return " ".join([*text.split("\n"), *getattr(error, "__notes__", [])])
-
-
-def _find_decoders(nlp: Language) -> Iterator[DecoderShim]:
-    for _, pipe in nlp.components:
-        if isinstance(getattr(pipe, "model", None), Model):
-            for node in pipe.model.walk():  # type: ignore[attr-defined]
-                yield from (shim for shim in node.shims if isinstance(shim, DecoderShim))
 
 
 def _name(run: Run) -> str:

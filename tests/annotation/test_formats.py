@@ -266,7 +266,7 @@ def test_shards_of_parquet_whose_rows_are_all_bad_have_the_columns_of_the_others
 
 def test_docs_that_are_none(annotate, tmp_path):
     (tmp_path / "a.spacy").write_bytes(b"not packed")
-    with pytest.raises(ValueError, match=r"a.spacy: expected Docs as spaCy's DocBin writes them"):
+    with pytest.raises(ValueError, match=r"a.spacy' is damaged, or no .spacy file"):
         annotate(tmp_path / "a.spacy")
 
 

@@ -9,9 +9,9 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from spacy_lgu.decoder.adapter import BaseReference, LoraTargets, add_adapter
 from spacy_lgu.decoder.attention import ATTENTION, packed_attention, register_attention
-from spacy_lgu.decoder.building import enable_gradient_checkpointing
 from spacy_lgu.decoder.packing import PackedBatch
 from spacy_lgu.decoder.settings import LoraSettings
+from spacy_lgu.decoder.versions import enable_checkpointing
 from spacy_lgu.unmasking import list_patterns, parse_pattern
 
 from ..conftest import IS_5
@@ -226,7 +226,7 @@ def test_lora_gradients_with_and_without_checkpointing_equal_the_reference():
     ids, unmasked = random_ids(MIXED), parse_pattern("cbcb")
     plain = full_gradients(packed, run_packed(packed, ids, MIXED, unmasked))
     expected = full_gradients(eager, run_reference(eager, family.windows, ids, MIXED, unmasked))
-    enable_gradient_checkpointing(packed)
+    enable_checkpointing(packed)
     assert packed.is_gradient_checkpointing
     recomputed = full_gradients(packed, run_packed(packed, ids, MIXED, unmasked))
     assert len(expected) == N_LAYERS * 2 * 2

@@ -7,10 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spacy_lgu.decoder.building import enable_gradient_checkpointing
 from spacy_lgu.decoder.decoder import LGUDecoder
 from spacy_lgu.decoder.memory import is_out_of_memory
 from spacy_lgu.decoder.packing import count_filler
+from spacy_lgu.decoder.versions import enable_checkpointing
 from spacy_lgu.unmasking import parse_pattern
 
 from .helpers import BATCH, IDS, LENGTHS, build, gradients, shake, vectors
@@ -96,7 +96,7 @@ def test_copy_keeps_the_mode(decoder_folder):
 def test_checkpointing_changes_no_gradient(decoder_folder, quantization):
     built = build(decoder_folder, quantization=quantization)
     plain = gradients(built.decoder)
-    enable_gradient_checkpointing(built.decoder.base)
+    enable_checkpointing(built.decoder.base)
     for name, gradient in gradients(built.decoder).items():
         torch.testing.assert_close(gradient, plain[name], msg=name)
 

@@ -10,7 +10,6 @@ import torch
 from torch.testing import assert_close
 
 from spacy_lgu.decoder import layer_check
-from spacy_lgu.decoder.building import enable_gradient_checkpointing
 from spacy_lgu.decoder.families import check_family
 from spacy_lgu.decoder.layer_check import check_layers
 from spacy_lgu.decoder.mixers import (
@@ -22,6 +21,7 @@ from spacy_lgu.decoder.mixers import (
 from spacy_lgu.decoder.packing import PackedBatch
 from spacy_lgu.decoder.refusals import FamilyError
 from spacy_lgu.decoder.self_test import check_decoder
+from spacy_lgu.decoder.versions import enable_checkpointing
 from spacy_lgu.unmasking import LayerKind
 
 from ..conftest import IS_5
@@ -116,7 +116,7 @@ def test_gradients_of_all_weights_equal_those_of_each_sequence_alone(hybrid, che
     packed, eager = make_pair(hybrid)
     ids = random_ids(PACKED_LENGTHS)
     if checkpointing:
-        enable_gradient_checkpointing(packed)
+        enable_checkpointing(packed)
     decoder = make_lgu(packed, unmasked).train()
     weigh(decoder(pack(ids, PACKED_LENGTHS))).backward()
     weigh(run_alone(eager, hybrid, ids, PACKED_LENGTHS, unmasked)).backward()
@@ -134,7 +134,7 @@ def test_gradients_of_all_weights_equal_those_of_each_sequence_alone(hybrid, che
 def test_eight_threads_equal_one(hybrid, checkpointing):
     decoder = make_decoder(hybrid, hybrid.patterns()[-1])
     if checkpointing:
-        enable_gradient_checkpointing(decoder.base)
+        enable_checkpointing(decoder.base)
         decoder.train()
     batches = [
         pack(random_ids(lengths, seed=i), lengths)

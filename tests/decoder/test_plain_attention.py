@@ -75,7 +75,7 @@ def test_without_either_it_is_softmax_attention():
 @pytest.mark.parametrize("unmasked", [True, False])
 def test_blocks_of_rows_equal_one_block_with_gradients(monkeypatch, unmasked, window, max_scores):
     monkeypatch.setattr(plain_attention, "_MAX_SCORES", max_scores)
-    monkeypatch.setattr(plain_attention, "_SLIDING_BLOCK", 7)
+    monkeypatch.setattr(plain_attention, "SLIDING_BLOCK", 7)
     lengths = [60, 57, 1]
     packed = PackedBatch.pack(numpy.arange(118), lengths, device=CPU)
     Xs = [heads(n, 118, seed=seed, requires_grad=True) for seed, n in enumerate((4, 2, 2))]

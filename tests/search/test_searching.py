@@ -127,6 +127,14 @@ def test_what_cannot_be_searched_is_refused_at_once(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_decoder_without_a_pattern_is_refused(tmp_path, arguments):
+    config, *overrides = arguments
+    without = [line for line in config.read_text().splitlines() if "unmasking =" not in line]
+    (tmp_path / "config.cfg").write_text("\n".join(without))
+    message = refuse([tmp_path / "config.cfg", *overrides], tmp_path / "out")
+    assert "[components.transformer.model] has no unmasking: expected a pattern" in message
+
+
 def test_another_decoder_under_the_same_name_is_another_search(
     tmp_path, arguments, in_process, decoder_folder
 ):
