@@ -31,7 +31,7 @@ install-transformers4: .venv-transformers4/installed
 
 demo: install
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m spacy project run all
-	$(BIN)/pip install --quiet --no-deps --force-reinstall packages/lgu_mistral_ner-*/dist/*.whl
+	$(BIN)/pip install --quiet --no-deps --force-reinstall "$$(ls -t packages/lgu_mistral_ner-*/dist/*.whl | head -n 1)"
 	$(BIN)/python scripts/show_pipeline.py lgu_mistral_ner
 
 # In this order also under `make --jobs`: both suites use two processes each.

@@ -106,7 +106,9 @@ def kill_often(pipeline: Path, corpus: Path, place: Path, n: int, kills: int, op
     while hits < kills:
         with subprocess.Popen(words, stdout=subprocess.DEVNULL) as process:
             try:
-                process.wait(draw.uniform(0, seconds))
+                if status := process.wait(draw.uniform(0, seconds)):
+                    print(f"after {hits} kills, a run ended with status {status}")
+                    raise typer.Exit(1)
                 shutil.rmtree(output)  # it came to its end: from the start again
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGKILL)

@@ -19,6 +19,7 @@ sizes matter here.
 
 import gc
 import json
+import mmap
 import tempfile
 import time
 from collections.abc import Callable, Iterable
@@ -100,7 +101,7 @@ def resident_bytes() -> int:
     """RETURNS (int): Memory of this process (Linux)."""
     gc.collect()
     pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * 4096
+    return pages * mmap.PAGESIZE
 
 
 def run_sorted(pipelines: list[Language], texts: list[str]) -> int:

@@ -121,6 +121,9 @@ def main(
             f"| {min(ratios):.2f} to {max(ratios):.2f} |"
         )
     if output is not None:
+        for by_head in found.values():
+            for values in by_head.values():
+                del values[0]  # to warm up
         replace_file(output, json.dumps(found).encode("utf8") + b"\n")
 
 

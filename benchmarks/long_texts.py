@@ -3,8 +3,9 @@
     python -m spacy lgu study convert --task conll2003,litbank-events --data FOLDER
     python -m benchmarks.long_texts
 
-Both read the same texts in as many steps with as many subtokens: only the borders of the texts
-differ. The test part is scored as it is, and with neighbouring texts joined.
+Both read the same texts, and as many subtokens: only the borders of the texts differ. Joined texts
+fill batches less well, so that there are more steps of them. The test part is scored as it is, and
+with neighbouring texts joined.
 """
 
 import json
@@ -14,9 +15,12 @@ import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
+import spacy
 import typer
-from spacy.util import load_config
+from spacy.util import load_config, registry
 
+from spacy_lgu.decoder.source import find_source, load_tokenizer
+from spacy_lgu.layers.tokenizing import count_subtokens
 from spacy_lgu.replacing import replace_file
 from spacy_lgu.study.plan import CONFIG
 
@@ -52,6 +56,17 @@ def make_config(
     return config
 
 
+def measure_batches(config: Any, decoder: str) -> float:
+    """RETURNS (float): Mean number of subtokens of a training batch."""
+    filled = config.interpolate()
+    parts = {"corpus": filled["corpora"]["train"], "batcher": filled["training"]["batcher"]}
+    resolved = registry.resolve(parts)
+    examples = list(resolved["corpus"](spacy.blank("en")))
+    tokenizer = load_tokenizer(find_source(decoder), {})
+    n_subtokens = sum(count_subtokens([example.predicted for example in examples], tokenizer))
+    return n_subtokens / len(list(resolved["batcher"](examples)))
+
+
 def run(config: Any, test: Path, limit: int) -> dict[str, Any]:
     """Train and score in processes of their own."""
     with tempfile.TemporaryDirectory() as place:
@@ -79,7 +94,7 @@ def main(
     unmasking: Annotated[str, typer.Option(help="Patterns with commas")] = "ccbb",
     max_length: Annotated[int, typer.Option(help="Most tokens of a joined text")] = 512,
     size: Annotated[int, typer.Option(help="Subtokens of a batch")] = 1024,
-    steps: Annotated[int, typer.Option(help="Training steps")] = 600,
+    steps: Annotated[int, typer.Option(help="Training steps on sentences")] = 600,
     learn_rate: Annotated[float, typer.Option(help="The highest")] = 0.0005,
     seeds: Annotated[int, typer.Option(help="Runs of each")] = 2,
     limit: Annotated[int, typer.Option(help="Texts of each part; 0: all")] = 0,
@@ -88,35 +103,46 @@ def main(
     """Print a table, a line per run."""
     columns = ["as they are", *map(str, LENGTHS)]
     print(
-        f"{'task':<16} {'pattern':<8} {'trained on':<12} {'seed':>4}",
+        f"{'task':<16} {'pattern':<8} {'trained on':<12} {'seed':>4} {'steps':>6}",
         *(f"{c:>11}" for c in columns),
     )
     results = []
+    kinds = {"sentences": None, "joined": max_length}
     for seed in range(seeds):
         for name in task.split(","):
+            values = {
+                "paths.decoder": decoder,
+                "system.seed": seed,
+                "corpora.train.limit": limit,
+                "corpora.dev.limit": limit or 400,
+                "training.optimizer.learn_rate.initial_rate": learn_rate,
+            }
+            filled = {
+                kind: measure_batches(
+                    make_config(corpora / name, values, max_length=length, size=size), decoder
+                )
+                for kind, length in kinds.items()
+            }
             for pattern in unmasking.split(","):
-                for kind, length in (("sentences", None), ("joined", max_length)):
+                for kind, length in kinds.items():
+                    own_steps = round(steps * filled["sentences"] / filled[kind])
                     overrides = {
-                        "paths.decoder": decoder,
-                        "system.seed": seed,
+                        **values,
                         "components.decoder.model.unmasking": pattern,
-                        "corpora.train.limit": limit,
-                        "corpora.dev.limit": limit or 400,
-                        "training.max_steps": steps,
-                        "training.eval_frequency": steps,
-                        "training.optimizer.learn_rate.initial_rate": learn_rate,
-                        "training.optimizer.learn_rate.total_steps": steps,
-                        "training.optimizer.learn_rate.warmup_steps": steps // 10,
+                        "training.max_steps": own_steps,
+                        "training.eval_frequency": own_steps,
+                        "training.optimizer.learn_rate.total_steps": own_steps,
+                        "training.optimizer.learn_rate.warmup_steps": own_steps // 10,
                     }
                     config = make_config(corpora / name, overrides, max_length=length, size=size)
                     f1 = run(config, corpora / name / "test.spacy", limit)
                     print(
-                        f"{name:<16} {pattern:<8} {kind:<12} {seed:>4}",
+                        f"{name:<16} {pattern:<8} {kind:<12} {seed:>4} {own_steps:>6}",
                         *(f"{f1[column]:>11.2f}" for column in columns),
                         flush=True,
                     )
                     key = {"task": name, "pattern": pattern, "trained_on": kind, "seed": seed}
-                    results.append({**key, "f1": f1})
+                    results.append({**key, "steps": own_steps, "f1": f1})
                     if output is not None:
                         replace_file(output, json.dumps(results, indent=2).encode("utf8") + b"\n")
 

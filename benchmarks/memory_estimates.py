@@ -12,7 +12,6 @@ allocator has given back what it kept from earlier steps.
 import ctypes
 import gc
 import json
-import multiprocessing
 import tempfile
 from itertools import cycle
 from pathlib import Path
@@ -25,7 +24,7 @@ from spacy.training import Example
 from transformers import AutoTokenizer, MistralConfig, MistralForCausalLM
 
 from benchmarks.texts import load_articles, split_entities
-from benchmarks.training_memory import DECODER, make_pipeline, reset_peak, resident
+from benchmarks.training_memory import DECODER, make_pipeline, reset_peak, resident, run_apart
 from spacy_lgu.decoder.adapter import find_lora_modules
 from spacy_lgu.decoder.local import read_decoder
 from spacy_lgu.decoder.settings import LoraSettings
@@ -172,9 +171,7 @@ def main(
         for label in decoder or [str(DECODER), RANDOM]:
             folder = make_decoder(RANDOM, Path(name, RANDOM)) if label == RANDOM else label
             for variant in VARIANTS:
-                # A new process for each: freed memory is not always given back.
-                with multiprocessing.get_context("spawn").Pool(1) as processes:
-                    measured = processes.apply(measure, (folder, tiny, variant, subtokens))
+                measured = run_apart(measure, folder, tiny, variant, subtokens)
                 estimated = estimate(folder, variant, subtokens)
                 rows.append((label, variant, measured, estimated))
                 shown = " ".join("checkpointing" if v is True else v for v in variant.values())

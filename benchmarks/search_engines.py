@@ -71,7 +71,9 @@ def run_killed(words: list[str], output: Path, *, kills: int, seconds: float) ->
     for _ in range(kills):
         with subprocess.Popen(words, stdout=subprocess.DEVNULL) as process:
             try:
-                process.wait(draw.uniform(0.2, 0.8) * seconds)
+                if status := process.wait(draw.uniform(0.2, 0.8) * seconds):
+                    print(f"{output.name}: status {status} after kill {hits}")
+                    raise typer.Exit(1)
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGKILL)
                 hits += 1

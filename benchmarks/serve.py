@@ -12,6 +12,7 @@ how much memory the service had at the start, in the middle and at the end.
 """
 
 import json
+import mmap
 import re
 import subprocess
 import sys
@@ -59,7 +60,7 @@ class Server:
     def resident_mib(self) -> float:
         """RETURNS (float): Its memory (Linux)."""
         pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1])
-        return pages * 4096 / 2**20
+        return pages * mmap.PAGESIZE / 2**20
 
     def stop(self) -> int:
         """RETURNS (int): Its exit status after SIGTERM."""

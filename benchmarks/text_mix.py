@@ -19,7 +19,7 @@ LENGTHS = (250, 500, 1000, 2000, 3000)
 def read_sentences(path: Path) -> list[list[str]]:
     """RETURNS (list[list[str]]): The words of each sentence of a column file."""
     text = path.read_text(encoding="utf8")
-    blocks = [block.splitlines() for block in text.split("\n\n")]
+    blocks = [block.split("\n") for block in text.split("\n\n")]
     sentences = [[line.split()[0] for line in block if line.strip()] for block in blocks]
     return [words for words in sentences if words and words[0] != "-DOCSTART-"]
 

@@ -25,7 +25,7 @@ def load_texts(path: Path | None, n_texts: int, seed: int) -> list[str]:
     """
     if path is None:
         return list(_mixed_lengths(n_texts, seed))
-    lines = [line for line in path.read_text(encoding="utf8").splitlines() if line.strip()]
+    lines = [line for line in path.read_text(encoding="utf8").split("\n") if line.strip()]
     texts = [json.loads(line)["text"] for line in lines] if path.suffix == ".jsonl" else lines
     if len(texts) < n_texts:
         raise ValueError(f"{str(path)!r} has {len(texts)} texts, but {n_texts} are needed.")

@@ -80,7 +80,7 @@ def main(
             which = i % len(folders)
             try:
                 difference = float(abs(load_and_predict(folders[which]) - expected[which]).max())
-                error = f"vectors differ by {difference:.2g}" if difference > 1e-4 else ""
+                error = f"vectors differ by {difference:.2g}" if not difference <= 1e-4 else ""
             except Exception as raised:  # noqa: BLE001  all are counted
                 error = f"{type(raised).__name__}: {str(raised)[:200]}"
             with lock:

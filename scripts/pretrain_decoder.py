@@ -142,7 +142,7 @@ def main(
     valid: Annotated[Path, typer.Option(help="Text to validate on, never trained on")],
     checkpoints: Annotated[Path, typer.Option(help="Folder to resume from and save to")],
     output: Annotated[Path, typer.Option(help="Folder for the finished decoder")],
-    minutes: Annotated[float, typer.Option(help="Training time of this call")] = 60,
+    minutes: Annotated[float, typer.Option(help="Training time of this call", min=0.01)] = 60,
     objective: Annotated[
         str, typer.Option(help="causal, or masked for the encoder twin")
     ] = "causal",
@@ -163,8 +163,10 @@ def main(
     window: Annotated[int, typer.Option(help="Subtokens per training sequence")] = 512,
     batch_subtokens: int = 8192,
     learning_rate: float = 4e-3,
-    warmup: Annotated[int, typer.Option(help="Steps of warm-up")] = 50,
-    decay: Annotated[float, typer.Option(help="Last share of the minutes, for the decay")] = 0.25,
+    warmup: Annotated[int, typer.Option(help="Steps of warm-up", min=1)] = 50,
+    decay: Annotated[
+        float, typer.Option(help="Last share of the minutes, for the decay", min=0.01, max=1)
+    ] = 0.25,
     clip: float = 1.0,
     valid_every: Annotated[float, typer.Option(help="Minutes between validations")] = 5,
     seed: int = 0,
@@ -174,6 +176,14 @@ def main(
         raise typer.BadParameter(f"objective is {objective!r}: expected 'causal' or 'masked'.")
     if context < window:
         raise typer.BadParameter(f"context is {context}, shorter than the window of {window}.")
+    if not hasattr(torch.optim, "Muon"):
+        raise typer.BadParameter(f"torch {torch.__version__} has no Muon: install 2.9 or newer.")
+    is_begun = (checkpoints / CHECKPOINT).exists()
+    if is_begun and start_from is not None:
+        raise typer.BadParameter(
+            f"{checkpoints} holds a run that has begun, with weights of its own: leave start-from "
+            "out, or name another folder."
+        )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(seed)
     tokenizer_path = checkpoints / "tokenizer"
@@ -187,6 +197,10 @@ def main(
             tokenizer = PreTrainedTokenizerFast.from_pretrained(tokenizer_from)
         replace_folder(tokenizer_path, tokenizer.save_pretrained)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(tokenizer_path)
+    if tokenizer.bos_token_id is None:
+        raise typer.BadParameter(f"{tokenizer_path} has no BOS, with which every window begins.")
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
     sizes = {
         "vocab_size": len(tokenizer),
         "hidden_size": width,
@@ -221,9 +235,16 @@ def main(
         task,
         windows,
         make_optimizers(decoder, learning_rate),
-        identity={"objective": objective, **sizes},
+        identity={
+            "objective": objective,
+            "window": window,
+            "batch_subtokens": batch_subtokens,
+            "mask_rate": mask_rate,
+            "seed": seed,
+            **sizes,
+        },
     )
-    if (checkpoints / CHECKPOINT).exists():
+    if is_begun:
         learner.load(checkpoints)
         n = learner.progress.n_subtokens
         print(f"Resuming at step {learner.progress.step}, {n:,} subtokens")

@@ -121,7 +121,7 @@ def _measure(
     items: int,
     rounds: int,
 ) -> dict[str, Any]:
-    """reference (list[Tensor]): Outputs and gradients in bfloat16; filled by the first.
+    """reference (list[Tensor]): Outputs and gradients in bfloat16; filled by that kind.
 
     rounds (int): 0: nothing is timed.
     """
@@ -136,8 +136,10 @@ def _measure(
     dY = torch.randn(step_items, decoder.width, device=DEVICE, generator=generator)
 
     found = _compute(decoder, draw_pack("sentences", step_items, 0, DEVICE), dY)
-    if not reference:
+    if make is None:
         reference += found
+    if not reference:
+        raise RuntimeError("bfloat16, with which it is compared, has no figures")
     names = ("outputs", "gradients")
     row: dict[str, Any] = {
         name: cosine_similarity(X.double(), Y.double(), dim=0).item()

@@ -1,6 +1,7 @@
 """Inference: lgu_transformer through nlp.pipe, and the usual loop over padded batches."""
 
 import gc
+import statistics
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,7 +54,7 @@ def measure_ours(
             pipe.shim.set_options(max_batch_items=pack, base_weights="auto")
             speeds = [time_pass(nlp, kind, n_texts, seed) for seed in range(rounds + 1)][1:]
             items = f"{'auto: ' * (pack == 'auto')}{pipe.shim.find_items():,}"
-            results["passes"][f"{kind}, packs of {items}"] = sorted(speeds)[len(speeds) // 2]
+            results["passes"][f"{kind}, packs of {items}"] = statistics.median(speeds)
         results["outside"][kind] = _share_outside(nlp, kind, n_texts, rounds + 1)
     return results
 
@@ -161,8 +162,8 @@ def measure_peer(
                 n = sum(_run_padded(model, tokenizer, texts, size, by_length))
                 speeds.append(n / (now() - start))
             order = "sorted by length" if by_length else "in order"
-            speeds = sorted(speeds[1:])
-            results["passes"][f"{kind}, batches of {size} {order}"] = speeds[len(speeds) // 2]
+            median = statistics.median(speeds[1:])
+            results["passes"][f"{kind}, batches of {size} {order}"] = median
     return results
 
 

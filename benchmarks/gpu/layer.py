@@ -2,6 +2,7 @@
 join them, would bring."""
 
 import gc
+import math
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -143,7 +144,7 @@ def _measure(
     reference: dict[str, torch.Tensor],
     end: float,
 ) -> dict[str, Any]:
-    """reference (dict): The unchanged layer's output and gradient by pass; filled by the first."""
+    """reference (dict): The unchanged layer's output and gradient by pass; it fills it itself."""
     gc.collect()  # changed layers refer to themselves
     torch._dynamo.reset()
     model = make_layers(shape, 1, DEVICE)
@@ -160,6 +161,8 @@ def _measure(
         change(model.layers[0], stack)
         for i, (name, backward) in enumerate(_PASSES.items()):
             run = partial(_run, model, X, dY, backward=backward)
+            if change is _keep and name not in reference:
+                reference[name] = run(draw_pack("sentences", _CHECKED, 0, DEVICE))
             row[name] = attempt(partial(_time, run, reference, name, items, rounds, 100 * i), end)
     return row
 
@@ -178,7 +181,7 @@ def _time(
     first = now() - start
     seconds = median_seconds(run, rounds, packs.__getitem__)
     Y = run(draw_pack("sentences", _CHECKED, 0, DEVICE))
-    apart = distance(Y, reference.setdefault(name, Y))
+    apart = distance(Y, reference[name]) if name in reference else math.nan
     return {"ms": 1000 * seconds, "first": first, "distance": apart}
 
 

@@ -72,7 +72,7 @@ def move_links(text: str) -> str:
     """Turn the links of a file of the root into links of the site.
 
     text (str): Markdown. Links into docs/ lose that folder, links to pages of the root become those
-        of the site, and others, which the site does not have, become their text.
+        of the site.
     RETURNS (str): Markdown for docs/.
     """
 

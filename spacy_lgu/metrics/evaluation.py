@@ -68,8 +68,12 @@ def find_threshold(nlp: Language, docs: list[Doc], spans_key: str) -> float:
             f"{', '.join(nlp.pipe_names) or 'no components'}."
         )
     pipe = found[0]
-    pipe.cfg["threshold"] = THRESHOLDS[0]
-    predicted = list(nlp.pipe(copy_tokens(doc) for doc in docs))
+    before = pipe.cfg["threshold"]
+    try:
+        pipe.cfg["threshold"] = THRESHOLDS[0]
+        predicted = list(nlp.pipe(copy_tokens(doc) for doc in docs))
+    finally:
+        pipe.cfg["threshold"] = before
     gold = [take_spans(doc, spans_key) for doc in docs]
     scores = {}
     for threshold in THRESHOLDS:

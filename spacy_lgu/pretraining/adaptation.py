@@ -61,7 +61,7 @@ class AdaptationSettings:
     batch_size (int): Subtokens per update.
     window (int): Subtokens per window.
     validate_every (float): Minutes between validations, each of which saves a checkpoint until the
-        rate decays.
+        rate decays; 0: after every update.
     seed (int): Seed of everything random.
     """
 
@@ -90,6 +90,9 @@ class AdaptationSettings:
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ValueError(f"{name} must be positive, but is {value}.")
+        for name in ("weight_decay", "validate_every"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, but is {getattr(self, name)}.")
         if not 0 < self.decay <= 1:
             raise ValueError(f"decay must lie in (0, 1], but is {self.decay}.")
 

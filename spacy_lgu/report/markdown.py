@@ -18,9 +18,9 @@ hand. What is compared is described in `{source}`.
 - **F1** is strict micro F1 in percent on the test part (borders and label must be right), mean and
   sample standard deviation over seeds. Within a task all systems are trained for the same number
   of steps on as many texts.
-- **p (t)** is the paper's test: one-sided, paired by seed, against `cccc` of the same system.
-  **p (b)** and the interval of the difference come from a paired bootstrap over the test texts
-  ({n_samples:,} samples, counts of all seeds together).
+- **p (t)** is the paper's test: one-sided, paired by seed, against the causal pattern of the same
+  system. **p (b)** and the interval of the difference come from a paired bootstrap over the test
+  texts ({n_samples:,} samples, counts of all seeds together).
 - **Minutes** are those of `spacy train`, evaluation on dev included; **tokens/s** are spaCy's
   tokens through the whole pipeline (what else the machine did meanwhile is in both); **MB** is a
   saved pipeline, frozen weights included if they are in it.

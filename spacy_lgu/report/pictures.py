@@ -8,7 +8,7 @@ from typing import Any
 import numpy
 
 from ..metrics.seeds import mean_and_stdev
-from ..study.plan import CAUSAL, Study, System
+from ..study.plan import Study, System
 from .rows import ComparisonsT, RowsT, mean
 
 
@@ -76,7 +76,7 @@ def draw_differences(study: Study, comparisons: dict[str, ComparisonsT], path: P
             style = {"fmt": "o", "markersize": 4, "capsize": 2, "color": f"C{i}"}
             axes.errorbar(x, y, xerr=errors, label=pattern, **style)
         axes.axvline(0, color="#a0aec0", zorder=0)
-        axes.set(title=study.systems[name].title, xlabel=f"points of F1 gained over {CAUSAL}, 95 %")
+        axes.set(title=study.systems[name].title, xlabel="points of F1 over causal, 95 %")
         axes.legend(loc="best", fontsize=8)
     panels[0][0].set_yticks(range(len(tasks)), tasks)
     panels[0][0].set_ylim(len(tasks) - 0.5, -0.5)

@@ -7,7 +7,7 @@ import numpy
 
 from ..metrics.bootstrap import BootstrapResult, paired_bootstrap
 from ..metrics.seeds import paired_t_test
-from ..study.plan import CAUSAL, Study
+from ..study.plan import Study
 
 RunsT = list[dict[str, Any]]  # of one row: lines of the results that differ by seed only
 RowT = tuple[str, str | None]  # system and pattern
@@ -18,7 +18,7 @@ N_SAMPLES = 10_000
 
 @dataclass(frozen=True)
 class Comparison:
-    """The runs of a row against those of `cccc` of the same system, paired by seed.
+    """The runs of a row against those of the system's causal pattern, paired by seed.
 
     p_value (float | None): Of the t-test; None where t is not defined.
     """
@@ -55,11 +55,13 @@ def find_comparable(study: Study, task: str, results: RunsT) -> RunsT:
 
 
 def compare_rows(rows: RowsT) -> ComparisonsT:
-    """Each row of a decoder against the row `cccc` of the same system, if both have a seed."""
+    """Each row of a decoder against the causal one of the same system, if both have a seed."""
+    # Of c alone, however many: they are one decoder.
+    causal = {name: runs for (name, pattern), runs in rows.items() if set(pattern or "") == {"c"}}
     compared = {
-        (name, pattern): _compare(runs, rows.get((name, CAUSAL), []))
+        (name, pattern): _compare(runs, causal.get(name, []))
         for (name, pattern), runs in rows.items()
-        if pattern != CAUSAL
+        if set(pattern or "") != {"c"}
     }
     return {row: comparison for row, comparison in compared.items() if comparison is not None}
 

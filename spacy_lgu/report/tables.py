@@ -4,7 +4,7 @@ from typing import Any
 
 from ..metrics.seeds import mean_and_stdev
 from ..metrics.strict import SpanCounts
-from ..study.plan import CAUSAL, Study, System, Task
+from ..study.plan import Study, System, Task
 from .rows import Comparison, ComparisonsT, RowsT, RunsT, mean
 
 SURE = 0.05  # p of a bootstrap below which the overview marks a row
@@ -18,8 +18,8 @@ def render_overview(
     lines = [
         "## Overview",
         "",
-        f"F1, mean over seeds. \\* better than `{CAUSAL}` of the same system with the same seeds, "
-        f"p (b) < {SURE}.",
+        "F1, mean over seeds. \\* better than the causal pattern of the same system with the same "
+        f"seeds, p (b) < {SURE}.",
         "",
         f"| system | pattern | {' | '.join(f'`{task}`' for task in tasks)} |",
         "|---|---|" + "---:|" * len(tasks),

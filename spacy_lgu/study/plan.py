@@ -19,7 +19,6 @@ SPAN_HEADS = ("spancat", "spancat_found", "spancat_singlelabel")
 HEADS = ("sequence_labeler", "ner", *SPAN_HEADS)
 ENCODERS = ("decoder", "encoder", "cnn", "instruction")
 PARTS = ("train", "dev", "test")
-CAUSAL = "cccc"
 
 
 @dataclass(frozen=True)
@@ -213,6 +212,10 @@ def _parse(content: Any, path: Path) -> Study:
                 f"Expected names of letters, digits, -, _ and ., not at their beginning, but got "
                 f"{name!r}."
             )
+    if "differences" in content["tasks"]:
+        raise ValueError(
+            f"{path}: a task cannot be called 'differences', which the report calls a picture."
+        )
     tasks = {name: _make(Task, name, entry) for name, entry in content["tasks"].items()}
     systems = {
         name: _make(System, name, _find_config(name, entry, path.parent))

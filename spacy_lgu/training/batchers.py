@@ -29,23 +29,34 @@ def batch_by_subtokens_v1(
     """Batch examples by the subtokens of their texts, which is what the decoder sees without
     overlapping windows; packed batches have no padding.
 
-    size (int | Iterable[int]): Most subtokens per batch, or a schedule of it. An example with
-        more gets a batch of its own: nothing is discarded.
+    size (int | Iterable[int]): Most subtokens per batch, or a schedule of it, whose last value
+        stays. An example with more gets a batch of its own: nothing is discarded.
     name (str): The decoder, as in the transformer's config.
     revision (str | None): Its revision on the hub.
     tokenizer_config (dict): Passed to AutoTokenizer.
     RETURNS (Callable): Examples -> batches of examples, in order. Raises ValueError for a size
-        below 1.
+        below 1, of a schedule when it is reached.
     """
-    if isinstance(size, int) and size < 1:
-        raise ValueError(f"A batch must hold at least 1 subtoken, but size is {size}.")
-    sizes = repeat(size) if isinstance(size, int) else size
+    sizes = [_check_size(size)] if isinstance(size, int) else size
 
     def batcher(examples: Iterable[Example]) -> Iterator[list[Example]]:
         tokenizer = load_tokenizer(find_source(name, revision), tokenizer_config)
-        return _batch(examples, iter(sizes), tokenizer)
+        return _batch(examples, _draw_sizes(sizes), tokenizer)
 
     return batcher
+
+
+def _draw_sizes(sizes: Iterable[int]) -> Iterator[int]:
+    last = 0
+    for last in sizes:
+        yield _check_size(last)
+    yield from repeat(_check_size(last))
+
+
+def _check_size(size: int) -> int:
+    if size < 1:
+        raise ValueError(f"A batch must hold at least 1 subtoken, but size is {size}.")
+    return size
 
 
 def _batch(

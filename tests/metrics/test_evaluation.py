@@ -34,6 +34,15 @@ def test_threshold_with_texts_without_candidates():
     assert nlp.get_pipe("spancat").cfg["threshold"] == 0.05
 
 
+def test_a_threshold_stays_if_no_other_can_be_found():
+    nlp = spacy.blank("en")
+    nlp.add_pipe("spancat", config={"threshold": 0.7})
+    docs = [nlp.make_doc("Ann Lee")]
+    with pytest.raises(KeyError, match="has not been allocated yet"):
+        find_threshold(nlp, docs, "sc")
+    assert nlp.get_pipe("spancat").cfg["threshold"] == 0.7
+
+
 @pytest.mark.parametrize("name", ["entity_ruler", "spancat_singlelabel", "span_finder"])
 def test_a_threshold_needs_a_span_categorizer_that_has_one(name):
     nlp = spacy.blank("en")

@@ -397,6 +397,8 @@ def test_a_mask_token_that_the_decoder_does_not_know(adapt):
         ({"steps": None}, "exactly one of minutes and steps"),
         ({"steps": 0}, "steps must be positive, but is 0"),
         ({"learn_rate": -1}, "learn_rate must be positive"),
+        ({"weight_decay": -0.1}, "weight_decay must not be negative, but is -0.1"),
+        ({"validate_every": -1}, "validate_every must not be negative, but is -1"),
         ({"decay": 0}, r"decay must lie in \(0, 1\]"),
         ({"tuning": "frozen"}, "tuning = 'frozen' trains nothing"),
         ({"objective": "causal"}, "it would learn to copy"),

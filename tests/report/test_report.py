@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from spacy_lgu.report.markdown import write_report
-from spacy_lgu.report.rows import find_rows
+from spacy_lgu.report.rows import compare_rows, find_rows
 from spacy_lgu.study.plan import Study, System, Task, Training
 
 PLAN = Path("my/study.yml")
@@ -63,7 +63,7 @@ RESULTS = [
 EXPECTED = """\
 ## Overview
 
-F1, mean over seeds. \\* better than `cccc` of the same system with the same seeds, p (b) < 0.05.
+F1, mean over seeds. \\* better than the causal pattern of the same system with the same seeds, p (b) < 0.05.
 
 | system | pattern | `names` |
 |---|---|---:|
@@ -156,6 +156,14 @@ def test_overview_marks_what_is_surely_better(tmp_path):
         "| decoder | cccc | 20.0 |  |\n| decoder | ccbb | 80.0\\* |  |\n| CNN |  |  | 80.0 |\n"
         in text
     )
+
+
+@pytest.mark.parametrize("causal", ["c", "cccc", "cccccccc"])
+def test_the_causal_pattern_may_have_any_number_of_groups(causal):
+    lines = [make_line("decoder", causal, 0, 1), make_line("decoder", "cb", 0, 4)]
+    compared = compare_rows(find_rows(STUDY, "names", lines))
+    assert list(compared) == [("decoder", "cb")]
+    assert compared["decoder", "cb"].bootstrap.difference > 0
 
 
 def test_overview_is_in_the_order_of_the_study(tmp_path):

@@ -106,6 +106,7 @@ def test_pretrained_decoder_is_trained_as_in_the_paper():
         ({"tasks": ["a"]}, r"study.yml: expected names, .* for tasks, but got \['a'\]"),
         ({"tasks": {3: TASK}}, r"study.yml: expected names, .* for tasks, but got \{3: "),
         ({"tasks": {}}, "expected at least one task and one system"),
+        ({"tasks": {"differences": TASK}}, "a task cannot be called 'differences'"),
         ({"tasks": {"..": TASK}}, "not at their beginning, but got '..'"),
         ({"systems": {".hidden": SYSTEM}}, "not at their beginning, but got '.hidden'"),
         ({"decoders": {"tiny": 3}}, "expected names, .* for decoders, but got {'tiny': 3}"),

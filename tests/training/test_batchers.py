@@ -71,6 +71,14 @@ def test_size_may_be_a_schedule(decoder_folder):
     assert [len(batch) for batch in batches] == [1, 2, 4]
 
 
+def test_the_last_size_of_a_schedule_stays(decoder_folder):
+    batches = batch_by_subtokens_v1([2, 4], str(decoder_folder))(make_examples(["a"] * 7))
+    assert [len(batch) for batch in batches] == [1, 2, 2, 2]
+    for sizes in ([], [2, 0]):
+        with pytest.raises(ValueError, match="at least 1 subtoken, but size is 0"):
+            list(batch_by_subtokens_v1(sizes, str(decoder_folder))(make_examples(["a"] * 7)))
+
+
 def test_size_must_be_positive():
     with pytest.raises(ValueError, match="at least 1 subtoken, but size is 0"):
         batch_by_subtokens_v1(0, "any")
