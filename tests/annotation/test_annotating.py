@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from spacy.language import Language
+from spacy.tokens import Span, SpanGroup
 
 from spacy_lgu.annotation import annotating
 from spacy_lgu.annotation.annotating import Annotator
@@ -194,3 +195,11 @@ def test_scores_of_another_number_of_spans_are_not_written(nlp):
     doc.spans["sc"].append(doc[1:2])
     assert "score" not in read_annotations(doc, []).spans["sc"][0]
     assert read_annotations(nlp("Ann"), []).spans["sc"][0]["score"] == 0.5
+
+
+def test_a_score_is_of_the_component_that_found_the_entity():
+    doc = spacy.blank("en")("Ann saw Rome")
+    doc.ents = [Span(doc, 0, 1, label="PER")]
+    doc.spans["sc"] = SpanGroup(doc, name="sc", attrs={"scores": [0.5]}, spans=[doc.ents[0]])
+    assert "score" not in read_annotations(doc, ["sequence_labeler"]).ents[0]
+    assert read_annotations(doc, ["sc"]).ents[0]["score"] == 0.5

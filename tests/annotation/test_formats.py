@@ -287,3 +287,31 @@ def test_what_other_formats_cannot_hold_is_kept_as_json(annotate, tmp_path, form
         pq = pytest.importorskip("pyarrow.parquet")
         found = json.loads(pq.read_table(file)["record"][0].as_py())
     assert kept.items() <= found.items()
+
+
+def test_rows_of_parquet_from_any_place(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    pq = pytest.importorskip("pyarrow.parquet")
+    from spacy_lgu.annotation.parquet import ParquetReader
+
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"text": list("abcdefgh")}), path, row_group_size=3)
+    for row, text in enumerate("abcdefgh"):
+        reader = ParquetReader(path, "text")
+        assert [(record.line, record.text) for record in reader.read([row], 1)] == [(row + 1, text)]
+        reader.close()
+
+
+def test_parquet_in_several_groups_of_rows(annotate, tmp_path, monkeypatch):
+    pq = pytest.importorskip("pyarrow.parquet")
+    monkeypatch.setattr("spacy_lgu.annotation.parquet._GROUP", 2)
+    write_jsonl(tmp_path / "a.jsonl", [{"text": text} for text in "abcde"])
+    annotate(tmp_path / "a.jsonl", format="parquet")
+    table = pq.read_table(tmp_path / "out" / "a.jsonl-000000.parquet")
+    assert table["text"].to_pylist() == list("abcde")
+
+
+def test_docs_in_several_shards(annotate, tmp_path):
+    annotate(write_docs(tmp_path / "a.spacy"), shard_size=2)
+    texts = [record["text"] for record in read_all(tmp_path / "out", "*.jsonl")]
+    assert texts == [*TEXTS, "Romeway"]

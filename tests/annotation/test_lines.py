@@ -1,5 +1,6 @@
 """Lines of files, from any shard on."""
 
+import gzip
 import hashlib
 
 import pytest
@@ -103,4 +104,16 @@ def test_bad_records_are_told_from_records(tmp_path):
     (found,) = reader.read([0, 0], 1)
     assert isinstance(found, BadRecord)
     assert (found.line, found.is_clash) == (1, False)
+    reader.close()
+
+
+def test_a_later_shard_of_a_compressed_file(tmp_path):
+    path = tmp_path / "a.txt.gz"
+    path.write_bytes(gzip.compress(b"a\nb\nc\nd\n"))
+    _, starts, _ = scan_lines(path, "text", 2)
+    reader = LineReader(path, "text", "text")
+    assert [(record.line, record.text) for record in reader.read(starts[1], 2)] == [
+        (3, "c"),
+        (4, "d"),
+    ]
     reader.close()

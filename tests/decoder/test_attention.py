@@ -263,14 +263,16 @@ def test_bfloat16_is_close_to_float32():
     assert 0 < relative_error(Y, expected) < 0.05
 
 
-def test_attention_dropout_drops_in_training():
+@pytest.mark.parametrize(
+    "options",
+    [{"unmasked": (True,)}, {"unmasked": (False,)}, {"unmasked": (False,), "sliding_window": 3}],
+)
+def test_attention_dropout_drops_in_training(options):
     X = heads(total=60)
     packed = PackedBatch.pack(numpy.arange(60), [50, 10], device=CPU)
     torch.manual_seed(0)
     Y, dropped = (
-        packed_attention(Layer(), X, X, X, None, packed=packed, unmasked=(True,), dropout=dropout)[
-            0
-        ]
+        packed_attention(Layer(), X, X, X, None, packed=packed, dropout=dropout, **options)[0]
         for dropout in (0.0, 0.5)
     )
     assert 0.1 < relative_error(dropped, Y) < 2

@@ -104,3 +104,10 @@ def test_a_calibration_of_what_is_half_right():
     assert found.temperature == pytest.approx(math.log(8) / math.log(3), rel=1e-2)
     assert found.after.ece == pytest.approx(0.0, abs=1e-2)
     assert found.is_sound
+
+
+@pytest.mark.parametrize("tags", [[1, 0], [3, 4]])
+def test_another_end_or_label_is_wrong(tags):
+    logits = numpy.log([[0.04, 0.9, 0.02, 0.02, 0.02], [0.04, 0.02, 0.9, 0.02, 0.02]])
+    data = Annotated(logits, numpy.array([2]), numpy.array(tags), numpy.zeros(2, dtype="bool"))
+    assert measure(data, temperature=1.0, decoding="viterbi").ece > 0.5

@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from spacy.tokens import Doc
 
+from spacy_lgu.layers.alignment import encode_docs
 from spacy_lgu.listeners.span_getters import get_sent_spans, strided_spans_v1
 
-from .words import VOCAB, doc_of, encode, read_from, sequences
+from .words import TOKENIZERS, VOCAB, doc_of, encode, read_from, sequences
 
 
 def test_spans_that_tile_the_doc_are_sequences_of_their_own():
@@ -122,3 +123,16 @@ def test_any_spans_read_each_token_from_a_span_with_most_context(bounds, causal,
                 own = token.i - span.start
                 own = own if causal else min(own, span.end - 1 - token.i)
                 assert own == max(contexts)
+
+
+def test_a_first_token_without_subtokens_reads_from_its_own_doc():
+    one, two = doc_of(2), doc_of(2)
+    encoded = encode_docs(
+        [one, two],
+        [[one[:]], [two[1:]]],
+        TOKENIZERS[False, False],
+        window=9,
+        stride=None,
+        causal=False,
+    )
+    assert encoded.indices.tolist() == [0, 1, 2, 2]

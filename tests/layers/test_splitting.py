@@ -311,3 +311,16 @@ def test_byte_level_subtokens_spell_the_text(kind, doc):
     if "<s>" not in doc.text:  # parsed as the special token, which spells nothing
         spelled = tokenizer.decode(encode([doc], tokenizer).ids, skip_special_tokens=True)
         assert spelled == doc[:].text
+
+
+def test_context_on_the_right_is_counted_from_the_last_subtoken():
+    doc = Doc(spacy.blank("en").vocab, words=["a", "b", "ccc", "d"])
+    encoded = encode_docs(
+        [doc],
+        [[doc[:3], doc[1:]]],
+        byte_tokenizer(bos=False),
+        window=99,
+        stride=None,
+        causal=False,
+    )
+    assert encoded.rows[encoded.indices].tolist() == [0, 2, 9, 10, 11, 13]

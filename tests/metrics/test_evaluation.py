@@ -2,7 +2,7 @@
 
 import pytest
 import spacy
-from spacy.tokens import Doc, DocBin, Span
+from spacy.tokens import Doc, DocBin, Span, SpanGroup
 from spacy.training import Example
 
 from spacy_lgu.metrics.evaluation import copy_tokens, evaluate, find_threshold, read_gold
@@ -57,3 +57,28 @@ def test_predictions_on_tokens_without_annotation_are_left_out():
     doc = Doc(nlp.vocab, words=["Rome", "Rome"])
     doc.set_ents([Span(doc, 0, 1, label="LOC")], missing=[Span(doc, 1, 2)])
     assert evaluate(nlp, [doc], None)["documents"] == [[1, 1, 1]]
+
+
+def test_the_threshold_is_the_lowest_of_the_best(monkeypatch):
+    nlp = spacy.blank("en")
+    pipe = nlp.add_pipe("spancat")
+    doc = nlp.make_doc("Ann saw Rome")
+    doc.spans["sc"] = [Span(doc, 0, 1, label="P")]
+    nlp.initialize(lambda: [Example(copy_tokens(doc), doc)])
+
+    def write(docs, found):
+        for one in docs:
+            spans = [Span(one, 0, 1, label="P"), Span(one, 2, 3, label="P")]
+            one.spans["sc"] = SpanGroup(one, attrs={"scores": [0.7, 0.32]}, spans=spans)
+
+    monkeypatch.setattr(pipe, "set_annotations", write)
+    assert find_threshold(nlp, [doc], "sc") == pipe.cfg["threshold"] == 0.35
+
+
+def test_precision_and_recall():
+    nlp = spacy.blank("en")
+    nlp.add_pipe("entity_ruler").add_patterns([{"label": "LOC", "pattern": "Rome"}])
+    doc = Doc(nlp.vocab, words=["Rome", "Rome"])
+    doc.ents = [Span(doc, 0, 1, label="LOC")]
+    scores = evaluate(nlp, [doc], None)
+    assert (scores["precision"], scores["recall"]) == (50, 100)

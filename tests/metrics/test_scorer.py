@@ -116,3 +116,11 @@ def test_works_in_a_config():
     scores = nlp.evaluate([Example(nlp.make_doc("Ann ran"), gold)])
     assert scores["strict_f"] == 1
     assert registry.get("scorers", "spacy-lgu.strict_iob2_scorer.v1") is make_strict_iob2_scorer_v1
+
+
+def test_predictions_beside_tokens_without_annotation_count():
+    partly = make_doc("Ann met Bo")
+    partly.set_ents([], missing=[partly[1:2]], default="outside")
+    predicted = make_doc("Ann met Bo", (0, 1, "PER"), (2, 3, "PER"))
+    scores = make_strict_iob2_scorer_v1()([Example(predicted, partly)])
+    assert scores["strict_per_type"] == {"PER": {"p": 0, "r": 0, "f": 0}}

@@ -10,10 +10,12 @@ import sys
 import time
 
 import pytest
+from thinc.api import Config
 
 from spacy_lgu.search.folder import check_identity, held, keep_result, make_outcome, read_trials
-from spacy_lgu.search.space import Candidate
-from spacy_lgu.search.trials import Trial
+from spacy_lgu.search.jobs import Search, find_identity
+from spacy_lgu.search.space import Candidate, Space
+from spacy_lgu.search.trials import Task, Trial
 
 from ..killing import kill_everywhere
 
@@ -134,3 +136,18 @@ def test_a_folder_of_other_files_is_refused(tmp_path):
         FileExistsError, match=r"holds other files \('thesis\.tex'\), and no search"
     ):
         check_identity(tmp_path, IDENTITY)
+
+
+def test_code_and_adapters_are_part_of_what_is_searched(tmp_path):
+    code, lora = tmp_path / "code.py", tmp_path / "lora"
+    code.write_text("a = 1")
+    lora.mkdir()
+    (lora / "adapter.json").write_text("1")
+    config = Config({"paths": {}, "model": {"name": "x/y", "lora": {"path": str(lora)}}})
+    search = Search(config, ("model",), Task(Space(1), (0,), 4), code=str(code))
+    before = find_identity(search, "greedy", {})["file"]
+    code.write_text("a = 2")
+    (lora / "adapter.json").write_text("2")
+    after = find_identity(search, "greedy", {})["file"]
+    assert before.keys() == after.keys() == {str(code), str(lora)}
+    assert all(before[name] != after[name] for name in before)

@@ -111,3 +111,14 @@ def test_layers_without_a_mask_say_nothing_of_their_group():
     one_in_four = [None, None, None, 0.9] * 2
     assert average_groups(one_in_four, 2) == [0.9, 0.9]
     assert average_groups([None, None, 0.25, 0.75], 2) == [0.0, 0.5]
+
+
+def test_gates_become_sharper(decoder_folder):
+    decoder = make_layer(decoder_folder).shims[0].ready.decoder
+    gates = LayerGates(decoder, n_steps=10, learn_rate=0.1)
+    gates._theta.data.fill_(0.5)
+    used = []
+    for step in (0, 10):
+        gates.begin_step(step)
+        used.append(gates._used[0].item())
+    assert used == pytest.approx([0.6225, 0.9933], abs=1e-4)

@@ -13,7 +13,7 @@ from spacy_lgu.search.oneshot import OneShot
 from spacy_lgu.search.running import count_steps
 from spacy_lgu.search.space import Candidate, Space, make_space
 from spacy_lgu.search.strategies import STRATEGIES, make_strategy
-from spacy_lgu.search.trials import Outcome, Task, Trial
+from spacy_lgu.search.trials import Outcome, Task, Trial, mean_scores, rank
 
 from .helpers import SCORES, look_up, play
 
@@ -271,3 +271,25 @@ def test_large_spaces_are_refused_by_those_that_list_them():
 def test_trials_have_names_of_their_own():
     assert Trial("train", Candidate("cb", 3, 2), 1, 40).name == "cb-l3-r2-s1-40"
     assert Trial("gates", Candidate("cc"), 0, 40).name == "gates-s0-40"
+
+
+def test_gates_are_tried_at_the_depth_that_they_were_learned_at():
+    task = Task(make_space("cb", depths=[2], repeats=[1]), (0,), 40)
+    trials = play(Gates(task, top=1), lambda trial: Outcome(trial, 0.5, gates=(0.1, 0.9)))
+    assert [trial.candidate for trial in trials] == [Candidate("cc", 2, 1), Candidate("cb", 2, 1)]
+
+
+def test_what_is_compared_has_the_depth_of_the_others():
+    task = Task(make_space("cb", depths=[3], repeats=[1]), (0,), 40)
+    trials = play(make_strategy("greedy", task, compare=True), lambda trial: Outcome(trial, 0.5))
+    assert {trial.candidate.n_layers for trial in trials} == {3}
+
+
+def test_a_candidate_is_worth_the_mean_of_its_seeds():
+    outcomes = [Outcome(Trial("train", Candidate("cb"), i, 9), 0.2 + 0.4 * i) for i in (0, 1)]
+    assert mean_scores(outcomes, 9) == {Candidate("cb"): pytest.approx(0.4)}
+
+
+def test_of_equal_candidates_the_cheaper_comes_first():
+    order = [Candidate("bb", 2), Candidate("cb", 4), Candidate("cb")]
+    assert rank(dict.fromkeys([order[2], order[1], order[0]], 0.5)) == order

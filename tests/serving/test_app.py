@@ -1,14 +1,17 @@
 """Requests over HTTP, their answers, and what of a request may fail."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import spacy
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spacy_lgu.annotation.annotations import read_annotations, scored_keys
 from spacy_lgu.decoder.fleet import FleetDecoder
+from spacy_lgu.serving.rendering import Wanted, render
 
 from ..conftest import TEXTS
 from .conftest import GO_ON, annotate, code_of, listen, metric, open_service, wait_until
@@ -193,3 +196,10 @@ def test_a_lost_device_ends_the_thread(folder, monkeypatch, is_lost):
             assert client.get("/health/live").status_code == 503
         else:  # the words were those of a text
             assert annotate(client, text="Rome").status_code == 200
+
+
+def test_sentences_are_counted_as_is_asked():
+    nlp = spacy.blank("en")
+    nlp.add_pipe("sentencizer")
+    found = json.loads(render(nlp("😀. Rome."), [], Wanted(offsets="utf16")))
+    assert found["sents"] == [{"start": 0, "end": 3}, {"start": 4, "end": 9}]
