@@ -87,7 +87,7 @@ def calibrate(data: Annotated, *, temperature: float, decoding: str) -> Calibrat
     decoding (str): As in predict_spans.
     RETURNS (Calibration): The temperature, and what it changes.
     """
-    fitted = fit_temperature(data.logits, data.lengths, data.tags)
+    fitted = fit_temperature(data)
     return Calibration(
         fitted,
         measure(data, temperature=temperature, decoding=decoding),
@@ -104,7 +104,7 @@ def measure(data: Annotated, *, temperature: float, decoding: str) -> Quality:
     decoding (str): As in predict_spans.
     RETURNS (Quality): How good they are.
     """
-    nll = negative_log_likelihood(data.logits, data.lengths, data.tags, temperature)
+    nll = negative_log_likelihood(data, temperature)
     spans, probabilities = predict_spans(
         data.logits, data.lengths, data.is_space, temperature=temperature, decoding=decoding
     )
@@ -113,48 +113,41 @@ def measure(data: Annotated, *, temperature: float, decoding: str) -> Quality:
     return Quality(nll, ece, int(is_known.sum()))
 
 
-def negative_log_likelihood(
-    logits: numpy.ndarray, lengths: numpy.ndarray, tags: numpy.ndarray, temperature: float
-) -> float:
+def negative_log_likelihood(data: Annotated, temperature: float) -> float:
     """Mean over the annotated tokens of minus the log-probability of valid tag sequences.
 
-    logits (ndarray): Shape: (tokens, tags).
-    lengths (ndarray): Tokens of each sequence. Shape: (sequences,).
-    tags (ndarray): The right tags, MISSING where not known. Shape: (tokens,).
+    data (Annotated): With at least one annotated token.
     temperature (float): The logits are divided by it.
     RETURNS (float): Nats per annotated token.
     """
-    n_known = int((tags != MISSING).sum())
-    return -log_likelihood(log_softmax(logits / temperature), lengths, tags) / n_known
+    log_probs = log_softmax(data.logits / temperature)
+    # As in predict_spans, but for spans that the annotation begins there all the same.
+    begins = (data.tags != MISSING) & (data.tags % 2 == 1)
+    log_probs[data.is_space & ~begins, 1::2] = -numpy.inf
+    return -log_likelihood(log_probs, data.lengths, data.tags) / data.n_known
 
 
-def fit_temperature(logits: numpy.ndarray, lengths: numpy.ndarray, tags: numpy.ndarray) -> float:
+def fit_temperature(data: Annotated) -> float:
     """The temperature with the lowest negative log-likelihood, by golden section search.
 
     That has one minimum if all tags are known: the distribution of sequences is log-linear in
     1 / temperature.
 
-    logits, lengths, tags (ndarray): As in negative_log_likelihood.
+    data (Annotated): With at least one annotated token.
     RETURNS (float): From LOWEST to HIGHEST.
     """
     low, high = math.log(LOWEST), math.log(HIGHEST)
     inner = [high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)]
-    losses = [negative_log_likelihood(logits, lengths, tags, math.exp(x)) for x in inner]
+    losses = [negative_log_likelihood(data, math.exp(x)) for x in inner]
     while high - low > _PRECISION:
         if losses[0] < losses[1]:
             high = inner[1]
             inner = [high - _GOLDEN * (high - low), inner[0]]
-            losses = [
-                negative_log_likelihood(logits, lengths, tags, math.exp(inner[0])),
-                losses[0],
-            ]
+            losses = [negative_log_likelihood(data, math.exp(inner[0])), losses[0]]
         else:
             low = inner[0]
             inner = [inner[1], low + _GOLDEN * (high - low)]
-            losses = [
-                losses[1],
-                negative_log_likelihood(logits, lengths, tags, math.exp(inner[1])),
-            ]
+            losses = [losses[1], negative_log_likelihood(data, math.exp(inner[1]))]
     return math.exp((low + high) / 2)
 
 

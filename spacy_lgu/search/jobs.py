@@ -12,7 +12,7 @@ from thinc.api import Config
 
 from ..inputs import named_path
 from ..study.engine import Processes, ReportT, call_python, empty
-from ..study.runs import digest_folder
+from ..study.runs import digest_folder, digest_named
 from .process import OUTCOME
 from .trial_config import SectionT, get_section, make_trial_config
 from .trials import Task, Trial
@@ -93,8 +93,8 @@ def find_identity(search: Search, strategy: str, options: Mapping[str, Any]) -> 
     search (Search): What is searched.
     strategy (str): Name of the strategy.
     options (Mapping[str, Any]): Of the strategy.
-    RETURNS (dict[str, Any]): As JSON. Training data, and folders of a decoder and of an adapter,
-        are named with a digest of their content.
+    RETURNS (dict[str, Any]): As JSON. Files and folders that [paths] and [corpora] name, and
+        folders of a decoder and of an adapter, are named with a digest of their content.
     """
     values = dict(_flatten(search.config.interpolate()))
     named = [value for name, value in values.items() if name.startswith(("paths.", "corpora."))]
@@ -131,14 +131,15 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any
 
 
 def _digest(name: str) -> str | None:
-    """A digest of a file, or of the .spacy files in a folder; None for anything else."""
+    """A digest of a file, or of a folder: of its .spacy files, or without such, of all. None for
+    anything else."""
     path = named_path(name)
     try:
         files = [path] if path.is_file() else sorted(path.rglob("*.spacy")) if path.is_dir() else []
     except (OSError, ValueError):  # a value that can name no file
         return None
     if not files:
-        return None
+        return digest_named(name)
     digest = hashlib.sha256()
     for file in files:
         digest.update(hashlib.sha256(file.read_bytes()).digest())

@@ -223,18 +223,18 @@ def find_settings(
 ) -> str:
     """A digest of all that a run depends on, its seed excepted: equal digests, same experiment."""
     changing = ("paths.train", "paths.dev", "paths.decoder", "system.seed")
-    # Adapters, for instance, or another encoder.
-    folders = {
-        key: digest_folder(Path(value))
+    # Adapters, vectors, another encoder.
+    named = {
+        key: digest
         for key, value in overrides.items()
-        if key not in changing and isinstance(value, str) and named_path(value).is_dir()
+        if key not in changing and (digest := digest_named(value))
     }
     return _digest(
         {
             "overrides": {k: v for k, v in overrides.items() if k not in changing},
             "files": [_digest_file(run.system.config), *_digest_corpus(corpus)],
             "decoder": decoder and decoder.identity,
-            "folders": folders,
+            "folders": named,
             "checkpoint": study.training.checkpoint,
         }
     )
@@ -260,6 +260,20 @@ def digest_folder(folder: Path) -> str:
     ]
     names = [str(file.relative_to(folder)) for file in files]
     return _digest(dict(zip(names, hash_once(files), strict=True)))
+
+
+def digest_named(value: Any) -> str | None:
+    """RETURNS (str | None): A digest of the file, or of all files in the folder, that a value of a
+    config names; None if it names none."""
+    if not isinstance(value, str) or not value:
+        return None
+    path = named_path(value)
+    try:
+        files = [path] if path.is_file() else [f for f in sorted(path.rglob("*")) if f.is_file()]
+    except (OSError, ValueError):  # a value that can name no file
+        return None
+    names = [file.relative_to(path).as_posix() for file in files]
+    return _digest(dict(zip(names, hash_once(files), strict=True))) if files else None
 
 
 def _digest_corpus(corpus: Path) -> list[str]:

@@ -19,13 +19,28 @@ from spacy_lgu.labeling.calibration import (
 from spacy_lgu.labeling.tags import MISSING
 
 
+def annotated(logits, lengths, tags, spaces=()):
+    is_space = numpy.zeros(len(tags), dtype="bool")
+    is_space[list(spaces)] = True
+    return Annotated(numpy.asarray(logits), numpy.array(lengths), numpy.array(tags), is_space)
+
+
 def test_likelihood_of_single_tokens():
-    logits = numpy.log([[0.5, 0.25, 0.25], [0.2, 0.6, 0.2]])
-    lengths, tags = numpy.array([1, 1]), numpy.array([0, MISSING])
+    data = annotated(numpy.log([[0.5, 0.25, 0.25], [0.2, 0.6, 0.2]]), [1, 1], [0, MISSING])
     # Without I, which cannot begin a sequence: 0.5 of 0.75.
-    assert negative_log_likelihood(logits, lengths, tags, 1.0) == pytest.approx(-numpy.log(2 / 3))
+    assert negative_log_likelihood(data, 1.0) == pytest.approx(-numpy.log(2 / 3))
     # At temperature 0.5 probabilities are squared: 0.25 of 0.3125.
-    assert negative_log_likelihood(logits, lengths, tags, 0.5) == pytest.approx(-numpy.log(0.8))
+    assert negative_log_likelihood(data, 0.5) == pytest.approx(-numpy.log(0.8))
+
+
+def test_likelihood_beside_white_space():
+    logits = numpy.log([[0.5, 0.25, 0.25], [0.2, 0.6, 0.2]])
+    # No span begins at white space: O is all that is left for the first token, O and B of the
+    # second. The annotation may begin one there, and then that counts as elsewhere.
+    data = annotated(logits, [2], [0, 1], spaces=[0])
+    assert negative_log_likelihood(data, 1.0) == pytest.approx(-numpy.log(0.6 / 0.8) / 2)
+    data = annotated(logits[:1], [1], [1], spaces=[0])
+    assert negative_log_likelihood(data, 1.0) == pytest.approx(-numpy.log(1 / 3))
 
 
 @pytest.mark.parametrize("temperature", [0.4, 1.0, 2.5])
@@ -36,16 +51,15 @@ def test_temperature_is_found(temperature):
     right[:, 2] = -50.0
     noise = rng.gumbel(size=right.shape)
     tags, lengths = (right + noise).argmax(axis=1), numpy.full(2_000, 10)
-    found = fit_temperature(right * temperature, lengths, tags)
+    found = fit_temperature(annotated(right * temperature, lengths, tags))
     assert found == pytest.approx(temperature, rel=0.05)
 
 
 def test_temperature_stays_in_its_bounds():
     logits = numpy.array([[1.0, 0.0, -9e4]] * 20)
-    lengths = numpy.array([20])
-    always_right, always_wrong = numpy.zeros(20, dtype="int64"), numpy.ones(20, dtype="int64")
-    assert fit_temperature(logits, lengths, always_right) == pytest.approx(LOWEST, rel=1e-3)
-    assert fit_temperature(logits, lengths, always_wrong) == pytest.approx(HIGHEST, rel=1e-3)
+    always_right, always_wrong = (annotated(logits, [20], [tag] * 20) for tag in (0, 1))
+    assert fit_temperature(always_right) == pytest.approx(LOWEST, rel=1e-3)
+    assert fit_temperature(always_wrong) == pytest.approx(HIGHEST, rel=1e-3)
 
 
 def test_calibration_error():

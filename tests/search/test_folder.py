@@ -138,6 +138,21 @@ def test_a_folder_of_other_files_is_refused(tmp_path):
         check_identity(tmp_path, IDENTITY)
 
 
+def test_all_that_paths_name_is_part_of_what_is_searched(tmp_path):
+    (tmp_path / "vectors" / "vocab").mkdir(parents=True)
+    (tmp_path / "texts").mkdir()
+    paths = {name: str(tmp_path / name) for name in ("vectors", "texts", "none")}
+    config = Config({"paths": paths, "model": {"name": "x/y"}})
+    search = Search(config, ("model",), Task(Space(1), (0,), 4), code=None)
+    found = []
+    for content in ("1", "2"):
+        (tmp_path / "vectors" / "vocab" / "key2row").write_text(content)
+        (tmp_path / "texts" / "train.jsonl").write_text(content)
+        found.append(find_identity(search, "greedy", {})["file"])
+    assert [list(files) for files in found] == [[paths["vectors"], paths["texts"]]] * 2
+    assert all(found[0][name] != found[1][name] for name in found[0])
+
+
 def test_code_and_adapters_are_part_of_what_is_searched(tmp_path):
     code, lora = tmp_path / "code.py", tmp_path / "lora"
     code.write_text("a = 1")

@@ -7,7 +7,14 @@ import pytest
 from spacy_lgu.study import runs
 from spacy_lgu.study.plan import CONFIG, read_study
 from spacy_lgu.study.results import read_results
-from spacy_lgu.study.runs import Decoder, digest_folder, find_conditions, list_runs, make_job
+from spacy_lgu.study.runs import (
+    Decoder,
+    digest_folder,
+    digest_named,
+    find_conditions,
+    list_runs,
+    make_job,
+)
 
 from ..benchmarks.conftest import ROOT
 
@@ -82,6 +89,19 @@ def test_finished_runs_are_known_again(monkeypatch, task, conditions):
             assert line["conditions"] == conditions
             assert find_conditions(study, job.corpus, job.overrides, 0) == conditions
     assert found == {row: settings for row, settings in SETTINGS.items() if row[0] == task}
+
+
+def test_what_overrides_name_is_part_of_a_run(tmp_path):
+    file, folder = tmp_path / "tok2vec.bin", tmp_path / "vectors"
+    folder.mkdir()
+    found = []
+    for content in ("1", "2"):
+        file.write_text(content)
+        (folder / "key2row").write_text(content)
+        found.append([digest_named(str(path)) for path in (file, folder)])
+    assert all(first != second for first, second in zip(*found, strict=True))
+    names = ["", "no/such", "a\0", 3, None, str(tmp_path / "none")]
+    assert [digest_named(name) for name in names] == [None] * len(names)
 
 
 def test_the_embedded_decoder_is_known_again():
