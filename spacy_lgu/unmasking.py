@@ -99,6 +99,20 @@ def group_sizes(n_layers: int, n_groups: int) -> list[int]:
     return [size + (group < remainder) for group in range(n_groups)]
 
 
+def find_groups(n_layers: int, n_groups: int) -> list[range]:
+    """The layers of each group, by number.
+
+    n_layers (int): Layers.
+    n_groups (int): Groups, at most as many.
+    RETURNS (list[range]): Input side first.
+    """
+    groups, start = [], 0
+    for size in group_sizes(n_layers, n_groups):
+        groups.append(range(start, start + size))
+        start += size
+    return groups
+
+
 def unmask_layers(
     pattern: str, n_layers: int, kinds: Sequence[LayerKind] | None = None
 ) -> tuple[bool, ...]:

@@ -6,6 +6,7 @@ from spacy_lgu.unmasking import (
     LayerKind,
     describe_fixed,
     describe_layers,
+    find_groups,
     group_sizes,
     list_patterns,
     normalize_pattern,
@@ -30,6 +31,10 @@ C, B = False, True
 )
 def test_first_groups_take_the_remainder(n_layers, n_groups, sizes):
     assert group_sizes(n_layers, n_groups) == sizes
+
+
+def test_layers_of_groups():
+    assert find_groups(5, 2) == [range(3), range(3, 5)]
 
 
 @given(st.integers(1, 200).flatmap(lambda n: st.tuples(st.just(n), st.integers(1, n))))

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
-from ..unmasking import LayerKind, describe_fixed, group_sizes, parse_pattern
+from ..unmasking import LayerKind, describe_fixed, find_groups, parse_pattern
 
 _N_MASK = 4
 
@@ -64,10 +64,8 @@ def draw_layers(
     width (int): Columns; groups that do not fit go into another row of boxes.
     RETURNS (list[str]): Lines.
     """
-    spans, start = [], 0
-    for size in group_sizes(len(kinds), len(pattern)):
-        spans.append(str(start) if size == 1 else f"{start}-{start + size - 1}")
-        start += size
+    groups = find_groups(len(kinds), len(pattern))
+    spans = [str(g[0]) if len(g) == 1 else f"{g[0]}-{g[-1]}" for g in groups]
     inner = max(map(len, spans)) + 2
     per_row = max(1, (width - 1) // (inner + 1))
     lines: list[str] = []

@@ -8,6 +8,7 @@ import numpy
 from ..metrics.bootstrap import BootstrapResult, paired_bootstrap
 from ..metrics.seeds import paired_t_test
 from ..study.plan import Study
+from ..unmasking import parse_pattern
 
 RunsT = list[dict[str, Any]]  # of one row: lines of the results that differ by seed only
 RowT = tuple[str, str | None]  # system and pattern
@@ -56,12 +57,12 @@ def find_comparable(study: Study, task: str, results: RunsT) -> RunsT:
 
 def compare_rows(rows: RowsT) -> ComparisonsT:
     """Each row of a decoder against the causal one of the same system, if both have a seed."""
-    # Of c alone, however many: they are one decoder.
-    causal = {name: runs for (name, pattern), runs in rows.items() if set(pattern or "") == {"c"}}
+    # Whatever the number of groups: they are one decoder.
+    causal = {name: runs for (name, pattern), runs in rows.items() if _is_causal(pattern)}
     compared = {
         (name, pattern): _compare(runs, causal.get(name, []))
         for (name, pattern), runs in rows.items()
-        if set(pattern or "") != {"c"}
+        if not _is_causal(pattern)
     }
     return {row: comparison for row, comparison in compared.items() if comparison is not None}
 
@@ -69,6 +70,10 @@ def compare_rows(rows: RowsT) -> ComparisonsT:
 def mean(values: list[float]) -> float:
     """The mean of at least one value."""
     return sum(values) / len(values)
+
+
+def _is_causal(pattern: str | None) -> bool:
+    return pattern is not None and not any(parse_pattern(pattern))
 
 
 def _compare(runs: RunsT, baseline: RunsT) -> Comparison | None:

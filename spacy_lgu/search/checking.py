@@ -11,8 +11,7 @@ from ..decoder.mixers import layer_kinds
 from ..inputs import naming
 from ..layers.finding import find_decoder
 from ..study.checking import CONFIG_ERRORS, check_loaded, shorten_error
-from ..unmasking import LayerKind, unmask_layers
-from .directing import find_groups
+from ..unmasking import LayerKind, find_groups, unmask_layers
 from .space import Candidate, Space, make_space
 from .trial_config import SectionT, find_section, get_section, set_candidate
 

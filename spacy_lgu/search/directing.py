@@ -2,7 +2,7 @@
 
 from ..decoder.decoder import LGUDecoder
 from ..decoder.mixers import layer_kinds
-from ..unmasking import group_sizes, unmask_layers
+from ..unmasking import unmask_layers
 from .space import Candidate
 
 
@@ -28,17 +28,3 @@ def set_directions(decoder: LGUDecoder, candidate: Candidate) -> None:
         shorter.unmasked = unmasked
         # The optimizer must find all weights in this object, whichever of them a step trains.
         vars(decoder)["forward"] = shorter.forward
-
-
-def find_groups(n_layers: int, n_groups: int) -> list[range]:
-    """The layers of each group, by number.
-
-    n_layers (int): Layers.
-    n_groups (int): Groups, at most as many.
-    RETURNS (list[range]): Input side first.
-    """
-    groups, start = [], 0
-    for size in group_sizes(n_layers, n_groups):
-        groups.append(range(start, start + size))
-        start += size
-    return groups

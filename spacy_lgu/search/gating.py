@@ -16,7 +16,7 @@ import torch
 
 from ..decoder.decoder import LGUDecoder
 from ..decoder.mixers import layer_kinds
-from .directing import find_groups
+from ..unmasking import find_groups
 
 _LAST_TEMPERATURE = 0.1
 

@@ -11,7 +11,7 @@ import srsly
 
 from ..decoder.description import Description
 from ..decoder.mixers import layer_kinds
-from ..unmasking import describe_layers, group_sizes, unmask_layers
+from ..unmasking import describe_layers, find_groups, unmask_layers
 
 BEGIN = "<!-- spacy-lgu: what stands from here to the end marker is written anew by each push -->"
 END = "<!-- spacy-lgu: end -->"
@@ -255,14 +255,10 @@ def draw_pattern(unmasking: str, n_layers: int) -> str:
         layers 0-1   c  <--   the past alone
     """
     rows: list[tuple[str, int, int]] = []
-    start = 0
-    for letter, size in zip(unmasking, group_sizes(n_layers, len(unmasking)), strict=True):
-        if rows and rows[-1][0] == letter:
-            letter, start_of_row, _ = rows.pop()
-            rows.append((letter, start_of_row, start + size - 1))
-        else:
-            rows.append((letter, start, start + size - 1))
-        start += size
+    for letter, group in zip(unmasking, find_groups(n_layers, len(unmasking)), strict=True):
+        is_joined = bool(rows) and rows[-1][0] == letter
+        start = rows.pop()[1] if is_joined else group[0]
+        rows.append((letter, start, group[-1]))
     sights = {"b": "b  <-->  the whole text", "c": "c  <--   the past alone"}
     names = {
         row: f"layers {row[1]}-{row[2]}" if row[1] < row[2] else f"layer {row[1]}" for row in rows

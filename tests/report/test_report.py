@@ -158,7 +158,7 @@ def test_overview_marks_what_is_surely_better(tmp_path):
     )
 
 
-@pytest.mark.parametrize("causal", ["c", "cccc", "cccccccc"])
+@pytest.mark.parametrize("causal", ["c", "cccc", "cccccccc", "0000"])
 def test_the_causal_pattern_may_have_any_number_of_groups(causal):
     lines = [make_line("decoder", causal, 0, 1), make_line("decoder", "cb", 0, 4)]
     compared = compare_rows(find_rows(STUDY, "names", lines))

@@ -7,7 +7,7 @@ import torch
 
 from spacy_lgu.decoder.packing import PackedBatch
 from spacy_lgu.layers.batch import hidden_states
-from spacy_lgu.search.directing import find_groups, set_directions
+from spacy_lgu.search.directing import set_directions
 from spacy_lgu.search.gating import LayerGates, average_groups
 from spacy_lgu.search.space import Candidate
 
@@ -57,10 +57,6 @@ def copy_weights(source, target):
     weights = dict(source.trainable())
     for name, parameter in target.trainable():
         parameter.data = weights[name].data
-
-
-def test_layers_of_groups():
-    assert find_groups(5, 2) == [range(3), range(3, 5)]
 
 
 def test_gates_learn_what_helps(decoder):
