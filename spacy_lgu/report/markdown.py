@@ -10,8 +10,9 @@ from .rows import N_SAMPLES, RunsT, compare_rows, find_comparable, find_rows
 from .tables import render_overview, render_runs, render_task
 
 INTRODUCTION = """\
-# Results of the benchmark
+# {title}
 
+{about}\
 Written by `python -m spacy lgu study report` from the results of finished runs; not edited by
 hand. What is compared is described in `{source}`.
 
@@ -48,7 +49,12 @@ def write_report(
             "--limit."
         )
     comparisons = {task: compare_rows(of_task) for task, of_task in rows.items()}
-    parts = [INTRODUCTION.format(source=source.as_posix(), n_samples=N_SAMPLES)]
+    about = f"{study.about.strip()}\n\n" if study.about else ""
+    parts = [
+        INTRODUCTION.format(
+            title=study.title, about=about, source=source.as_posix(), n_samples=N_SAMPLES
+        )
+    ]
     pictures: dict[Path, FileContent] = {}
     if limit:
         parts.append(

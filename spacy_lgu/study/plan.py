@@ -1,7 +1,7 @@
 """A study as it is described in YAML: tasks, systems, and what is the same for all."""
 
 import re
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -144,12 +144,16 @@ class Study:
     """Everything that is compared.
 
     decoders (dict[str, str | None]): Folders or names on the hub; None: not at hand.
+    title (str): Of its report.
+    about (str): What the report says first, Markdown.
     """
 
     training: Training
     decoders: dict[str, str | None]
     tasks: dict[str, Task]
     systems: dict[str, System]
+    title: str = "Results of the benchmark"
+    about: str = ""
 
     def choose(
         self,
@@ -199,8 +203,8 @@ def read_study(path: Path) -> Study:
 
 
 def _parse(content: Any, path: Path) -> Study:
-    sections = [entry.name for entry in fields(Study)]
-    if not isinstance(content, dict) or set(content) != set(sections):
+    sections = [entry.name for entry in fields(Study) if entry.default is MISSING]
+    if not isinstance(content, dict) or not set(sections) <= set(content):
         raise ValueError(f"{path}: expected the sections {_list(sections)}.")
     check_fields(Study, content, f"{path}")
     if not (content["tasks"] and content["systems"]):
@@ -228,7 +232,8 @@ def _parse(content: Any, path: Path) -> Study:
                 f"{_list(content['decoders'])}."
             )
     training = _make(Training, None, content["training"])
-    return Study(training, dict(content["decoders"]), tasks, systems)
+    made = {"training": training, "tasks": tasks, "systems": systems}
+    return Study(**{**content, "decoders": dict(content["decoders"]), **made})
 
 
 def parse_decoders(entries: str) -> dict[str, str | None]:

@@ -118,6 +118,13 @@ def test_report_says_what_the_results_say(tmp_path):
     assert pictures == ["results-differences.svg", "results-names.svg"]
 
 
+def test_a_study_may_say_what_it_is_about(tmp_path):
+    study = replace(STUDY, title="Names", about="Of a small decoder.\n\nIn two lines.\n")
+    write_report(study, RESULTS, tmp_path / "results.md", source=PLAN)
+    text = (tmp_path / "results.md").read_text()
+    assert text.startswith("# Names\n\nOf a small decoder.\n\nIn two lines.\n\nWritten by `python")
+
+
 def test_names_of_any_kind_stay_in_their_cells(tmp_path):
     systems = {"cnn": System("cnn", "C|NN", "cnn"), "same": System("same", "C|NN", "cnn")}
     lines = [

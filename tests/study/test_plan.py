@@ -125,7 +125,8 @@ def test_pretrained_decoder_is_trained_as_in_the_paper():
             {"tasks": {"a/b": TASK}},
             "Expected names of letters, digits, -, .* but got 'a/b'",
         ),
-        ({"more": {}}, "expected the sections training, decoders, tasks, systems"),
+        ({"more": {}}, "there is no more, expected training, decoders, tasks, systems, title, ab"),
+        ({"about": ["x"]}, "expected a text for about, but got"),
     ],
 )
 def test_what_does_not_fit_is_refused(tmp_path, change, message):
@@ -211,3 +212,12 @@ def test_options_of_convert_are_those_of_the_command():
 def test_digits_of_patterns_become_letters():
     system = System("a", "A", "decoder", decoder="tiny", patterns=["0011", "cccc"])
     assert system.patterns == ["ccbb", "cccc"]
+
+
+@pytest.mark.parametrize("content", ["", "tasks: {}", "[training]"])
+def test_sections_that_are_missing(tmp_path, content):
+    (tmp_path / "study.yml").write_text(content)
+    with pytest.raises(
+        ValueError, match="expected the sections training, decoders, tasks, systems"
+    ):
+        read_study(tmp_path / "study.yml")
