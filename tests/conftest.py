@@ -30,6 +30,14 @@ TEXTS = [
     "The decoder reads from left to right, unless its mask is gone.",
     "Zürich, Łódź, 東京 and São Paulo are cities; 😀 is not.",
 ]
+# A file for --code: a component of this name, which changes nothing.
+PASSING_PIPE = """
+import spacy
+
+@spacy.Language.component({0!r})
+def pass_on(doc):
+    return doc
+"""
 
 
 def make_tokenizer(*, bos: bool = True, vocab_size: int = 400) -> PreTrainedTokenizerFast:

@@ -10,8 +10,9 @@ from confection import ConfigValidationError
 from spacy.util import registry
 from thinc.api import Config
 
-from spacy_lgu.decoder.settings import LoraSettings
+from spacy_lgu.decoder.settings import AdamWSettings, DecoderSettings, LoraSettings
 from spacy_lgu.layers.shim import DecoderShim
+from spacy_lgu.layers.windows import Windows
 
 # What DESIGN.md documents under "Config", and the setter that spacy-transformers documents.
 DOCUMENTED = """
@@ -239,3 +240,32 @@ def tok2vec_config(**values):
         **values,
     }
     return {"model": {"@architectures": "spacy.Tagger.v2", "tok2vec": tok2vec}}
+
+
+def test_every_value_reaches_the_decoder():
+    build = registry.architectures.get("spacy-lgu.LGUTransformer.v1")
+    get_spans = registry.span_getters.get("spacy-lgu.doc_spans.v1")()
+    values = {
+        "name": "no/where", "revision": "next", "unmasking": "cb", "n_layers": 3, "repeat": 2,
+        "read_previous": True, "quantization": "nf4", "dtype": "bfloat16", "products": "int8",
+        "tuning": "frozen", "gradient_checkpointing": True, "self_test": False,
+        "lora": LoraSettings(rank=3), "optimizer": AdamWSettings(beta1=0.5),
+    }  # fmt: skip
+    shim = build(get_spans=get_spans, window=9, stride=4, **values).shims[0]
+    assert shim.settings == DecoderSettings(**values)
+    assert shim.windows == Windows(window=9, stride=4)
+
+
+def test_options_of_a_tok2vec_reach_its_layers():
+    model = registry.architectures.get("spacy-lgu.Tok2VecLGU.v1")(
+        name="no/where",
+        unmasking="cb",
+        get_spans=registry.span_getters.get("spacy-lgu.doc_spans.v1")(),
+        pooling=registry.layers.get("reduce_mean.v1")(),
+        grad_factor=0.5,
+        max_batch_items=77,
+        base_weights="bundle",
+    )
+    assert model.layers[1].attrs["grad_factor"] == 0.5
+    (shim,) = (shim for node in model.walk() for shim in node.shims)
+    assert (shim.max_batch_items, shim.base_weights) == (77, "bundle")

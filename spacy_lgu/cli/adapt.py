@@ -102,6 +102,11 @@ def adapt_cli(
         "own:"
     )
     # Not by msg, which would wrap the line.
-    override = [f"--components.{name}.model.{setting}", str(output.resolve())]
-    command = ["python", "-m", "spacy", "train", str(config_path), *arguments, *override]
+    model = f"--components.{name}.model"
+    override = [f"{model}.{setting}", str(output.resolve())]
+    if setting == "name" and shim.settings.revision is not None:
+        override += [f"{model}.revision", "null"]  # a folder has none
+    options = ["--code", str(code)] if code is not None else []
+    options += ["--gpu-id", str(gpu_id)] if gpu_id >= 0 else []
+    command = ["python", "-m", "spacy", "train", str(config_path), *options, *arguments, *override]
     typer.echo(shlex.join(command))

@@ -9,7 +9,7 @@ from typing import Any
 from ..decoder.adapter_config import read_adapter_config
 from ..decoder.description import DESCRIPTION
 from ..decoder.reading import find_inside
-from ..decoder.settings import DecoderSettings
+from ..decoder.settings import AdamWSettings, DecoderSettings
 from ..listeners.availability import BROKEN
 from .pipelines import SavedDecoder, SavedPipeline, disk_bytes
 from .sizes import FactsT, Load, size_facts
@@ -123,6 +123,7 @@ def _saved_facts(saved: SavedDecoder, pipeline: SavedPipeline, load: Load) -> Fa
                 f"Its base {description.base.name!r}, of which only the name is kept, is not on "
                 "this machine: it cannot be loaded until that is there."
             )
+    optimizer: dict[str, Any] = saved.option("optimizer", {})
     settings = DecoderSettings(
         name=description.base.name,
         unmasking=description.unmasking,
@@ -134,6 +135,7 @@ def _saved_facts(saved: SavedDecoder, pipeline: SavedPipeline, load: Load) -> Fa
         products=saved.option("products", "exact"),
         tuning=description.tuning,
         gradient_checkpointing=saved.option("gradient_checkpointing", False),
+        optimizer=AdamWSettings(paged_8bit=optimizer.get("paged_8bit") is True),
     )
     adapter: FactsT | None = None
     adapted: dict[str, int] = {}

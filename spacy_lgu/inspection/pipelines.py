@@ -16,7 +16,7 @@ _CONFIG, _META = "config.cfg", "meta.json"
 _MAX_BYTES = 16 * 2**20  # of a config
 _FACTORY = "lgu_transformer"
 _LISTENERS = ("spacy-lgu.TransformerListener.", "spacy-transformers.TransformerListener.")
-OptionT = TypeVar("OptionT", bool, int, str)
+OptionT = TypeVar("OptionT", bool, int, str, dict[str, Any])
 _OWN = ("spacy-lgu.LGUTransformer.", "spacy-lgu.Tok2VecLGU.")
 
 

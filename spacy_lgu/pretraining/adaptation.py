@@ -148,6 +148,8 @@ def adapt_decoder(
         "tuning": decoder_settings.tuning,
         "lora": asdict(decoder_settings.lora) if decoder_settings.tuning == "lora" else None,
         "lora_plus_ratio": ratio,
+        "tokenizer_config": tokenizer_config,
+        "valid": valid_stream.state()["files"],
         **{name: getattr(settings, name) for name in _IDENTITY},
     }
     if is_begun:

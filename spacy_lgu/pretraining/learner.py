@@ -189,7 +189,10 @@ def check_identity(folder: Path, metadata: dict[str, Any], wanted: dict[str, Any
     wanted (dict): The run's identity, or as much of it as is known. Raises ValueError for what
         differs.
     """
-    identity = {"lora_plus_ratio": 1.0, **metadata["identity"]}  # not in version 0.1.0
+    # Not in version 0.1.0.
+    missing: dict[str, Any] = {"lora_plus_ratio": 1.0, "tokenizer_config": {}}
+    missing["valid"] = wanted.get("valid")
+    identity = {**missing, **metadata["identity"]}
     wanted = json.loads(json.dumps(wanted))
     differing = sorted(key for key in wanted if identity.get(key) != wanted[key])
     if differing:

@@ -3,6 +3,7 @@
 Every part knows its position, so that an interrupted run continues exactly where it stopped.
 """
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from ..inputs import parse_json, read_bytes_of_lines, shorten
 
 # Documents tokenized at once; the tokenizer works on them in parallel.
 _DOCUMENTS = 32
+# Bytes of a file by which it is known again, beside its name and size.
+_BEGINNING = 2**20
 
 
 def read_texts(path: Path) -> Iterator[str]:
@@ -102,17 +105,25 @@ class TextStream:
 
         state (dict): From state. Raises ValueError when it is of other files.
         """
-        if state["files"] != self._files():
+        begun, now = state["files"], self._files()
+        # In version 0.1.0, names and bytes alone.
+        same = [file[: len(before)] for before, file in zip(begun, now, strict=False)]
+        if same != begun or len(now) != len(begun):
             raise ValueError(
-                f"The run was begun with the text files {state['files']} (names and bytes), but is "
-                f"continued with {self._files()}. Give the same files in the same order, or begin "
-                "a new run."
+                f"The run was begun with the text files {begun} (names, bytes, and a digest of "
+                f"their beginning), but is continued with {now}. Give the same files in the same "
+                "order, or begin a new run."
             )
         self.n_read, self.turn = list(state["n_read"]), state["turn"]
         self._open = [None] * len(self.paths)
 
     def _files(self) -> list[list[Any]]:
-        return [[path.name, path.stat().st_size] for path in self.paths]
+        return [[path.name, path.stat().st_size, _digest(path)] for path in self.paths]
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.sha256(stream.read(_BEGINNING)).hexdigest()[:12]
 
 
 class WindowStream:

@@ -10,6 +10,8 @@ from typer.testing import CliRunner
 from spacy_lgu.cli import app
 from tests.killing import kill_everywhere
 
+from .conftest import run
+
 CONLL = "Ann B-PER\nran O\n\nBo B-PER\nfell O\n\nOslo B-LOC\n\nRain O\n"
 
 
@@ -272,3 +274,17 @@ def test_inputs_without_text(tmp_path):
     (tmp_path / "a.conll").write_text("\n\n")
     with pytest.raises(ValueError, match=r"There is no text in .*a\.conll"):
         convert(tmp_path / "a.conll", tmp_path / "a.spacy", "--format", "conll")
+
+
+def test_the_seed_draws_other_docs(tmp_path):
+    rows = "".join(f"w{i} O\n\n" for i in range(20))
+    (tmp_path / "a.conll").write_text(rows)
+    drawn = []
+    for seed in (0, 1, 1):
+        run(
+            "lgu", "convert", tmp_path / "a.conll", tmp_path / "a.spacy", "--format", "conll",
+            "--hold-out", 5, "--hold-out-to", tmp_path / "b.spacy", "--seed", seed,
+        )  # fmt: skip
+        docs = DocBin().from_disk(tmp_path / "b.spacy").get_docs(spacy.blank("en").vocab)
+        drawn.append([doc.text for doc in docs])
+    assert drawn[0] != drawn[1] == drawn[2]

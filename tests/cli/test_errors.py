@@ -10,11 +10,15 @@ import pytest
 import spacy.cli
 import typer
 from click import NoSuchOption
+from spacy.tokens import DocBin
 from spacy.util import load_config_from_str
 from typer.testing import CliRunner
 
 from spacy_lgu.cli import app as lgu_app
 from spacy_lgu.cli.errors import CommandGroup
+
+from ..conftest import PASSING_PIPE
+from .conftest import failure, run
 
 
 def invoke(*args, app=spacy.cli.app, **options):
@@ -213,3 +217,24 @@ def test_broken_config_of_adapt_is_named(content, tmp_path, monkeypatch):
     options = ["--text", "a.txt", "--valid", "a.txt", "--steps", "1"]
     result = invoke("lgu", "adapt", "a.cfg", "out", *options)
     assert (result.exit_code, result.stdout.splitlines()[-1]) == (1, "In 'a.cfg'.")
+
+
+@pytest.mark.parametrize("command", ["evaluate", "calibrate"])
+def test_code_is_imported_before_a_pipeline_is_opened(tmp_path, command):
+    nlp = spacy.blank("en")
+    nlp.add_pipe("entity_ruler").add_patterns([{"label": "LOC", "pattern": "Rome"}])
+    nlp.to_disk(tmp_path / "nlp")
+    config = spacy.util.load_config(tmp_path / "nlp" / "config.cfg")
+    config["nlp"]["pipeline"].append("own")
+    config["components"]["own"] = {"factory": f"test_code_{command}"}
+    config.to_disk(tmp_path / "nlp" / "config.cfg")
+    (tmp_path / "parts.py").write_text(PASSING_PIPE.format(f"test_code_{command}"))
+    doc = nlp("Rome")
+    DocBin(docs=[doc]).to_disk(tmp_path / "dev.spacy")
+    arguments = [tmp_path / "nlp", tmp_path / "dev.spacy"]
+    if command == "calibrate":
+        arguments.append(tmp_path / "out")
+        told = failure("lgu", command, *arguments, "--code", tmp_path / "parts.py")
+        assert "There is no sequence labeler" in told
+    else:
+        assert "100.00" in run("lgu", command, *arguments, "--code", tmp_path / "parts.py")

@@ -138,3 +138,48 @@ def test_by_length_has_bins_of_its_own(tmp_path, pipeline, data):
 def test_lengths_that_cannot_be_are_refused_before_anything_is_read(pipeline, options, message):
     told = failure("lgu", "evaluate", pipeline, "none.spacy", *options)
     assert message in " ".join(told.split())
+
+
+def _spans_doc(words, **spans):
+    doc = Doc(spacy.blank("en").vocab, words=words)
+    for key, (start, end) in spans.items():
+        doc.spans[key] = [Span(doc, start, end, label="LOC")]
+    return doc
+
+
+def test_joined_texts_are_scored_by_their_spans(tmp_path):
+    nlp = spacy.blank("en")
+    ruler = nlp.add_pipe("span_ruler", config={"spans_key": "sc"})
+    ruler.add_patterns([{"label": "LOC", "pattern": "Rome"}])
+    nlp.to_disk(tmp_path / "nlp")
+    docs = [_spans_doc(["In", "Rome"], sc=(1, 2)), _spans_doc(["Rome", "is"], sc=(0, 1))]
+    DocBin(docs=docs).to_disk(tmp_path / "a.spacy")
+    run(
+        "lgu", "evaluate", tmp_path / "nlp", tmp_path / "a.spacy", "--spans-key", "sc",
+        "--join", 100, "--output", tmp_path / "scores.json",
+    )  # fmt: skip
+    (joined,) = json.loads((tmp_path / "scores.json").read_text())["joined"]
+    assert joined["documents"] == [[2, 2, 2]]
+
+
+def test_the_threshold_comes_from_its_own_data_up_to_the_limit(tmp_path, monkeypatch):
+    nlp = spacy.blank("en")
+    ruler = nlp.add_pipe("span_ruler", config={"spans_key": "sc"})
+    ruler.add_patterns([{"label": "LOC", "pattern": "Rome"}])
+    nlp.to_disk(tmp_path / "nlp")
+    DocBin(docs=[_spans_doc(["a"], sc=(0, 1))]).to_disk(tmp_path / "test.spacy")
+    held_out = [_spans_doc(list(words), sc=(0, 1)) for words in ("bb", "ccc")]
+    DocBin(docs=held_out).to_disk(tmp_path / "dev.spacy")
+    seen = []
+
+    def find_threshold(nlp, docs, spans_key):
+        seen.append(([len(doc) for doc in docs], spans_key))
+        return 0.25
+
+    monkeypatch.setattr("spacy_lgu.metrics.evaluation.find_threshold", find_threshold)
+    for limit in (0, 1):
+        run(
+            "lgu", "evaluate", tmp_path / "nlp", tmp_path / "test.spacy", "--spans-key", "sc",
+            "--threshold-from", tmp_path / "dev.spacy", "--limit", limit,
+        )  # fmt: skip
+    assert seen == [([2, 3], "sc"), ([2], "sc")]

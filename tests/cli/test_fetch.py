@@ -8,6 +8,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from spacy_lgu.decoder.building import check_settings
+from spacy_lgu.decoder.saved_with import RECORD
 from spacy_lgu.decoder.source import Source
 
 from ..conftest import IS_5, make_nlp
@@ -103,3 +104,27 @@ def test_fetch_refuses_to_store(decoder_folder, tmp_path, monkeypatch, options, 
     monkeypatch.delattr("spacy_lgu.decoder.quantizing.load_decoder")
     assert message in failure("lgu", "fetch", decoder_folder, *options)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_fetch_stores_is_quantized(decoder_folder, tmp_path):
+    for kind in ("nf4", "int8"):
+        folder = tmp_path / kind
+        options = ("--quantize", kind, "--dtype", "float16")
+        run("lgu", "fetch", decoder_folder, folder, *options)
+        config = json.loads((folder / "config.json").read_text())["quantization_config"]
+        assert (config["load_in_4bit"], config["load_in_8bit"]) == (kind == "nf4", kind == "int8")
+        record = json.loads((folder / RECORD).read_text())
+        assert (record["quantization"], record["dtype"]) == (kind, "float16")
+
+
+def test_fetch_takes_the_revision(decoder_folder, monkeypatch):
+    seen = []
+
+    def check(settings, tokenizer_config):
+        seen.append(settings.revision)
+        raise ValueError("no more is needed")
+
+    monkeypatch.setattr("spacy_lgu.decoder.building.check_settings", check)
+    for options in ((), ("--revision", "null"), ("--revision", "next")):
+        failure("lgu", "fetch", "org/name", *options)
+    assert seen == [None, None, "next"]

@@ -97,3 +97,14 @@ def test_decoder_in_a_folder_of_any_other_name(name, decoder_folder, tmp_path):
 def test_language_by_another_code(decoder_folder):
     printed = init_config("-", "--decoder", decoder_folder, "--lang", "eng")
     assert load_config_from_str(printed)["nlp"]["lang"] == "en"
+
+
+def test_revision_and_accuracy_are_in_the_config(decoder_folder, tmp_path):
+    run("lgu", "init-config", tmp_path / "x", "--decoder", "org/none", "--revision", "next")
+    config = load_config(tmp_path / "x")
+    assert config["paths"]["revision"] == "next"
+    rough, fine = (
+        load_config_from_str(run("lgu", "init-config", "-", "-d", decoder_folder, "-o", optimize))
+        for optimize in ("efficiency", "accuracy")
+    )
+    assert (rough["training"]["max_steps"], fine["training"]["max_steps"]) == (1000, 4400)

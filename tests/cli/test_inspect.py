@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+from spacy.util import load_config
 
 from spacy_lgu.inspection import facts, inspecting, libraries
 from spacy_lgu.inspection.machine import Gpu
@@ -321,3 +322,44 @@ def test_families_whose_configs_lack_sizes(tmp_path, values, reason):
         message = " ".join(failure("lgu", *args).split())
         assert f"of the family '{values['model_type']}' cannot be unmasked: " in message
         assert reason in message
+
+
+def test_options_of_a_decoder_are_passed_on(monkeypatch):
+    seen = {}
+
+    def inspect_target(target, load, **options):
+        seen.update(target=target, batch=load.batch_size, items=load.max_batch_items, **options)
+        return {}
+
+    monkeypatch.setattr("spacy_lgu.inspection.inspecting.inspect_target", inspect_target)
+    run(
+        "lgu", "inspect", "org/name", "--json", "--revision", "next", "--unmasking", "cb",
+        "--n-layers", 3, "--repeat", 2, "--quantization", "int8", "--tuning", "frozen",
+        "--dtype", "float16", "--rank", 5, "--gradient-checkpointing", "--max-batch-items", 6,
+        "--batch-size", 7,
+    )  # fmt: skip
+    assert seen.pop("offline") in (True, False)
+    assert seen == {
+        "target": "org/name", "batch": 7, "items": 6, "revision": "next", "unmasking": "cb",
+        "n_layers": 3, "repeat": 2, "quantization": "int8", "tuning": "frozen",
+        "dtype": "float16", "rank": 5, "gradient_checkpointing": True,
+    }  # fmt: skip
+
+
+def test_checkpointing_and_batches_of_a_saved_pipeline(decoder_folder, tmp_path):
+    def training(folder, *options):
+        printed = run("lgu", "inspect", folder, "--json", "--batch-size", 4000, *options)
+        return json.loads(printed)["decoders"][0]["memory"]["training"]
+
+    make_nlp(decoder_folder, pipes=()).to_disk(tmp_path / "plain")
+    make_nlp(decoder_folder, pipes=(), gradient_checkpointing=True).to_disk(tmp_path / "less")
+    assert training(tmp_path / "less") < training(tmp_path / "plain")
+    assert training(tmp_path / "plain", "--batch-size", 40) < training(tmp_path / "plain")
+    config = load_config(tmp_path / "plain" / "config.cfg", interpolate=False)
+    config["components"]["transformer"]["model"]["optimizer"] = {
+        "@misc": "spacy-lgu.adamw.v1",
+        "paged_8bit": True,
+    }
+    before = training(tmp_path / "plain")
+    config.to_disk(tmp_path / "plain" / "config.cfg")
+    assert training(tmp_path / "plain") < before

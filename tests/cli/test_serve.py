@@ -5,7 +5,7 @@ import sys
 import pytest
 import spacy
 
-from .conftest import failure
+from .conftest import failure, run
 
 pytest.importorskip("fastapi", reason="the extra serve is not installed")
 
@@ -39,3 +39,28 @@ def test_pipelines_and_limits_are_checked(pipeline):
     assert "Two pipelines are named 'nlp'" in serve(pipeline, pipeline)
     assert "Expected --max-texts to be more than 0" in serve(pipeline, "--max-texts", 0)
     assert "Expected pipelines to serve" in serve()
+
+
+def test_all_options_reach_the_service(tmp_path, monkeypatch):
+    from spacy_lgu.serving import running
+    from spacy_lgu.serving.settings import Limits
+
+    values = {
+        "max_batch_subtokens": 11, "max_batch_texts": 12, "max_wait": 0.5, "max_queue": 13,
+        "max_body": 14, "max_texts": 15, "max_characters": 16, "timeout": 17.0,
+    }  # fmt: skip
+    seen = []
+    monkeypatch.setattr(running, "serve", lambda *arguments: seen.append(arguments))
+    marker = tmp_path / "imported"
+    (tmp_path / "code.py").write_text(f"open({str(marker)!r}, 'w').close()\n")
+    (tmp_path / "token").write_text("a" * 20 + "\n")
+    options = [part for n, v in values.items() for part in (f"--{n.replace('_', '-')}", v)]
+    run(
+        "lgu", "serve", "--folder", tmp_path, "--host", "0.0.0.0", "--port", 18,
+        "--token-file", tmp_path / "token", "--code", tmp_path / "code.py", *options,
+    )  # fmt: skip
+    ((named, folder, place, limits, _),) = seen
+    assert (named, folder) == ({}, tmp_path)
+    assert (place.host, place.port, place.token) == ("0.0.0.0", 18, "a" * 20)
+    assert limits == Limits(**values)
+    assert marker.exists()

@@ -1,6 +1,7 @@
 import pytest
 
 from spacy_lgu.corpora.absa import read_e2e_absa, read_semeval_xml
+from spacy_lgu.corpora.formats import read_docs
 
 XML = """<?xml version="1.0" encoding="UTF-8"?>
 <sentences>
@@ -126,3 +127,12 @@ def test_encodings_that_cannot_be_parsed(tmp_path, encoding):
     path.write_text(f'<?xml version="1.0" encoding="{encoding}"?><sentences/>')
     with pytest.raises(ValueError, match=r"a\.xml:1: .* Convert the file to UTF-8\."):
         list(read_semeval_xml(path, report=ignore))
+
+
+def test_a_file_may_be_longer_than_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr("spacy_lgu.corpora.absa._CHUNK", 100)
+    monkeypatch.setattr("spacy_lgu.corpora.absa._MOST_BYTES", 300)
+    sentence = '<sentence id="1"><text>Good food</text></sentence>\n'
+    (tmp_path / "a.xml").write_text(f"<sentences>{sentence * 20}</sentences>")
+    docs = list(read_docs([tmp_path / "a.xml"], "semeval-xml", report=lambda note: None))
+    assert len(docs) == 20

@@ -1,6 +1,9 @@
+import json
+
 import pytest
 
 from spacy_lgu.corpora.exports import read_doccano, read_gliner, read_spacy_pairs
+from spacy_lgu.corpora.formats import read_docs
 
 from .conftest import read_file
 
@@ -103,3 +106,18 @@ def test_pairs_of_spacy(tmp_path, form):
 def test_records_without_text(tmp_path, reader, content):
     texts, notes = read(reader, tmp_path, content)
     assert (texts, [note.kind for note in notes]) == ([], ["record without text left out"])
+
+
+def test_texts_of_gliner_are_documents(tmp_path):
+    file = tmp_path / "a.json"
+    file.write_text('[{"tokenized_text": ["a"], "ner": []}, {"tokenized_text": ["b"], "ner": []}]')
+    docs = read_docs([file], "gliner", report=lambda note: None, sentences_per_doc=0)
+    assert [doc.text for doc in docs] == ["a", "b"]
+
+
+def test_spans_of_doccano_that_hold_another_text_are_errors(tmp_path):
+    file = tmp_path / "a.jsonl"
+    span = {"start_offset": 0, "end_offset": 3, "label": "X", "text": "Bob"}
+    file.write_text(json.dumps({"text": "Ann slept", "entities": [span]}))
+    with pytest.raises(ValueError, match="1 spans do not hold the text given for them"):
+        list(read_docs([file], "doccano", report=lambda note: None))

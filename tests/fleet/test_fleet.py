@@ -479,3 +479,19 @@ def test_a_shorter_pipeline_saves_what_it_would_alone(decoder_folder, tmp_path):
     assert one == other
     config = load_config(tmp_path / "beside" / "config.cfg")
     assert config["components"]["transformer"]["model"]["n_layers"] == 2
+
+
+def test_no_pass_is_larger_than_a_pipeline_allows(decoder_folder, tmp_path, monkeypatch):
+    for name, items in (("small", 50), ("large", 500)):
+        component = {"max_batch_items": items}
+        make_nlp(decoder_folder, pipes=(), component=component).to_disk(tmp_path / name)
+    fleet = Fleet.load({name: tmp_path / name for name in ("small", "large")})
+    predict, seen = FleetDecoder.predict, []
+
+    def remember(self, ids, lengths, members, max_items):
+        seen.append(max_items)
+        return predict(self, ids, lengths, members, max_items)
+
+    monkeypatch.setattr(FleetDecoder, "predict", remember)
+    list(fleet.pipe([("Ann", "small"), ("Bo", "large")]))
+    assert seen == [50]

@@ -362,3 +362,26 @@ def test_half_precision_is_not_trained(decoder_folder):
     shim.ready.decoder.dtype = "float16"
     with pytest.raises(ValueError, match=r"'float16' cannot train.*Load the pipeline with"):
         shim.begin_update(INPUTS)
+
+
+def test_another_decoder_has_a_pass_and_copies_of_its_own(decoder_folder, monkeypatch):
+    found = iter([100, 200])
+    monkeypatch.setattr("spacy_lgu.layers.shim.find_items", lambda decoder: next(found))
+    shim = make_layer(decoder_folder).shims[0]
+    assert (shim.find_items(), shim.find_items()) == (100, 100)
+    shim.set_built(shim.ready)
+    assert shim.find_items() == 200
+
+
+def test_a_search_may_repeat_less_than_the_settings_say(decoder_folder):
+    shim = make_layer(decoder_folder, repeat=3).shims[0]
+    config = SimpleNamespace(max_position_embeddings=64)
+    assert shim.find_window(config) == 16
+    shim.ready.decoder.repeat = 1
+    assert shim.find_window(config) == 32
+
+
+def test_a_copy_knows_that_it_was_trained(decoder_folder):
+    layer = make_layer(decoder_folder)
+    layer.shims[0].is_trained = True
+    assert layer.copy().shims[0].is_trained

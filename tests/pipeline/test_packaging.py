@@ -16,6 +16,8 @@ from spacy_lgu.pipeline.packaging import package_pipeline
 from tests.conftest import make_nlp
 from tests.killing import kill_everywhere
 
+from ..conftest import PASSING_PIPE
+
 # spaCy's package command does not close the files it writes.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 
@@ -222,3 +224,18 @@ def test_a_pipeline_whose_last_save_was_killed(decoder_folder, tmp_path):
     pipeline.rename(tmp_path / ".pipeline.previous")
     made = package_pipeline(pipeline, tmp_path, name="y", version="1.0", build=False)
     assert "transformer" in names(made / "y" / "en_y-1.0")
+
+
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+def test_all_files_of_code_are_included_and_imported(tmp_path):
+    from spacy_lgu.pipeline.packaging import package_pipeline
+
+    spacy.blank("en").to_disk(tmp_path / "nlp")
+    code = [tmp_path / "one_part.py", tmp_path / "two_parts.py"]
+    for i, file in enumerate(code):
+        file.write_text(PASSING_PIPE.format(f"test_package_{i}"))
+    package_pipeline(tmp_path / "nlp", tmp_path, name="test_code", code=code, build=False)
+    package = tmp_path / "test_code-0.0.0" / "test_code"
+    assert all((package / file.name).is_file() for file in code)
+    init = (package / "__init__.py").read_text()
+    assert "from . import one_part\nfrom . import two_parts\n" in init

@@ -372,3 +372,21 @@ def test_the_default_listens_and_pools_the_first_subtoken():
     nlp.add_pipe("sequence_labeler")
     tok2vec = nlp.config["components"]["sequence_labeler"]["model"]["tok2vec"]
     assert tok2vec == {**LISTENER, "pooling": {"@layers": "reduce_first.v1"}}
+
+
+def test_scores_are_of_its_own_key_whatever_others_ask_for():
+    nlp = spacy.blank("en")
+    labeler = nlp.add_pipe(
+        "sequence_labeler",
+        config={"model": {"@architectures": "spacy-lgu.SequenceLabeler.v1", "tok2vec": LISTENER},
+                "annotate_ents": False, "spans_key": "mine"},
+    )  # fmt: skip
+    seen = {}
+
+    def score(examples, **options):
+        seen.update(options)
+        return {}
+
+    labeler.scorer = score
+    labeler.score([], spans_key="sc", annotate_ents=True, further=1)
+    assert (seen["spans_key"], seen["annotate_ents"], seen["further"]) == ("mine", False, 1)

@@ -852,3 +852,21 @@ def test_saving_without_the_model_leaves_the_saved_one_alone(nlp, tmp_path):
     (tmp_path / "x").rename(tmp_path / ".x.previous")  # as a killed save leaves it
     component.to_disk(tmp_path / "x", exclude=["model"])
     assert not (tmp_path / "x").exists()
+
+
+def test_a_vocab_that_is_excluded_is_not_read(decoder_folder, tmp_path):
+    nlp = make_nlp(decoder_folder, pipes=())
+    nlp.vocab.strings.add("zzz-saved")
+    pipe = nlp.get_pipe("transformer")
+    pipe.to_disk(tmp_path / "x")
+    data = pipe.to_bytes()
+    for exclude in (["vocab"], []):
+        for source in ("disk", "bytes"):
+            fresh = spacy.blank("en")
+            config = {"model": layer_config(decoder_folder)}
+            other = fresh.add_pipe("lgu_transformer", name="transformer", config=config)
+            if source == "disk":
+                other.from_disk(tmp_path / "x", exclude=exclude)
+            else:
+                other.from_bytes(data, exclude=exclude)
+            assert ("zzz-saved" in fresh.vocab.strings) == (not exclude), source

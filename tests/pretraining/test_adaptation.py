@@ -4,6 +4,7 @@ import shutil
 import signal
 from pathlib import Path
 
+import numpy
 import pytest
 import spacy
 import torch
@@ -18,9 +19,11 @@ from spacy_lgu.decoder.settings import AdamWSettings, DecoderSettings, LoraSetti
 from spacy_lgu.decoder.source import find_source
 from spacy_lgu.pretraining import adaptation
 from spacy_lgu.pretraining.adaptation import AdaptationSettings, adapt_decoder
-from spacy_lgu.pretraining.learner import Learner
-from tests.conftest import LISTENER, layer_config, make_nlp, ner_config
+from spacy_lgu.pretraining.learner import Learner, Progress
+from tests.conftest import LISTENER, PASSING_PIPE, layer_config, make_nlp, ner_config
 from tests.killing import kill_everywhere
+
+from ..cli.conftest import run
 
 CPU = torch.device("cpu")
 
@@ -32,7 +35,17 @@ def _short_validation(monkeypatch):
 
 @pytest.fixture
 def adapt(decoder_folder, text_file, tmp_path):
-    def run(output=tmp_path / "out", *, force=False, texts=None, tokenizer_config=None, **values):
+    shutil.copy(text_file, tmp_path / "other.jsonl.xz")
+
+    def run(
+        output=tmp_path / "out",
+        *,
+        force=False,
+        texts=None,
+        valid=text_file,
+        tokenizer_config=None,
+        **values,
+    ):
         decoder_values = {"unmasking": "ccbb", "dtype": "float32"}
         names = ("name", "unmasking", "n_layers", "repeat", "dtype", "quantization")
         names += ("tuning", "lora", "optimizer")
@@ -60,7 +73,7 @@ def adapt(decoder_folder, text_file, tmp_path):
             tokenizer_config or {},
             settings,
             texts=texts or [text_file],
-            valid=text_file,
+            valid=tmp_path / valid,
             output=output,
             device=CPU,
             force=force,
@@ -344,6 +357,13 @@ def test_the_working_directory_and_links_as_output(adapt, tmp_path, monkeypatch)
         {"dtype": "bfloat16"},
         {"n_layers": 4},
         {"optimizer": AdamWSettings(lora_plus_ratio=4)},
+        {"seed": 1},
+        {"window": 31},
+        {"batch_size": 65},
+        {"quantization": "nf4"},
+        {"tuning": "full"},
+        {"tokenizer_config": {"mask_token": "z"}},
+        {"valid": "other.jsonl.xz"},
     ],
 )
 def test_a_run_is_continued_with_the_same_settings_only(adapt, monkeypatch, changed):
@@ -362,7 +382,7 @@ def test_a_run_is_continued_with_the_same_settings_only(adapt, monkeypatch, chan
     name = {"optimizer": "lora_plus_ratio"}.get(name, name)
     if name != "dtype":  # which depends on the device; all else is known before a weight is read
         monkeypatch.setattr(building, "load_shared_base", None)
-    with pytest.raises(ValueError, match=f"is of a run with {name} = "):
+    with pytest.raises(ValueError, match=f"is of a run with .*{name} = "):
         adapt(**changed)
 
 
@@ -476,3 +496,90 @@ def test_command_says_where_a_whole_decoder_goes(config_file, text_file, tmp_pat
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert f"--components.transformer.model.name {tmp_path / 'out'}" in result.output
+
+
+@pytest.mark.parametrize("tuning", ["lora", "full"])
+def test_the_command_that_follows_can_be_given(decoder_folder, tmp_path, monkeypatch, tuning):
+    (tmp_path / "own.py").write_text(PASSING_PIPE.format(f"test_adapt_{tuning}"))
+    nlp = spacy.blank("en")
+    model = layer_config(decoder_folder, unmasking="ccbb")
+    nlp.add_pipe("lgu_transformer", config={"model": {**model, "revision": "main"}})
+    nlp.config.to_disk(tmp_path / "a.cfg")
+    monkeypatch.setattr(
+        adaptation, "adapt_decoder", lambda *_, **__: Progress(history=[[0, 0.0, None, 2.0]])
+    )
+    printed = run(
+        "lgu", "adapt", tmp_path / "a.cfg", tmp_path / "out", "--text", "t", "--valid", "v",
+        "--steps", 1, "--code", tmp_path / "own.py",
+        "--components.lgu_transformer.model.tuning", tuning,
+    )  # fmt: skip
+    where = "--components.lgu_transformer.model"
+    ending = {
+        "lora": f"{where}.lora.path {tmp_path / 'out'}",
+        "full": f"{where}.name {tmp_path / 'out'} {where}.revision null",
+    }
+    assert printed.strip().splitlines()[-1] == (
+        f"python -m spacy train {tmp_path / 'a.cfg'} --code {tmp_path / 'own.py'} "
+        f"{where}.tuning {tuning} {ending[tuning]}"
+    )
+
+
+def test_settings_reach_the_training(adapt, tmp_path, monkeypatch):
+    seen = []
+
+    def train(learner, budget, **options):
+        (optimizer,) = learner.optimizers
+        decays = {group["weight_decay"] for group in optimizer.param_groups}
+        weights = torch.cat([p.flatten() for _, p in learner.decoder.trainable()]).detach()
+        stream = numpy.random.default_rng(learner.identity["seed"])
+        assert learner.windows.rng.bit_generator.state == stream.bit_generator.state
+        seen.append((learner, budget, options, decays, weights, learner.progress.history[0][3]))
+
+    monkeypatch.setattr(adaptation, "train", train)
+    for seed in (3, 4):
+        adapt(
+            tmp_path / str(seed), steps=7, mask_rate=0.5, warmup_steps=5,
+            decay=0.75, weight_decay=0.3, grad_clip=2.5, validate_every=9.0, seed=seed,
+        )  # fmt: skip
+    learner, budget, options, decays, weights, score = seen[0]
+    assert (budget.total, budget.unit, budget.warmup, budget.decay) == (7, "step", 5, 0.75)
+    assert (options["clip"], options["validate_every"]) == (2.5, 9.0)
+    assert decays == {0.3}
+    assert (learner.objective.mask_rate, learner.objective.special_ids) == (0.5, (0, 1))
+    assert not torch.equal(weights, seen[1][4])
+    assert score == seen[1][5]  # validated on the same windows, whatever the seed
+
+
+def test_command_passes_its_options_on(decoder_folder, text_file, tmp_path, monkeypatch):
+    nlp = spacy.blank("en")
+    for name, pattern in (("first", "ccbb"), ("second", "bbbb")):
+        config = {"model": layer_config(decoder_folder, unmasking=pattern)}
+        nlp.add_pipe("lgu_transformer", name=name, config=config)
+    config = nlp.config.copy()
+    config["nlp"]["pipeline"] = [*nlp.pipe_names, "own"]
+    config["components"]["own"] = {"factory": "test_adapt_own"}
+    config.to_disk(tmp_path / "train.cfg")
+    (tmp_path / "own_adapt.py").write_text(PASSING_PIPE.format("test_adapt_own"))
+    seen = {}
+
+    def adapt_decoder(decoder, tokenizer_config, settings, **options):
+        seen.update(decoder=decoder, settings=settings, **options)
+        return Progress(history=[[0, 0.0, None, 2.0]])
+
+    monkeypatch.setattr(adaptation, "adapt_decoder", adapt_decoder)
+    run(
+        "lgu", "adapt", tmp_path / "train.cfg", tmp_path / "out", "--text", text_file,
+        "--text", tmp_path / "b.jsonl", "--valid", tmp_path / "c.jsonl", "--objective", "causal",
+        "--minutes", 1.5, "--mask-rate", 0.3, "--learn-rate", 0.001, "--warmup-steps", 7,
+        "--decay", 0.5, "--batch-size", 96, "--window", 48, "--validate-every", 2.5,
+        "--component", "second", "--code", tmp_path / "own_adapt.py", "--force",
+        "--training.seed", 5,
+    )  # fmt: skip
+    assert seen["settings"] == AdaptationSettings(
+        objective="causal", minutes=1.5, mask_rate=0.3, learn_rate=0.001, warmup_steps=7,
+        decay=0.5, batch_size=96, window=48, validate_every=2.5, seed=5,
+    )  # fmt: skip
+    assert seen["decoder"].unmasking == "bbbb"
+    assert seen["texts"] == [text_file, tmp_path / "b.jsonl"]
+    assert (seen["valid"], seen["output"]) == (tmp_path / "c.jsonl", tmp_path / "out")
+    assert seen["force"] is True

@@ -13,8 +13,8 @@ from spacy_lgu.sharing.packed import PackedModel, packed_models, unpacked_decode
 
 from ..cli.conftest import failure, run
 from ..conftest import TEXTS, layer_config, make_nlp
-from ..decoder.helpers import edit_description, edit_json, make_format_1
-from .conftest import COMMIT, NAME, contents, load, outputs, save_nlp
+from ..decoder.helpers import edit_description, edit_json, fill_cache, make_format_1
+from .conftest import COMMIT, NAME, contents, load, outputs, save_nlp, use_cache
 
 BUNDLED = {"transformer/base/config.json", f"transformer/base/{WEIGHTS}"}
 WRITTEN = {"config.cfg", "transformer/lgu.json"}
@@ -291,3 +291,37 @@ def test_what_was_removed_from_the_pipeline(referring, other_decoder, tmp_path):
     edit_json(referring / "earlier" / "lgu.json", format=3)
     run("lgu", "bundle", referring, tmp_path / "bundled")
     assert (tmp_path / "bundled" / "earlier" / "lgu.json").is_file()
+
+
+def test_damage_of_a_second_decoder_is_found(decoder_folder, tmp_path):
+    nlp = make_nlp(decoder_folder, pipes=())
+    config = {"model": layer_config(decoder_folder)}
+    nlp.add_pipe("lgu_transformer", name="second", config=config)
+    nlp.get_pipe("second").initialize(list, nlp=nlp)
+    nlp.to_disk(tmp_path / "two")
+    for name in ("transformer", "second"):
+        shutil.copytree(tmp_path / "two", tmp_path / name)
+        file = tmp_path / name / name / "adapter" / "adapter_model.safetensors"
+        content = bytearray(file.read_bytes())
+        content[-1] ^= 1
+        file.write_bytes(content)
+        for command in (("unbundle", tmp_path / "out"), ("push", "me/two", "--dry-run")):
+            told = failure("lgu", command[0], tmp_path / name, *command[1:])
+            assert "adapter_model.safetensors is missing or not what was saved" in told
+
+
+def test_the_base_of_the_record_is_at_its_commit(
+    tmp_path,
+    monkeypatch,
+    decoder_folder,
+    other_decoder,
+):
+    (tmp_path / "hub").mkdir()
+    fill_cache(tmp_path / "hub", NAME, {COMMIT: decoder_folder})
+    use_cache(tmp_path / "hub", monkeypatch)
+    save_nlp(NAME, tmp_path / "bundled", component={"base_weights": "bundle"})
+    shutil.rmtree(tmp_path / "hub")
+    (tmp_path / "hub").mkdir()
+    fill_cache(tmp_path / "hub", NAME, {COMMIT: decoder_folder, "2" * 40: other_decoder})
+    run("lgu", "unbundle", tmp_path / "bundled", tmp_path / "out")
+    assert outputs(tmp_path / "out") == outputs(tmp_path / "bundled")

@@ -309,3 +309,15 @@ def test_a_file_that_is_gone(online, described, tmp_path, monkeypatch):
     monkeypatch.setattr(hub, "find_commit", lambda *_: found)
     message = failure("lgu", "pull", REPO, tmp_path / "out")
     assert "The repository 'tester/my_ner' lacks a file" in message
+
+
+@pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
+def test_a_branch_has_a_card_and_files_of_its_own(online, bundled, referring):
+    run("lgu", "push", bundled, REPO, "--revision", "next")
+    repository = online.repositories[REPO]
+    files = repository.files("next")
+    changed = files["README.md"] + b"\nMore of mine.\n"
+    repository.commit("next", {**files, "README.md": changed})
+    run("lgu", "push", referring, REPO, "--revision", "next")
+    assert b"More of mine." in repository.files("next")["README.md"]
+    assert SAFE not in repository.files("next")
