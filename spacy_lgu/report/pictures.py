@@ -37,6 +37,10 @@ def draw_bars(rows: RowsT, study: Study, path: Path, *, title: str) -> None:
     pyplot.close(figure)
 
 
+# Panels side by side: more could not be read on a page.
+_COLUMNS = 3
+
+
 def draw_differences(study: Study, comparisons: dict[str, ComparisonsT], path: Path) -> None:
     """What each pattern is worth on each task, with the intervals of the bootstrap, as SVG: a panel
     per system.
@@ -52,15 +56,20 @@ def draw_differences(study: Study, comparisons: dict[str, ComparisonsT], path: P
     systems = [name for name in study.systems if any(name == key[0] for key in found)]
     tasks = [task for task in study.tasks if any(task == key[2] for key in found)]
     patterns = sorted({pattern for _, pattern, _ in found if pattern}, reverse=True)
+    n_columns = min(len(systems), _COLUMNS)
+    n_rows = -(-len(systems) // n_columns)
     figure, panels = pyplot.subplots(
-        ncols=len(systems),
+        n_rows,
+        n_columns,
         sharex=True,
         sharey=True,
         squeeze=False,
-        figsize=(2 + 4 * len(systems), 1.2 + 0.2 * len(tasks) * (len(patterns) + 1)),
+        figsize=(2 + 4 * n_columns, n_rows * (1.2 + 0.2 * len(tasks) * (len(patterns) + 1))),
         layout="constrained",
     )
-    for name, axes in zip(systems, panels[0], strict=True):
+    for axes in panels.flat[len(systems) :]:
+        axes.set_visible(False)
+    for name, axes in zip(systems, panels.flat, strict=False):
         for i, pattern in enumerate(patterns):
             shown = [
                 (place, found[name, pattern, task])
@@ -77,6 +86,7 @@ def draw_differences(study: Study, comparisons: dict[str, ComparisonsT], path: P
             axes.errorbar(x, y, xerr=errors, label=pattern, **style)
         axes.axvline(0, color="#a0aec0", zorder=0)
         axes.set(title=study.systems[name].title, xlabel="points of F1 over causal, 95 %")
+        axes.tick_params(labelbottom=True)
         axes.legend(loc="best", fontsize=8)
     panels[0][0].set_yticks(range(len(tasks)), tasks)
     panels[0][0].set_ylim(len(tasks) - 0.5, -0.5)
