@@ -28,6 +28,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -44,6 +45,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from tqdm import tqdm
 from transformers import AutoTokenizer, LlamaConfig, LlamaModel, PreTrainedTokenizerFast
 
+from benchmarks.gpu.clock import share_outside
 from benchmarks.texts import load_texts
 from spacy_lgu.replacing import replace_file
 from spacy_lgu.segments import find_starts
@@ -176,31 +178,6 @@ def run(nlp: Language, texts: list[str]) -> tuple[float, list[Doc]]:
     return now() - start, docs
 
 
-def share_outside(nlp: Language, texts: list[str]) -> float:
-    """The share of a pass that is spent outside the decoder. It is a pass apart, since the clock
-    waits for a GPU before and after each call.
-
-    nlp (Language): One of ours.
-    texts (list[str]): The texts.
-    """
-    inside, begun = 0.0, 0.0
-
-    def begin(*_: Any) -> None:
-        nonlocal begun
-        begun = now()
-
-    def end(*_: Any) -> None:
-        nonlocal inside
-        inside += now() - begun
-
-    base = nlp.get_pipe("transformer").shim.ready.decoder.base
-    hooks = [base.register_forward_pre_hook(begin), base.register_forward_hook(end)]
-    elapsed, _ = run(nlp, texts)
-    for hook in hooks:
-        hook.remove()
-    return 1 - inside / elapsed
-
-
 def compare_vectors(ours: list[Doc], peer: list[Doc]) -> dict[str, Any]:
     """How far token vectors differ, in Docs that the peer runs as one span and with our subtokens:
     only we split those over several tokens.
@@ -295,7 +272,11 @@ def benchmark(
             ),
         }
         if kind != PEER:
-            result["outside_decoder"] = share_outside(pipelines[kind], texts)
+            result["outside_decoder"] = share_outside(
+                pipelines[kind].get_pipe("transformer").shim.ready.decoder.base,
+                partial(run, pipelines[kind], texts),
+                now,
+            )
         results["pipelines"][kind] = result
     return results
 

@@ -20,6 +20,35 @@ def now() -> float:
     return time.perf_counter()
 
 
+def share_outside(
+    module: torch.nn.Module, call: Callable[[], Any], clock: Callable[[], float] = now
+) -> float:
+    """The share of a call that is spent outside a module's forward. It is a call apart, since the
+    clock waits for the device before and after each forward.
+
+    module (Module): Where the hooks go.
+    call (Callable): What is timed.
+    clock (Callable): As now.
+    """
+    inside, begun = 0.0, 0.0
+
+    def begin(*_: Any) -> None:
+        nonlocal begun
+        begun = clock()
+
+    def end(*_: Any) -> None:
+        nonlocal inside
+        inside += clock() - begun
+
+    hooks = [module.register_forward_pre_hook(begin), module.register_forward_hook(end)]
+    start = clock()
+    call()
+    total = clock() - start
+    for hook in hooks:
+        hook.remove()
+    return 1 - inside / total
+
+
 def median_seconds(
     call: Callable[[Any], Any],
     rounds: int,

@@ -4,6 +4,7 @@ import gc
 import statistics
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from spacy_lgu.decoder.quantizing import store_quantized
 from spacy_lgu.decoder.settings import DecoderSettings
 from spacy_lgu.decoder.versions import dtype_option
 
-from .clock import DEVICE, now
+from .clock import DEVICE, now, share_outside
 from .shapes import draw_articles, draw_sentences
 
 _DRAW = {"sentences": draw_sentences, "articles": draw_articles}
@@ -55,7 +56,9 @@ def measure_ours(
             speeds = [time_pass(nlp, kind, n_texts, seed) for seed in range(rounds + 1)][1:]
             items = f"{'auto: ' * (pack == 'auto')}{pipe.shim.find_items():,}"
             results["passes"][f"{kind}, packs of {items}"] = statistics.median(speeds)
-        results["outside"][kind] = _share_outside(nlp, kind, n_texts, rounds + 1)
+        results["outside"][kind] = share_outside(
+            pipe.shim.ready.decoder.base, partial(time_pass, nlp, kind, n_texts, rounds + 1)
+        )
     return results
 
 
@@ -113,28 +116,6 @@ def time_pass(nlp: Language, kind: str, n_texts: int, seed: int) -> float:
     for doc in nlp.pipe(docs, batch_size=1024):
         n += doc._.trf_data.model_output.last_hidden_state.shape[1]
     return n / (now() - start)
-
-
-def _share_outside(nlp: Language, kind: str, n_texts: int, seed: int) -> float:
-    """The clock waits for the device before and after each call, so that this is a pass apart."""
-    inside, begun = 0.0, 0.0
-
-    def begin(*_: Any) -> None:
-        nonlocal begun
-        begun = now()
-
-    def end(*_: Any) -> None:
-        nonlocal inside
-        inside += now() - begun
-
-    base = nlp.get_pipe("transformer").shim.ready.decoder.base
-    hooks = [base.register_forward_pre_hook(begin), base.register_forward_hook(end)]
-    start = now()
-    time_pass(nlp, kind, n_texts, seed)
-    total = now() - start
-    for hook in hooks:
-        hook.remove()
-    return 1 - inside / total
 
 
 def measure_peer(

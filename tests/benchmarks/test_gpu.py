@@ -11,7 +11,7 @@ import typer
 
 from benchmarks.gpu import __main__ as benchmark
 from benchmarks.gpu import attention, layer
-from benchmarks.gpu.clock import DEVICE
+from benchmarks.gpu.clock import DEVICE, share_outside
 from benchmarks.gpu.float8 import Float8Linear, round_rows
 from benchmarks.gpu.float8_stack import print_float8
 from benchmarks.gpu.report import write_report
@@ -271,3 +271,11 @@ def test_what_follows_for_float8(step, cosine, end):
         {"kind": "float8, compiled", "real": True, "failed": "RuntimeError: no"},
     ]
     assert print_float8({"rows": rows})[-1].endswith(end)
+
+
+def test_the_share_of_a_call_outside_a_module():
+    seconds = iter([0.0, 1.0, 3.0, 10.0])
+    module = torch.nn.Identity()
+    share = share_outside(module, lambda: module(torch.zeros(1)), lambda: next(seconds))
+    assert share == pytest.approx(0.8)
+    module(torch.zeros(1))  # no hook is left that would ask the clock
