@@ -32,7 +32,7 @@ def test_commands_that_can_be_run_elsewhere(commands):
         ("python scripts/draw_masks.py a.svg --colour red", "has no option --colour"),
         ("python -m benchmarks.fast", "there is no module 'benchmarks.fast'"),
         ("python -m benchmarks.throughput --colour red", "has no option --colour"),
-        ("python benchmarks/throughput.py", "imports benchmarks.texts: run it by python -m"),
+        ("python benchmarks/throughput.py", r"imports benchmarks\.[a-z.]+: run it by python -m"),
         ("python -m spacy lgu conver a.conll b.spacy", "there is no command 'conver'"),
         ("python -m spacy lgu convert a.conll b.spacy --colum 1", "No such option: --colum"),
         ("python -m spacy lgu convert a.conll b.spacy --column one", "valid integer"),
